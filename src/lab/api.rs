@@ -1,0 +1,41 @@
+//! What every operation of every API shares: its error, and ids as AWS makes them.
+
+use ring::rand::{SecureRandom, SystemRandom};
+
+/// An error as a service declares it in its model.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {message}")]
+pub struct ApiError {
+    pub code: String,
+    pub message: String,
+    pub status: u16,
+}
+
+impl ApiError {
+    /// HTTP 400, as nearly all of AWS's errors are.
+    pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
+        ApiError { code: code.into(), message: message.into(), status: 400 }
+    }
+}
+
+pub type ApiResult = Result<serde_json::Value, ApiError>;
+
+/// `digits` random lower-case hexadecimal digits (task ids have 32, target groups 16).
+pub fn random_hex(digits: usize) -> String {
+    let mut bytes = vec![0; digits.div_ceil(2)];
+    SystemRandom::new().fill(&mut bytes).expect("the system's random source answers");
+    let mut id = hex::encode(bytes);
+    id.truncate(digits);
+    id
+}
+
+/// `digits` random decimal digits (deployment ids are `ecs-svc/` and 19 of them).
+pub fn random_digits(digits: usize) -> String {
+    let mut bytes = vec![0; digits];
+    SystemRandom::new().fill(&mut bytes).expect("the system's random source answers");
+    bytes
+        .iter()
+        .enumerate()
+        .map(|(at, byte)| char::from(b'0' + if at == 0 { 1 + byte % 9 } else { byte % 10 }))
+        .collect()
+}

@@ -1,0 +1,6 @@
+//! placeholder
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ElbState {}

@@ -1,0 +1,79 @@
+//! The rehearsal of AWS: its APIs, its scheduler, its load balancer and a container runtime in one process.
+//!
+//! Shares no code with the client side but `error` and `aws_model`.
+
+pub mod api;
+pub mod balancer;
+pub mod clock;
+pub mod discovery;
+pub mod ec2;
+pub mod ecr;
+pub mod ecs;
+pub mod elbv2;
+pub mod lifecycle;
+pub mod logs;
+pub mod registry;
+pub mod runtime;
+pub mod scheduler;
+pub mod server;
+pub mod state;
+pub mod sts;
+pub mod wire;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard};
+
+use tokio::sync::watch;
+
+use clock::Clock;
+use runtime::Runtime;
+use state::State;
+
+/// What stays the same for the life of one lab.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where state, blobs and container roots live.
+    pub data: PathBuf,
+    /// Where the AWS APIs and the registry answer; always loopback.
+    pub address: SocketAddr,
+    pub region: String,
+    pub account_id: String,
+}
+
+/// One running lab. Handlers are synchronous functions over [`State`]; what takes time (containers,
+/// sockets) is done by the scheduler's and the balancer's loops, which wait on [`Lab::changes`].
+pub struct Lab {
+    pub settings: Settings,
+    pub clock: Clock,
+    pub runtime: Runtime,
+    state: Mutex<State>,
+    changes: watch::Sender<u64>,
+}
+
+impl Lab {
+    pub fn new(settings: Settings, clock: Clock, runtime: Runtime, state: State) -> Self {
+        Lab { settings, clock, runtime, state: Mutex::new(state), changes: watch::Sender::new(0) }
+    }
+
+    pub fn read<T>(&self, read: impl FnOnce(&State) -> T) -> T {
+        read(&self.lock())
+    }
+
+    /// Changes the state and wakes everyone who waits on [`Lab::changes`].
+    pub fn write<T>(&self, write: impl FnOnce(&mut State) -> T) -> T {
+        let written = write(&mut self.lock());
+        self.changes.send_modify(|generation| *generation += 1);
+        written
+    }
+
+    /// A counter that grows with every write.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    // A handler that panicked must not take the lab with it.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}

@@ -1,0 +1,15 @@
+//! One integration binary: each module tests one area through the public library or the real binary.
+
+mod aws;
+mod config;
+mod deploy;
+mod document;
+mod images;
+mod lab_balancer;
+mod lab_ecs;
+mod lab_front;
+mod lab_runtime;
+mod layers;
+mod model;
+mod registry;
+mod report;
