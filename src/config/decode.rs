@@ -70,9 +70,14 @@ impl Reader {
     /// The members of a map; `span` is what stands for the whole of it, usually its key.
     pub fn fields<'a>(&'a self, name: &str, node: &'a Node, span: &'a Range<usize>) -> Option<Fields<'a>> {
         match &node.value {
-            Value::Map(entries) => {
-                Some(Fields { reader: self, name: name.to_owned(), span, entries, known: Vec::new() })
-            }
+            Value::Map(entries) => Some(Fields {
+                reader: self,
+                name: name.to_owned(),
+                span,
+                entries,
+                known: Vec::new(),
+                missing: Vec::new(),
+            }),
             _ => {
                 self.wrong_type(name, node, "a map");
                 None
@@ -114,6 +119,7 @@ pub struct Fields<'a> {
     name: String,
     entries: &'a [Entry],
     known: Vec<&'static str>,
+    missing: Vec<(&'static str, String)>,
 }
 
 impl<'a> Fields<'a> {
@@ -254,22 +260,31 @@ impl<'a> Fields<'a> {
         self.reader.fields(&self.path(key), &entry.node, &entry.span)
     }
 
-    /// Notes that `key` has to be there.
-    pub fn missing(&self, key: &str, hint: &str) {
-        let error = Error::input(format!("`{}` is missing", self.path(key))).hint(hint);
-        self.reader.note(self.span, None, error);
+    /// Says that `key` has to be there.
+    pub fn missing(&mut self, key: &'static str, hint: &str) {
+        self.missing.push((key, hint.to_owned()));
     }
 
-    /// Reports every key that was not asked for.
-    pub fn finish(self) {
+    /// Reports every key that was not asked for, and those that are missing unless one of them was meant.
+    pub fn finish(mut self) {
         for entry in self.entries.iter().filter(|entry| !self.known.contains(&entry.key.as_str())) {
             let place = if self.name.is_empty() { String::new() } else { format!(" in `{}`", self.name) };
             let error = Error::input(format!("unknown key `{}`{place}", entry.key));
             let error = match nearest(&entry.key, self.known.iter().copied()) {
-                Some(known) => error.hint(format!("did you mean `{known}`?")),
+                Some(meant) => {
+                    self.missing.retain(|(key, _)| *key != meant);
+                    error.hint(format!("did you mean `{meant}`?"))
+                }
                 None => error.hint(format!("known keys are {}", self.known.join(", "))),
             };
             self.reader.note(&entry.span, Some("not known here"), error);
+        }
+        for (key, hint) in &self.missing {
+            self.reader.note(
+                self.span,
+                None,
+                Error::input(format!("`{}` is missing", self.path(key))).hint(hint.as_str()),
+            );
         }
     }
 }

@@ -110,16 +110,16 @@ fn layer_entry(build: &Fields<'_>, node: &Node) -> Option<LayerEntry> {
     let mode = mode(&mut fields);
     let owner = owner(&mut fields);
     for (key, value) in [("from", &from), ("to", &to)] {
-        if value.is_none() && fields.node(if key == "from" { "from" } else { "to" }).is_none() {
+        if value.is_none() && fields.node(key).is_none() {
             fields.missing(key, "a layer is made of entries such as { from: target/release/hello, to: /hello }");
         }
     }
-    if let (Some(to), Some(node)) = (&to, fields.node("to")) {
-        if !to.starts_with('/') || to.split('/').any(|part| part == "..") {
-            let error = Error::input(format!("`{}` has to be an absolute path without `..`", fields.path("to")))
-                .hint(format!("did you mean `/{}`?", to.trim_start_matches(['.', '/'])));
-            fields.reader.note(&node.span, None, error);
-        }
+    if let (Some(to), Some(node)) = (&to, fields.node("to"))
+        && (!to.starts_with('/') || to.split('/').any(|part| part == ".."))
+    {
+        let error = Error::input(format!("`{}` has to be an absolute path without `..`", fields.path("to")))
+            .hint(format!("did you mean `/{}`?", to.trim_start_matches(['.', '/'])));
+        fields.reader.note(&node.span, None, error);
     }
     fields.finish();
     Some(LayerEntry { from: build.reader.folder.join(from?), to: to?, mode, owner })

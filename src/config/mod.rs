@@ -47,6 +47,8 @@ pub struct Options {
     pub check_url: Option<String>,
     pub timeout: Option<Duration>,
     pub desired_count: Option<i64>,
+    /// As `create: true` of the image.
+    pub create_repository: bool,
 }
 
 /// A project, read for one service and one environment.
@@ -73,6 +75,7 @@ pub fn load(options: &Options) -> Result<Project> {
 
 fn find(options: &Options) -> Result<(PathBuf, PathBuf)> {
     let absolute = |path: &Path| {
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         std::path::absolute(path).map_err(|error| Error::input(format!("cannot find {}", path.display())).cause(error))
     };
     if let Some(file) = &options.file {
@@ -205,6 +208,9 @@ fn settings(reader: &Reader, merged: &Node, options: &Options, check: bool) -> O
     let mut image = service.image;
     if let Some(image) = image.as_mut().filter(|_| !options.tags.is_empty()) {
         image.tags = options.tags.clone();
+    }
+    if let Some(image) = image.as_mut().filter(|_| options.create_repository) {
+        image.create.get_or_insert_default();
     }
     let mut rollout = service.rollout;
     rollout.timeout = options.timeout.unwrap_or(rollout.timeout);

@@ -162,6 +162,9 @@ impl Lines {
     }
 
     fn under(&self, name: &str, text: &str) -> String {
+        if name.is_empty() {
+            return text.trim_end().to_owned();
+        }
         // padded before it is coloured, or the colours would count as columns
         let name = format!("{name:<13}");
         format!("{} {text}", toned(&name, Tone::Strong, self.style)).trim_end().to_owned()

@@ -318,12 +318,14 @@ fn an_error_shows_place_causes_hints_and_all_findings() {
     3 │ cluster: 7
       ╰────
      help: did you mean `timeout`?
+
      × `cluster` has to be a string
       ╭─[deploy/steady.yaml:3:10]
     2 │   héllo: { rollout: { timeot: 15m } }
     3 │ cluster: 7
       ·          ─
       ╰────
+
      × ECS.DescribeClusters failed
      ╰─▶ the connection was closed
      help: try again
@@ -339,12 +341,14 @@ fn an_error_shows_place_causes_hints_and_all_findings() {
     3 | cluster: 7
       `----
      help: did you mean `timeout`?
+
      x `cluster` has to be a string
       ,-[deploy/steady.yaml:3:10]
     2 |   héllo: { rollout: { timeot: 15m } }
     3 | cluster: 7
       :          ^
       `----
+
      x ECS.DescribeClusters failed
      `-> the connection was closed
      help: try again

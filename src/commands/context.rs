@@ -1,0 +1,160 @@
+//! What every command starts from: the global flags, the environment, the display, and the project and clients they
+//! lead to.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use secrecy::SecretString;
+
+use super::lab;
+use crate::aws::{self, Clients};
+use crate::config::{self, Project};
+use crate::error::{Error, Result};
+use crate::report::{Display, Output, Progress, Terminal};
+
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// The folder of the project
+    #[arg(short = 'C', long, global = true, value_name = "FOLDER")]
+    pub directory: Option<PathBuf>,
+    /// The project file, relative to --directory [default: steady.yaml]
+    #[arg(short, long, global = true, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// One of the project's environments
+    #[arg(short, long, global = true, value_name = "NAME")]
+    pub environment: Option<String>,
+    /// One of the project's services; may be left out when there is only one
+    #[arg(short, long, global = true, value_name = "NAME")]
+    pub service: Option<String>,
+    /// A variable of the templates: NAME=TEXT, or NAME:=JSON
+    #[arg(long = "var", global = true, value_name = "NAME=TEXT")]
+    pub variables: Vec<String>,
+    /// The ECS cluster, instead of the project's
+    #[arg(long, global = true, value_name = "NAME")]
+    pub cluster: Option<String>,
+    /// The AWS region, instead of the project's
+    #[arg(long, global = true, value_name = "REGION")]
+    pub region: Option<String>,
+    /// The profile of AWS's configuration files
+    #[arg(long, global = true, value_name = "NAME")]
+    pub profile: Option<String>,
+    /// Rehearse in the lab on this machine, started if none runs; nothing reaches AWS
+    #[arg(long, global = true)]
+    pub lab: bool,
+    /// What stdout gets
+    #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    pub output: Output,
+    /// What stderr gets meanwhile
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "STYLE")]
+    pub progress: Progress,
+}
+
+impl Global {
+    /// The flags that lead another command to the same service, for hints: begins with a space unless empty.
+    pub fn again(&self) -> String {
+        let mut flags = String::new();
+        let mut add = |flag: &str, value: Option<&str>| {
+            if let Some(value) = value.filter(|value| !value.is_empty()) {
+                flags.push_str(&format!(" {flag} {}", quoted(value)));
+            }
+        };
+        add("-C", self.directory.as_deref().and_then(|folder| folder.to_str()));
+        add("-f", self.file.as_deref().and_then(|file| file.to_str()));
+        add("--environment", self.environment.as_deref());
+        add("--service", self.service.as_deref());
+        add("--cluster", self.cluster.as_deref());
+        add("--region", self.region.as_deref());
+        add("--profile", self.profile.as_deref());
+        if self.lab {
+            flags.push_str(" --lab");
+        }
+        flags
+    }
+}
+
+/// A word as a POSIX shell reads it back.
+pub fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+pub struct Context {
+    pub global: Global,
+    pub env: BTreeMap<String, String>,
+    pub display: Display,
+}
+
+impl Context {
+    pub fn new(
+        global: Global,
+        env: BTreeMap<String, String>,
+        terminal: impl FnOnce(&BTreeMap<String, String>) -> Terminal,
+    ) -> Self {
+        let display = Display::new(global.output, global.progress, &terminal(&env));
+        Context { global, env, display }
+    }
+
+    pub fn variable(&self, name: &str) -> Option<String> {
+        self.env.get(name).filter(|value| !value.is_empty()).cloned()
+    }
+
+    /// The project as the global flags choose it; commands with flags of their own change the options.
+    pub fn options(&self) -> Result<config::Options> {
+        let global = &self.global;
+        let variables = global.variables.iter().map(|argument| config::parse_variable(argument));
+        Ok(config::Options {
+            directory: global.directory.clone().unwrap_or_default(),
+            file: global.file.clone(),
+            environment: global.environment.clone(),
+            service: global.service.clone(),
+            cluster: global.cluster.clone(),
+            region: global.region.clone(),
+            profile: global.profile.clone(),
+            variables: variables.collect::<Result<_>>()?,
+            env: self.env.clone(),
+            ..config::Options::default()
+        })
+    }
+
+    pub async fn project(&self) -> Result<(Project, Clients)> {
+        self.load(self.options()?).await
+    }
+
+    pub async fn load(&self, options: config::Options) -> Result<(Project, Clients)> {
+        let project = config::load(&options)?;
+        let clients = self.clients(Some(&project)).await?;
+        Ok((project, clients))
+    }
+
+    /// Clients of the lab, or of AWS as flags, the project and AWS's own configuration say, in this order.
+    pub async fn clients(&self, project: Option<&Project>) -> Result<Clients> {
+        let given =
+            |flag: &Option<String>, of: fn(&Project) -> Option<String>| flag.clone().or_else(|| project.and_then(of));
+        let profile = given(&self.global.profile, |project| project.profile.clone());
+        let settings = if self.global.lab {
+            if self.global.profile.is_some() {
+                return Err(Error::input("--lab and --profile exclude each other")
+                    .hint("the lab has credentials of its own; nothing of yours is used there"));
+            }
+            let endpoint = lab::endpoint(self).await?;
+            aws::Settings {
+                region: Some(endpoint.region),
+                profile: None,
+                endpoint_url: Some(endpoint.url),
+                static_credentials: Some((endpoint.access_key_id, SecretString::from(endpoint.secret_access_key))),
+            }
+        } else {
+            aws::Settings {
+                region: given(&self.global.region, |project| project.region.clone()),
+                profile,
+                endpoint_url: project.and_then(|project| project.endpoint_url.clone()),
+                static_credentials: None,
+            }
+        };
+        aws::connect(&settings).await
+    }
+}
