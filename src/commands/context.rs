@@ -9,6 +9,7 @@ use secrecy::SecretString;
 use super::lab;
 use crate::aws::{self, Clients};
 use crate::config::{self, Project};
+use crate::deploy::event::Events;
 use crate::error::{Error, Result};
 use crate::report::{Display, Output, Progress, Terminal};
 
@@ -120,18 +121,18 @@ impl Context {
         })
     }
 
-    pub async fn project(&self) -> Result<(Project, Clients)> {
-        self.load(self.options()?).await
+    pub async fn project(&self, events: &Events) -> Result<(Project, Clients)> {
+        self.load(self.options()?, events).await
     }
 
-    pub async fn load(&self, options: config::Options) -> Result<(Project, Clients)> {
+    pub async fn load(&self, options: config::Options, events: &Events) -> Result<(Project, Clients)> {
         let project = config::load(&options)?;
-        let clients = self.clients(Some(&project)).await?;
+        let clients = self.clients(Some(&project), events).await?;
         Ok((project, clients))
     }
 
     /// Clients of the lab, or of AWS as flags, the project and AWS's own configuration say, in this order.
-    pub async fn clients(&self, project: Option<&Project>) -> Result<Clients> {
+    pub async fn clients(&self, project: Option<&Project>, events: &Events) -> Result<Clients> {
         let given =
             |flag: &Option<String>, of: fn(&Project) -> Option<String>| flag.clone().or_else(|| project.and_then(of));
         let profile = given(&self.global.profile, |project| project.profile.clone());
@@ -140,7 +141,7 @@ impl Context {
                 return Err(Error::input("--lab and --profile exclude each other")
                     .hint("the lab has credentials of its own; nothing of yours is used there"));
             }
-            let endpoint = lab::endpoint(self).await?;
+            let endpoint = lab::endpoint(self, events).await?;
             aws::Settings {
                 region: Some(endpoint.region),
                 profile: None,

@@ -26,7 +26,7 @@ impl Args {
             let message = format!("this deletes the service `{}` of cluster `{}`{created}", plan.service, plan.cluster);
             return Err(Error::input(message).hint("say --yes to do it"));
         }
-        let (project, clients) = context.load(options).await?;
+        let (project, clients) = context.load(options, events).await?;
         let options = DeleteOptions { created: self.created };
         shown(&deploy::delete(&project.plan, &clients, events, &options).await?)
     }

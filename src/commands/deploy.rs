@@ -47,7 +47,7 @@ impl Args {
         options.timeout = self.timeout;
         options.desired_count = self.desired_count;
         options.create_repository = self.create_repository;
-        let (project, clients) = context.load(options).await?;
+        let (project, clients) = context.load(options, events).await?;
         if self.dry_run {
             return shown(&deploy::dry_run(&project.plan, &clients, events).await?);
         }

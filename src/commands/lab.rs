@@ -1,13 +1,13 @@
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
 use super::context::{Context, quoted};
-use super::{interrupt, shown};
 use crate::deploy::event::{Event, Events};
 use crate::error::{Error, Result};
 use crate::lab::clock::Pace;
-use crate::lab::lifecycle::{self, Endpoint, Options};
+use crate::lab::lifecycle::{self, Endpoint, Options, Running, Status};
 use crate::lab::runtime::Level;
 use crate::report::Output;
 
@@ -18,7 +18,7 @@ pub struct Args {
     verb: Verb,
     /// Where the lab keeps its state [default: $STEADY_LAB_DIR, else the user's data folder]
     #[arg(long, global = true, value_name = "FOLDER")]
-    data: Option<PathBuf>,
+    data_dir: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -39,7 +39,7 @@ enum Verb {
 
 #[derive(Debug, Default, clap::Args)]
 struct How {
-    /// The port of its APIs and registry, on loopback [default: the one it had, else any]
+    /// The port of its APIs and registry, on loopback; 0 is any [default: the one it had, else 4580]
     #[arg(long, value_name = "PORT")]
     port: Option<u16>,
     /// `fast` shortens AWS's waits and keeps every state; `aws` keeps its times
@@ -68,44 +68,79 @@ impl Args {
     pub async fn run(self, context: &Context, events: &Events) -> Result<Option<Value>> {
         match self.verb {
             Verb::Start(how) => {
-                let endpoint = lifecycle::start(&options(context, self.data, how)?).await?;
-                Ok(Some(json!({ "url": endpoint.url, "region": endpoint.region })))
+                let running = lifecycle::start(&options(context, self.data_dir, how)?).await?;
+                Ok(Some(described("running", &running)))
             }
-            Verb::Stop => shown(&lifecycle::stop(&options(context, self.data, How::default())?).await?),
-            Verb::Status => shown(&lifecycle::status(&options(context, self.data, How::default())?).await?),
-            Verb::Reset => shown(&lifecycle::reset(&options(context, self.data, How::default())?).await?),
+            Verb::Stop => {
+                let stopped = lifecycle::stop(&options(context, self.data_dir, How::default())?).await?;
+                Ok(Some(json!({ "status": "stopped", "wasRunning": stopped })))
+            }
+            Verb::Status => {
+                let status = lifecycle::status(&options(context, self.data_dir, How::default())?).await?;
+                Ok(Some(match status {
+                    Status::Stopped => json!({ "status": "stopped" }),
+                    Status::Unresponsive { pid } => json!({ "status": "unresponsive", "pid": pid }),
+                    Status::Running { running, report } => {
+                        let mut described = described("running", &running);
+                        if let (Some(described), Value::Object(report)) = (described.as_object_mut(), report) {
+                            described.extend(report);
+                        }
+                        described
+                    }
+                }))
+            }
+            Verb::Reset => {
+                lifecycle::reset(&options(context, self.data_dir, How::default())?).await?;
+                Ok(Some(json!({ "status": "empty" })))
+            }
             Verb::Serve(how) => {
-                let options = options(context, self.data, how)?;
-                let shutdown = async {
-                    interrupt::first().await;
-                };
+                let options = options(context, self.data_dir, how)?;
                 events
                     .emit(Event::Notice { message: format!("the lab keeps its state in {}", options.data.display()) });
-                lifecycle::serve(&options, shutdown).await?;
+                lifecycle::serve(options, lifecycle::asked_to_end()).await?;
                 Ok(None)
             }
             Verb::Env => {
-                let endpoint = lifecycle::ensure_running(&options(context, self.data, How::default())?).await?;
-                let variables = endpoint.environment();
+                let running = lifecycle::ensure_running(&options(context, self.data_dir, How::default())?).await?;
+                let variables = lifecycle::environment(&running.endpoint);
                 if context.global.output == Output::Json {
-                    return Ok(Some(variables.into_iter().map(|(name, value)| (name, Value::String(value))).collect()));
+                    let variables = variables.into_iter().map(|(name, value)| (name.to_owned(), Value::String(value)));
+                    return Ok(Some(variables.collect()));
                 }
-                let lines = variables.iter().map(|(name, value)| format!("export {name}={}\n", quoted(value)));
-                Ok(Some(Value::String(lines.collect::<String>().trim_end().to_owned())))
+                let mut script = format!("unset {}", lifecycle::UNSET.join(" "));
+                for (name, value) in variables {
+                    script += &format!("\nexport {name}={}", quoted(&value));
+                }
+                Ok(Some(Value::String(script)))
             }
         }
     }
 }
 
+fn described(status: &str, running: &Running) -> Value {
+    json!({
+        "status": status,
+        "url": running.endpoint.url,
+        "region": running.endpoint.region,
+        "accountId": running.endpoint.account_id,
+        "pid": running.pid,
+    })
+}
+
 /// The lab that `--lab` means, started if it does not run.
-pub async fn endpoint(context: &Context) -> Result<Endpoint> {
-    lifecycle::ensure_running(&options(context, None, How::default())?).await
+pub async fn endpoint(context: &Context, events: &Events) -> Result<Endpoint> {
+    let running = lifecycle::ensure_running(&options(context, None, How::default())?).await?;
+    if running.started {
+        events.emit(Event::Notice { message: format!("started the lab at {}", running.endpoint.url) });
+    }
+    Ok(running.endpoint)
 }
 
 fn options(context: &Context, data: Option<PathBuf>, how: How) -> Result<Options> {
     let data = match data {
-        Some(data) => data,
-        None => lifecycle::default_data(|name| context.variable(name))?,
+        Some(data) => std::path::absolute(&data)
+            .map_err(|error| Error::input(format!("--data-dir is no path: {}", data.display())).cause(error))?,
+        None => lifecycle::data_dir(|name| context.variable(name).map(OsString::from))?,
     };
     let executable = std::env::current_exe()
         .map_err(|error| Error::other("cannot find this executable, which containers are started with").cause(error))?;

@@ -38,7 +38,7 @@ impl Args {
             Err(error) if options.file.is_some() || error.place().is_some() => return Err(error),
             Err(_) => None,
         };
-        let clients = context.clients(project.as_ref()).await?;
+        let clients = context.clients(project.as_ref(), events).await?;
         let login = deploy::login(&clients).await?;
         if self.password_stdout {
             report::to_stdout(&format!("{}\n", login.password.expose_secret()));

@@ -22,7 +22,7 @@ impl Args {
         let mut options = context.options()?;
         options.tags = self.tags;
         options.create_repository = self.create_repository;
-        let (project, clients) = context.load(options).await?;
+        let (project, clients) = context.load(options, events).await?;
         shown(&deploy::push(&project.plan, &clients, events).await?)
     }
 }

@@ -18,7 +18,7 @@ impl Args {
     pub async fn run(self, context: &Context, events: &Events) -> Result<Option<Value>> {
         let mut options = context.options()?;
         options.tags = self.tags;
-        let (project, clients) = context.load(options).await?;
+        let (project, clients) = context.load(options, events).await?;
         shown(&deploy::register(&project.plan, &clients, events).await?)
     }
 }

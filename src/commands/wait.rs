@@ -21,7 +21,7 @@ impl Args {
     pub async fn run(self, context: &Context, events: &Events) -> Result<Option<Value>> {
         let mut options = context.options()?;
         options.timeout = self.timeout;
-        let (project, clients) = context.load(options).await?;
+        let (project, clients) = context.load(options, events).await?;
         shown(&deploy::wait(&project.plan, &clients, events).await?)
     }
 }

@@ -373,7 +373,8 @@ fn arguments_of_var() {
 #[test]
 fn git_answers_become_facts() {
     let status = "# branch.oid abc\n# branch.head main\n";
-    let cases: [(&str, Option<&str>, Option<&str>, Option<&str>, &str); 5] = [
+    type Answer = Option<&'static str>;
+    let cases: [(&str, Answer, Answer, Answer, &str); 5] = [
         ("no git", None, None, None, "{}"),
         ("no commit", None, Some(status), None, "{}"),
         (

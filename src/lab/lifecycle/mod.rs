@@ -1,5 +1,6 @@
-//! CONTRACT: replaced by the lab front's branch at the merge.
+//! CONTRACT: shaped after the lab front's branch, which replaces it at the merge.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use serde_json::Value;
@@ -9,14 +10,12 @@ use super::runtime::Level;
 use crate::error::{Error, Result};
 
 // CONTRACT
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Options {
     pub data: PathBuf,
-    /// `None` takes the one it had, else any that is free.
     pub port: Option<u16>,
     pub pace: Pace,
     pub runtime_level: Option<Level>,
-    /// The steady executable that is run again for the lab and for containers.
     pub executable: Option<PathBuf>,
 }
 
@@ -25,20 +24,37 @@ pub struct Options {
 pub struct Endpoint {
     pub url: String,
     pub region: String,
+    pub account_id: String,
     pub access_key_id: String,
     pub secret_access_key: String,
 }
 
-impl Endpoint {
-    // CONTRACT
-    pub fn environment(&self) -> Vec<(String, String)> {
-        Vec::new()
-    }
+// CONTRACT
+#[derive(Debug, Clone)]
+pub struct Running {
+    pub endpoint: Endpoint,
+    pub pid: u32,
+    pub started: bool,
 }
 
-/// The folder of the lab that is meant when none is named.
 // CONTRACT
-pub fn default_data(variable: impl Fn(&str) -> Option<String>) -> Result<PathBuf> {
+#[derive(Debug, Clone)]
+pub enum Status {
+    Stopped,
+    Unresponsive { pid: Option<u32> },
+    Running { running: Running, report: Value },
+}
+
+// CONTRACT
+pub const UNSET: [&str; 1] = ["AWS_PROFILE"];
+
+// CONTRACT
+pub fn environment(endpoint: &Endpoint) -> Vec<(&'static str, String)> {
+    vec![("AWS_ENDPOINT_URL", endpoint.url.clone())]
+}
+
+// CONTRACT
+pub fn data_dir(variable: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf> {
     variable("STEADY_LAB_DIR").map(PathBuf::from).ok_or_else(|| Error::input("no data folder"))
 }
 
@@ -53,17 +69,21 @@ macro_rules! contract {
 }
 
 contract! {
-    start -> Endpoint;
-    ensure_running -> Endpoint;
-    stop -> Value;
-    status -> Value;
-    reset -> Value;
+    start -> Running;
+    ensure_running -> Running;
+    stop -> bool;
+    status -> Status;
+    reset -> ();
 }
 
-/// Serves until `shutdown` is ready; the port is bound by the caller's options.
 // CONTRACT
-pub async fn serve(options: &Options, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<()> {
+pub async fn serve(options: Options, shutdown: impl Future<Output = ()>) -> Result<()> {
     let _ = options;
     shutdown.await;
     Ok(())
+}
+
+// CONTRACT
+pub async fn asked_to_end() {
+    let _ = tokio::signal::ctrl_c().await;
 }
