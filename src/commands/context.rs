@@ -121,8 +121,9 @@ impl Context {
         })
     }
 
-    pub async fn project(&self, events: &Events) -> Result<(Project, Clients)> {
-        self.load(self.options()?, events).await
+    /// The options of commands that render nothing, and so can do without the variables of those that do.
+    pub fn options_without_rendering(&self) -> Result<config::Options> {
+        Ok(config::Options { without_rendering: true, ..self.options()? })
     }
 
     pub async fn load(&self, options: config::Options, events: &Events) -> Result<(Project, Clients)> {

@@ -19,7 +19,7 @@ pub struct Args {
 
 impl Args {
     pub async fn run(self, context: &Context, events: &Events) -> Result<Option<Value>> {
-        let options = context.options()?;
+        let options = context.options_without_rendering()?;
         if !self.yes {
             let plan = crate::config::load(&options)?.plan;
             let created = if self.created { " and what steady created around it" } else { "" };

@@ -32,7 +32,7 @@ pub fn docker_arguments(username: &str, registry: &str) -> [String; 5] {
 impl Args {
     pub async fn run(self, context: &Context, events: &Events) -> Result<Option<Value>> {
         // a login needs no project, but takes the region of one that is there
-        let options = context.options()?;
+        let options = context.options_without_rendering()?;
         let project = match config::load(&options) {
             Ok(project) => Some(project),
             Err(error) if options.file.is_some() || error.place().is_some() => return Err(error),
@@ -54,7 +54,8 @@ impl Args {
     }
 }
 
-async fn hand_over(client: &str, login: &Login, events: &Events) -> Result<()> {
+/// Runs `client login` and writes the password to its stdin.
+pub async fn hand_over(client: &str, login: &Login, events: &Events) -> Result<()> {
     let failed = |why: String| {
         Error::build_or_push(format!("{client} login failed: {why}"))
             .hint("`steady login --password-stdout` prints the password for another client")

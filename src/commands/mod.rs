@@ -34,7 +34,7 @@ use context::{Context, Global};
 
 pub use init::{TEMPLATES, Template};
 pub use interrupt::with_resume;
-pub use login::docker_arguments;
+pub use login::{docker_arguments, hand_over};
 
 /// From source to steady state on Amazon ECS.
 #[derive(Debug, Parser)]

@@ -26,7 +26,7 @@ enum Document {
 
 impl Args {
     pub async fn run(self, context: &Context, events: &Events) -> Result<Option<Value>> {
-        let (project, clients) = context.project(events).await?;
+        let (project, clients) = context.load(context.options()?, events).await?;
         let Some(rendered) = shown(&deploy::render(&project.plan, &clients, events).await?)? else { return Ok(None) };
         if context.global.output == Output::Json {
             return Ok(Some(rendered));

@@ -22,7 +22,7 @@ pub struct Args {
 
 impl Args {
     pub async fn run(self, context: &Context, events: &Events) -> Result<Option<Value>> {
-        let mut options = context.options()?;
+        let mut options = context.options_without_rendering()?;
         options.timeout = self.timeout;
         let (project, clients) = context.load(options, events).await?;
         shown(&deploy::rollback(&project.plan, &clients, events, self.to.as_deref()).await?)

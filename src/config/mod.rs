@@ -49,6 +49,8 @@ pub struct Options {
     pub desired_count: Option<i64>,
     /// As `create: true` of the image.
     pub create_repository: bool,
+    /// Nothing will be rendered: variables may stay without a value.
+    pub without_rendering: bool,
 }
 
 /// A project, read for one service and one environment.
@@ -199,10 +201,11 @@ fn settings(reader: &Reader, merged: &Node, options: &Options, check: bool) -> O
     }
     let name = chosen(reader, merged, services, options)?;
     let service = read.into_iter().find(|(entry, _)| entry.key == name)?.1?;
-    let variables = variables::collect(reader, &[common.variables, service.variables], &options.variables);
+    let declared = [common.variables, service.variables];
+    let variables = variables::collect(reader, &declared, &options.variables, !options.without_rendering);
     let git = git::facts(&reader.folder);
     let scope = variables::Scope { variables: &variables, env: &options.env, git: &git };
-    for tag in service.tags.iter().filter(|_| options.tags.is_empty()) {
+    for tag in service.tags.iter().filter(|_| options.tags.is_empty() && !options.without_rendering) {
         variables::check_tag(reader, tag, &scope);
     }
     let mut image = service.image;

@@ -33,11 +33,12 @@ fn is_name(name: &str) -> bool {
 }
 
 /// Later maps go over earlier ones; `given` goes over all. A variable declared with no value
-/// and given none is noted where it is declared.
+/// and given none is noted where it is declared, if they are `all_needed`.
 pub fn collect(
     reader: &Reader,
     declared: &[&[Entry]],
     given: &[(String, serde_json::Value)],
+    all_needed: bool,
 ) -> BTreeMap<String, serde_json::Value> {
     let mut variables = BTreeMap::new();
     let mut open: BTreeMap<&str, &Range<usize>> = BTreeMap::new();
@@ -59,7 +60,7 @@ pub fn collect(
         open.remove(name.as_str());
         variables.insert(name.clone(), value.clone());
     }
-    for (name, span) in open {
+    for (name, span) in open.into_iter().filter(|_| all_needed) {
         let error = Error::input(format!("variable `{name}` has no value"))
             .hint(format!("give it one with --var {name}=…, here, or in an environment"));
         reader.note(span, None, error);

@@ -1,6 +1,6 @@
 //! Shows events, results and errors: bars, lines or JSON. The only place that writes to stdout and stderr.
 
-mod bars;
+pub mod bars;
 pub mod choose;
 pub mod escape;
 pub mod failure;

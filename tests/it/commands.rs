@@ -4,9 +4,10 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use serde_json::Value;
-use steadystate::commands::{TEMPLATES, docker_arguments, with_resume};
+use steadystate::commands::{TEMPLATES, docker_arguments, hand_over, with_resume};
 use steadystate::config::{self, Options};
-use steadystate::deploy::event::Step;
+use steadystate::deploy::Login;
+use steadystate::deploy::event::{Events, Step};
 use steadystate::error::{Error, Kind};
 use steadystate::report::Seen;
 
@@ -91,6 +92,16 @@ fn init_writes_over_nothing_and_takes_its_name_from_the_folder() {
     let bad = steady(&project, &["init", "--name", "Web_Shop", "-C", "new"]);
     assert_eq!((code(&bad), stderr(&bad).contains("web-shop")), (2, true), "{}", stderr(&bad));
     assert!(!project.join("new").exists());
+}
+
+#[test]
+fn progress_is_json_lines_or_nothing_when_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let json = steady(folder.path(), &["init", "-C", "a", "--name", "web", "--progress", "json"]);
+    let event: Value = serde_json::from_str(&stderr(&json)).unwrap();
+    assert_eq!((&event["event"], event["message"].is_string()), (&"notice".into(), true));
+    let none = steady(folder.path(), &["init", "-C", "b", "--name", "web", "--progress", "none"]);
+    assert_eq!((code(&none), stderr(&none).as_str()), (0, ""));
 }
 
 #[test]
@@ -216,4 +227,34 @@ fn an_interruption_says_what_goes_on_and_how_to_take_it_up() {
     let other = with_resume(Error::other("x"), Seen { last_step: Some(Step::Steady), service_changed: true }, "");
     assert!(other.hints().is_empty());
     assert_eq!((Kind::Interrupted(2).exit_code(), Kind::Interrupted(15).exit_code()), (130, 143));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_login_hands_the_password_over_on_stdin_only() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = tempfile::tempdir().unwrap();
+    let client = folder.path().join("client");
+    let script = "#!/bin/sh\ncd \"$(dirname \"$0\")\"\necho \"$@\" > arguments\nenv > environment\ncat > stdin\n[ \"$2$3\" = --usernameAWS ] || { echo no >&2; exit 1; }\n";
+    std::fs::write(&client, script).unwrap();
+    std::fs::set_permissions(&client, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let login = |username: &str| Login {
+        registry: "https://registry.example".into(),
+        username: username.into(),
+        password: "hunter2".to_owned().into(),
+        expires_at: 0,
+    };
+    let (events, _receiver) = Events::channel();
+    hand_over(client.to_str().unwrap(), &login("AWS"), &events).await.unwrap();
+    let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+    assert_eq!(read("arguments"), "login --username AWS --password-stdin registry.example\n");
+    assert_eq!(read("stdin"), "hunter2");
+    assert!(!read("environment").contains("hunter2"));
+
+    let refused = hand_over(client.to_str().unwrap(), &login("other"), &events).await.unwrap_err();
+    assert!(refused.to_string().ends_with("login failed: no"), "{refused}");
+    let missing = hand_over("no-such-client-here", &login("AWS"), &events).await.unwrap_err();
+    assert_eq!(missing.kind(), Kind::BuildOrPush);
+    assert!(!format!("{missing:?}{:?}", login("AWS")).contains("hunter2"));
 }
