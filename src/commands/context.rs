@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use secrecy::SecretString;
 
 use super::lab;
 use crate::aws::{self, Clients};
-use crate::config::{self, Project};
+use crate::config::{self, Project, RolloutPlan};
 use crate::deploy::event::Events;
 use crate::error::{Error, Result};
 use crate::report::{Display, Output, Progress, Terminal};
@@ -89,6 +90,14 @@ pub struct Context {
     pub display: Display,
 }
 
+/// A service by its name alone, and how to reach it.
+pub struct Named {
+    pub cluster: String,
+    pub service: String,
+    pub rollout: RolloutPlan,
+    pub project: Option<Project>,
+}
+
 impl Context {
     pub fn new(
         global: Global,
@@ -121,9 +130,28 @@ impl Context {
         })
     }
 
-    /// The options of commands that render nothing, and so can do without the variables of those that do.
-    pub fn options_without_rendering(&self) -> Result<config::Options> {
-        Ok(config::Options { without_rendering: true, ..self.options()? })
+    /// The service that is meant, for commands that need to know nothing else of it. Where there is no project file
+    /// --service and --cluster name it.
+    pub fn named(&self, timeout: Option<Duration>) -> Result<Named> {
+        // nothing is rendered, so that variables need no values
+        let options = config::Options { without_rendering: true, timeout, ..self.options()? };
+        if let (false, Some(service)) = (config::is_there(&options), &options.service) {
+            let cluster = options.cluster.clone().unwrap_or_else(|| "default".to_owned());
+            let default = RolloutPlan::default();
+            let rollout = RolloutPlan { timeout: timeout.unwrap_or(default.timeout), ..default };
+            return Ok(Named { cluster, service: service.clone(), rollout, project: None });
+        }
+        let project = config::load(&options)?;
+        let plan = &project.plan;
+        let (cluster, service, rollout) = (plan.cluster.clone(), plan.service.clone(), plan.rollout.clone());
+        Ok(Named { cluster, service, rollout, project: Some(project) })
+    }
+
+    /// The service that is meant, and the clients that reach it.
+    pub async fn reach(&self, timeout: Option<Duration>, events: &Events) -> Result<(Named, Clients)> {
+        let named = self.named(timeout)?;
+        let clients = self.clients(named.project.as_ref(), events).await?;
+        Ok((named, clients))
     }
 
     pub async fn load(&self, options: config::Options, events: &Events) -> Result<(Project, Clients)> {

@@ -19,15 +19,15 @@ pub struct Args {
 
 impl Args {
     pub async fn run(self, context: &Context, events: &Events) -> Result<Option<Value>> {
-        let options = context.options_without_rendering()?;
         if !self.yes {
-            let plan = crate::config::load(&options)?.plan;
+            let named = context.named(None)?;
             let created = if self.created { " and what steady created around it" } else { "" };
-            let message = format!("this deletes the service `{}` of cluster `{}`{created}", plan.service, plan.cluster);
+            let message =
+                format!("this deletes the service `{}` of cluster `{}`{created}", named.service, named.cluster);
             return Err(Error::input(message).hint("say --yes to do it"));
         }
-        let (project, clients) = context.load(options, events).await?;
+        let (named, clients) = context.reach(None, events).await?;
         let options = DeleteOptions { created: self.created };
-        shown(&deploy::delete(&project.plan, &clients, events, &options).await?)
+        shown(&deploy::delete(&named.cluster, &named.service, &options, &clients, events).await?)
     }
 }

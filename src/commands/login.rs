@@ -32,12 +32,8 @@ pub fn docker_arguments(username: &str, registry: &str) -> [String; 5] {
 impl Args {
     pub async fn run(self, context: &Context, events: &Events) -> Result<Option<Value>> {
         // a login needs no project, but takes the region of one that is there
-        let options = context.options_without_rendering()?;
-        let project = match config::load(&options) {
-            Ok(project) => Some(project),
-            Err(error) if options.file.is_some() || error.place().is_some() => return Err(error),
-            Err(_) => None,
-        };
+        let options = config::Options { without_rendering: true, ..context.options()? };
+        let project = if config::is_there(&options) { Some(config::load(&options)?) } else { None };
         let clients = context.clients(project.as_ref(), events).await?;
         let login = deploy::login(&clients).await?;
         if self.password_stdout {

@@ -22,9 +22,8 @@ pub struct Args {
 
 impl Args {
     pub async fn run(self, context: &Context, events: &Events) -> Result<Option<Value>> {
-        let mut options = context.options_without_rendering()?;
-        options.timeout = self.timeout;
-        let (project, clients) = context.load(options, events).await?;
-        shown(&deploy::rollback(&project.plan, &clients, events, self.to.as_deref()).await?)
+        let (named, clients) = context.reach(self.timeout, events).await?;
+        let (cluster, service, to) = (&named.cluster, &named.service, self.to.as_deref());
+        shown(&deploy::rollback(cluster, service, to, &named.rollout, &clients, events).await?)
     }
 }

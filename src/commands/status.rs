@@ -12,7 +12,7 @@ pub struct Args {}
 
 impl Args {
     pub async fn run(self, context: &Context, events: &Events) -> Result<Option<Value>> {
-        let (project, clients) = context.load(context.options_without_rendering()?, events).await?;
-        shown(&deploy::status(&project.plan, &clients, events).await?)
+        let (named, clients) = context.reach(None, events).await?;
+        shown(&deploy::status(&named.cluster, &named.service, &clients).await?)
     }
 }

@@ -19,9 +19,7 @@ pub struct Args {
 
 impl Args {
     pub async fn run(self, context: &Context, events: &Events) -> Result<Option<Value>> {
-        let mut options = context.options_without_rendering()?;
-        options.timeout = self.timeout;
-        let (project, clients) = context.load(options, events).await?;
-        shown(&deploy::wait(&project.plan, &clients, events).await?)
+        let (named, clients) = context.reach(self.timeout, events).await?;
+        shown(&deploy::wait(&named.cluster, &named.service, &named.rollout, &clients, events).await?)
     }
 }

@@ -75,6 +75,11 @@ pub fn load(options: &Options) -> Result<Project> {
     project.ok_or_else(|| Error::other("the project file could not be read, and no finding says why"))
 }
 
+/// Whether there is a project file, or one was named.
+pub fn is_there(options: &Options) -> bool {
+    options.file.is_some() || find(options).is_ok()
+}
+
 fn find(options: &Options) -> Result<(PathBuf, PathBuf)> {
     let absolute = |path: &Path| {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };

@@ -6,7 +6,7 @@ use secrecy::SecretString;
 use serde_json::Value;
 
 use crate::aws::Clients;
-use crate::config::Plan;
+use crate::config::{Plan, RolloutPlan};
 use crate::error::{Error, Result};
 use event::Events;
 
@@ -42,12 +42,19 @@ contract! {
     dry_run(plan: &Plan, clients: &Clients, events: &Events) -> Value;
     build(plan: &Plan, clients: &Clients, events: &Events) -> Value;
     push(plan: &Plan, clients: &Clients, events: &Events) -> Value;
-    render(plan: &Plan, clients: &Clients, events: &Events) -> Value;
     register(plan: &Plan, clients: &Clients, events: &Events) -> Value;
-    status(plan: &Plan, clients: &Clients, events: &Events) -> Value;
-    wait(plan: &Plan, clients: &Clients, events: &Events) -> Value;
-    rollback(plan: &Plan, clients: &Clients, events: &Events, to: Option<&str>) -> Value;
-    revisions(plan: &Plan, clients: &Clients, events: &Events) -> Value;
-    delete(plan: &Plan, clients: &Clients, events: &Events, options: &DeleteOptions) -> Value;
+    status(cluster: &str, service: &str, clients: &Clients) -> Value;
+    wait(cluster: &str, service: &str, rollout: &RolloutPlan, clients: &Clients, events: &Events) -> Value;
+    rollback(
+        cluster: &str, service: &str, to: Option<&str>, rollout: &RolloutPlan, clients: &Clients, events: &Events
+    ) -> Value;
+    revisions(cluster: &str, service: &str, family: Option<&str>, limit: usize, clients: &Clients) -> Value;
+    delete(cluster: &str, service: &str, options: &DeleteOptions, clients: &Clients, events: &Events) -> Value;
     login(clients: &Clients) -> Login;
+}
+
+// CONTRACT
+pub fn render(plan: &Plan, clients: &Clients, digest: Option<&str>) -> Result<Value> {
+    let _ = (plan, clients, digest);
+    Err(Error::other("deploy::render comes with the deploy branch"))
 }

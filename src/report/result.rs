@@ -28,7 +28,11 @@ fn object(members: &Map<String, Value>, style: Style) -> String {
         let cluster = said(members, "cluster").map(|cluster| format!(" on {}", escape::line(cluster)));
         let took = members.get("durationMs").and_then(Value::as_u64);
         let took = took.map(|took| format!(" after {}", words::duration(std::time::Duration::from_millis(took))));
-        let tone = if ["steady", "ACTIVE", "deleted"].contains(&status) { Tone::Good } else { Tone::Warning };
+        let tone = match status {
+            "steady" | "ACTIVE" | "deleted" => Tone::Good,
+            "failed" => Tone::Bad,
+            _ => Tone::Warning,
+        };
         let _ = writeln!(
             text,
             "{}{} is {}{}",
@@ -71,7 +75,7 @@ fn table(rows: &[Value], style: Style) -> String {
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(columns.iter().map(|column| words::camel(column).to_uppercase()));
     for row in rows {
-        table.add_row(columns.iter().map(|column| cell(column, &row[*column])));
+        table.add_row(columns.iter().map(|column| compact(column, &row[*column])));
     }
     let text: String = table.lines().map(|line| format!("{}\n", line.trim_end())).collect();
     // the header's line only: cells hold no colours, so that columns stay aligned
@@ -93,6 +97,29 @@ fn is_nothing(value: &Value) -> bool {
         Value::String(text) => text.is_empty(),
         _ => false,
     }
+}
+
+/// A cell of a table, where ids and digests are as short as they can be told apart.
+fn compact(name: &str, value: &Value) -> String {
+    let short = match value {
+        Value::String(text) if text.starts_with("sha256:") => words::digest(text).to_owned(),
+        Value::String(text) if text.starts_with("arn:") => words::short_arn(text).to_owned(),
+        Value::String(text) => match text.split_once("@sha256:") {
+            Some((repository, digest)) => format!("{repository}@{}", words::digest(digest)),
+            None => text.clone(),
+        },
+        Value::Array(items) => items.iter().map(|item| compact("", item)).collect::<Vec<_>>().join(", "),
+        Value::Object(members) => {
+            let members = members.iter().filter(|(_, value)| !is_nothing(value));
+            let members = members.map(|(name, value)| match name.as_str() {
+                "name" => compact(name, value),
+                _ => format!("{}={}", words::camel(name), compact(name, value)),
+            });
+            members.collect::<Vec<_>>().join(" ")
+        }
+        other => return cell(name, other),
+    };
+    escape::line(&short).into_owned()
 }
 
 fn cell(name: &str, value: &Value) -> String {

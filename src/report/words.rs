@@ -67,8 +67,11 @@ pub fn exit_code(code: i64) -> String {
     format!("exit code {code}{signal}")
 }
 
-/// `IN_PROGRESS` as `in progress`.
+/// `IN_PROGRESS` and `inProgress` as `in progress`.
 pub fn status(status: &str) -> String {
+    if status.contains(|c: char| c.is_lowercase()) {
+        return camel(status);
+    }
     status.replace('_', " ").to_lowercase()
 }
 
@@ -76,7 +79,7 @@ pub fn status(status: &str) -> String {
 pub fn camel(name: &str) -> String {
     let mut words = String::with_capacity(name.len() + 4);
     for c in name.chars() {
-        if c.is_uppercase() {
+        if c.is_uppercase() && !words.is_empty() {
             words.push(' ');
         }
         words.extend(c.to_lowercase());

@@ -138,6 +138,7 @@ fn bad_input_ends_with_2_before_anything_is_called_and_stdout_is_for_results() {
 fn arguments_that_cannot_be_meant_end_with_2() {
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(code(&steady(folder.path(), &["init", "--template", "ec2", "--name", "web"])), 0);
+    std::fs::create_dir(folder.path().join("empty")).unwrap();
     for (arguments, said) in [
         (&["deploi"][..], "deploy"),
         (&["deploy", "--timeout", "soon"], "--timeout"),
@@ -148,6 +149,10 @@ fn arguments_that_cannot_be_meant_end_with_2() {
         (&["deploy", "--environment", "prod"], "there is production"),
         (&["deploy", "--lab", "--profile", "mine"], "exclude each other"),
         (&["delete"], "say --yes to do it"),
+        (&["delete", "-C", "empty", "--service", "x"], "service `x` of cluster `default`"),
+        (&["delete", "-C", "empty"], "there is no steady.yaml"),
+        (&["render", "--digest", "sha256:0"], "64 lower-case"),
+        (&["revisions", "--limit", "0"], "--limit"),
         (&["delete", "--created"], "and what steady created"),
         (&["wait", "--timeout", "8days"], "longer than 7 days"),
         (&["status", "--output", "yaml"], "json"),

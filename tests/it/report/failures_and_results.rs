@@ -103,12 +103,20 @@ fn results_as_text() {
       revision reused           no
     "#);
     let status = json!({
-        "status": "ACTIVE", "service": "hello", "cluster": "lab", "desiredCount": 2, "nothing": [],
+        "status": "inProgress", "service": "hello", "cluster": "lab", "desiredCount": 2, "nothing": [],
+        "tasks": [{
+            "id": "1a2b", "taskDefinition": "arn:aws:ecs:us-west-2:1:task-definition/hello:7",
+            "containers": [{ "name": "web", "digest": "sha256:0123456789abcdef", "exitCode": null }, { "name": "side", "exitCode": 1 }]
+        }],
         "targets": [{ "target": "10.0.0.7:80", "state": "healthy", "reason": null }, { "target": "10.0.0.8:80", "state": "unhealthy", "reason": "Target.Timeout" }]
     });
     insta::assert_snapshot!(result::text(&status, PLAIN), @r#"
-    hello on lab is active
+    hello on lab is in progress
       desired count  2
+
+    tasks
+     ID    TASK DEFINITION  CONTAINERS
+     1a2b  hello:7          web digest=0123456789ab, side exit code=1
 
     targets
      TARGET       STATE      REASON
@@ -116,12 +124,12 @@ fn results_as_text() {
      10.0.0.8:80  unhealthy  Target.Timeout
     "#);
     let revisions = json!([
-        { "revision": 7, "taskDefinition": "arn:aws:ecs:us-west-2:1:task-definition/hello:7", "registeredAt": 1_700_000_000_000i64, "active": true, "digest": null },
-        { "revision": 6, "taskDefinition": "arn:aws:ecs:us-west-2:1:task-definition/hello:6", "registeredAt": 1_600_000_000_000i64, "active": false, "digest": null },
+        { "revision": 7, "taskDefinition": "arn:aws:ecs:us-west-2:1:task-definition/hello:7", "registeredAt": 1_700_000_000_000i64, "active": true, "image": "r/hello@sha256:0123456789abcdef" },
+        { "revision": 6, "taskDefinition": "arn:aws:ecs:us-west-2:1:task-definition/hello:6", "registeredAt": 1_600_000_000_000i64, "active": false, "image": null },
     ]);
     insta::assert_snapshot!(result::text(&revisions, PLAIN), @r#"
-    REVISION  TASK DEFINITION  REGISTERED AT         ACTIVE
-    7         hello:7          2023-11-14 22:13:20Z  yes
+    REVISION  TASK DEFINITION  REGISTERED AT         ACTIVE  IMAGE
+    7         hello:7          2023-11-14 22:13:20Z  yes     r/hello@0123456789ab
     6         hello:6          2020-09-13 12:26:40Z  no
     "#);
     assert_eq!(result::text(&json!([]), PLAIN), "");
