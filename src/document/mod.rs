@@ -1,81 +1,61 @@
-//! CONTRACT: what deploy calls of the documents' module; replaced at the merge.
+//! Task definitions, dockerruns and service documents, as lossless JSON.
+//!
+//! In the data's order: [`template`] fills a document in, [`parse`] reads it with the place of every
+//! value, [`task_definition`] and [`service`] bring it into the form of a request and hold it against
+//! AWS's own shapes, [`fingerprint`] and [`diff`] compare two of them.
+//!
+//! Values stay `serde_json` values all the way, so that what the user's file says is what ECS
+//! receives. What cannot be meant is an error with a place before anything is called.
+
+mod checks;
+mod diff;
+mod dockerrun;
+mod dockerrun_v1;
+mod draft;
+mod fingerprint;
+mod image_name;
+mod mistake;
+mod parse;
+mod placeholder;
+mod requests;
+pub mod template;
+
+pub use diff::{Change, ChangeKind, Values, diff, render_changes};
+pub use fingerprint::fingerprint;
+pub use parse::{Document, MAX_DEPTH, parse};
+pub use requests::{Checked, ImageForContainer, TaskDefinitionOptions, service, task_definition};
 
 use serde_json::Value;
 
-use crate::error::{Error, Result, SourceText};
+use crate::error::{Result, SourceText};
 
-// CONTRACT
-#[derive(Debug, Clone)]
-pub struct Checked {
-    pub value: Value,
-    pub warnings: Vec<String>,
+/// A task definition from its template: [`template::render`] and [`task_definition`] in one, with the
+/// places of errors in the template instead of the rendered text. A file that is no template
+/// (see [`template::is_template`]) is taken as it is.
+pub fn render_task_definition(
+    file: &SourceText,
+    context: &Value,
+    options: TaskDefinitionOptions<'_>,
+) -> Result<Checked> {
+    rendered(file, context, |text| task_definition(text, options))
 }
 
-// CONTRACT
-#[derive(Debug, Clone)]
-pub struct ImageForContainer<'a> {
-    pub container: Option<&'a str>,
-    pub uri: &'a str,
+/// A service document from its template, as [`render_task_definition`].
+pub fn render_service(file: &SourceText, context: &Value, allow_unknown_fields: bool) -> Result<Checked> {
+    rendered(file, context, |text| service(text, allow_unknown_fields))
 }
 
-// CONTRACT
-#[derive(Debug, Clone)]
-pub struct TaskDefinitionOptions<'a> {
-    pub allow_unknown_fields: bool,
-    pub default_family: &'a str,
-    pub image: Option<ImageForContainer<'a>>,
-}
-
-// CONTRACT
-pub fn task_definition(rendered: &SourceText, options: TaskDefinitionOptions<'_>) -> Result<Checked> {
-    let mut value: Value = serde_json::from_str(&rendered.text).map_err(|error| Error::input(error.to_string()))?;
-    if value.get("family").is_none() {
-        value["family"] = options.default_family.into();
+fn rendered(file: &SourceText, context: &Value, check: impl FnOnce(&SourceText) -> Result<Checked>) -> Result<Checked> {
+    if !template::is_template(file) {
+        return check(file);
     }
-    if let Some(image) = options.image {
-        let containers = value["containerDefinitions"].as_array_mut().into_iter().flatten();
-        for container in containers.filter(|c| image.container.is_none_or(|name| c["name"] == name)) {
-            container["image"] = image.uri.into();
-        }
-    }
-    Ok(Checked { value, warnings: Vec::new() })
+    let rendered = template::render_mapped(file, context)?;
+    check(&rendered.text).map_err(|error| rendered.blame(error))
 }
 
-// CONTRACT
-pub fn service(rendered: &SourceText, _allow_unknown_fields: bool) -> Result<Checked> {
-    let value = serde_json::from_str(&rendered.text).map_err(|error| Error::input(error.to_string()))?;
-    Ok(Checked { value, warnings: Vec::new() })
-}
-
-// CONTRACT
-pub fn fingerprint(value: &Value) -> String {
-    hex::encode(ring::digest::digest(&ring::digest::SHA256, value.to_string().as_bytes()))
-}
-
-// CONTRACT
-pub fn diff(before: &Value, after: &Value) -> String {
-    similar::TextDiff::from_lines(&to_json(before), &to_json(after)).unified_diff().to_string()
-}
-
-// CONTRACT
+/// A value as a file shows it: two spaces a level, a line break at the end, members in their order.
 pub fn to_json(value: &Value) -> String {
-    format!("{value:#}\n")
-}
-
-pub mod template {
-    use super::{Error, Result, SourceText, Value};
-
-    // CONTRACT
-    pub fn render(source: &SourceText, context: &Value) -> Result<SourceText> {
-        let mut handlebars = handlebars::Handlebars::new();
-        handlebars.set_strict_mode(true);
-        handlebars.register_escape_fn(|text| text.replace('\\', "\\\\").replace('"', "\\\""));
-        let text = handlebars.render_template(&source.text, context).map_err(|error| Error::input(error.to_string()))?;
-        Ok(SourceText::new(&source.name, text))
-    }
-
-    // CONTRACT
-    pub fn references_image(source: &SourceText) -> bool {
-        ["{{image", "{{repository_uri", "{{digest", "{{tag"].iter().any(|name| source.text.contains(name))
-    }
+    let mut text = serde_json::to_string_pretty(value).expect("a JSON value has string keys");
+    text.push('\n');
+    text
 }
