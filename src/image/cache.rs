@@ -114,8 +114,9 @@ impl BlobCache {
         write().map_err(|error| self.failed(error))
     }
 
-    fn failed(&self, error: io::Error) -> Error {
-        Error::new(Kind::Other, format!("cannot write to the blob cache `{}`", self.folder.display()))
+    /// The error for this cache's folder.
+    pub(crate) fn failed(&self, error: io::Error) -> Error {
+        Error::new(Kind::Other, format!("cannot use the blob cache `{}`", self.folder.display()))
             .cause(error)
             .hint("free some space there, or set XDG_CACHE_HOME to another folder")
     }

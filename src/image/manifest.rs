@@ -77,12 +77,11 @@ pub fn parse(bytes: &[u8], media_type: Option<&str>, name: &str) -> Result<Docum
     });
     let found = Manifest { media_type, config: descriptor(manifest.config()), layers: layers.collect() };
     let mut digests = found.layers.iter().map(|layer| &layer.descriptor).chain([&found.config]);
-    match digests.find(|descriptor| !digest::is_valid(&descriptor.digest)) {
-        Some(bad) => {
-            Err(Error::build_or_push(format!("{name} names a blob `{}`, which is no SHA-256 digest", bad.digest)))
-        }
-        None => Ok(Document::Image(Box::new(found))),
+    if let Some(bad) = digests.find(|blob| !digest::is_valid(&blob.digest)).map(|blob| blob.digest.clone()) {
+        return Err(Error::build_or_push(format!("{name} names a blob `{bad}`, which is no SHA-256 digest")));
     }
+    drop(digests);
+    Ok(Document::Image(Box::new(found)))
 }
 
 pub fn is_index(media_type: &str) -> bool {
