@@ -129,7 +129,9 @@ impl Failure {
             );
         }
         if self.is_expired() {
-            return Some("the credentials have expired: log in again (`aws sso login`) and run the same command".into());
+            return Some(
+                "the credentials have expired: log in again (`aws sso login`) and run the same command".into(),
+            );
         }
         if self.is_denied() {
             let action = self.action();
@@ -139,9 +141,9 @@ impl Failure {
             return Some("AWS throttles this account's calls: run the same command again in a minute".into());
         }
         match self.reach {
-            Reach::NotSent | Reach::Unknown if self.status.is_none() => {
-                Some("check the network, the region and AWS_ENDPOINT_URL; running the same command again is safe".into())
-            }
+            Reach::NotSent | Reach::Unknown if self.status.is_none() => Some(
+                "check the network, the region and AWS_ENDPOINT_URL; running the same command again is safe".into(),
+            ),
             _ => None,
         }
     }

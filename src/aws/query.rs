@@ -70,14 +70,14 @@ impl Ec2 {
         let mut items = Vec::new();
         let mut next: Option<String> = None;
         loop {
-            let mut form = vec![
-                ("Action".to_owned(), operation.to_owned()),
-                ("Version".to_owned(), API_VERSION.to_owned()),
-            ];
+            let mut form =
+                vec![("Action".to_owned(), operation.to_owned()), ("Version".to_owned(), API_VERSION.to_owned())];
             for (at, (name, values)) in filters.iter().enumerate() {
                 form.push((format!("Filter.{}.Name", at + 1), (*name).to_owned()));
                 let values = values.iter().enumerate();
-                form.extend(values.map(|(n, value)| (format!("Filter.{}.Value.{}", at + 1, n + 1), (*value).to_owned())));
+                form.extend(
+                    values.map(|(n, value)| (format!("Filter.{}.Value.{}", at + 1, n + 1), (*value).to_owned())),
+                );
             }
             form.extend(more.iter().cloned());
             form.extend(next.take().map(|token| ("NextToken".to_owned(), token)));
@@ -149,7 +149,8 @@ impl Ec2 {
         let text = response.text().await.map_err(lost)?;
         let reply = parse_xml(&text);
         if (200..300).contains(&status) {
-            return reply.map_err(|error| failure(None, format!("unreadable reply: {error}"), Some(status), Reach::Unknown));
+            return reply
+                .map_err(|error| failure(None, format!("unreadable reply: {error}"), Some(status), Reach::Unknown));
         }
         let reply = reply.unwrap_or(Value::Null);
         let error = reply.pointer("/Errors/Error").or_else(|| reply.get("Error")).unwrap_or(&Value::Null);
