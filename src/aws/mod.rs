@@ -1,26 +1,11 @@
-//! CONTRACT: replaced by the deploy branch at the merge.
+//! Clients for AWS: who we are, where we call, how long we wait, and what an error means.
 
-use secrecy::SecretString;
+mod connect;
+pub mod failure;
+mod operations;
+pub mod query;
+pub mod raw;
+pub mod reply;
 
-use crate::error::{Error, Result};
-
-// CONTRACT
-#[derive(Debug, Clone, Default)]
-pub struct Settings {
-    pub region: Option<String>,
-    pub profile: Option<String>,
-    pub endpoint_url: Option<String>,
-    pub static_credentials: Option<(String, SecretString)>,
-}
-
-// CONTRACT
-#[derive(Debug, Clone)]
-pub struct Clients {
-    pub region: String,
-}
-
-// CONTRACT
-pub async fn connect(settings: &Settings) -> Result<Clients> {
-    let region = settings.region.clone().ok_or_else(|| Error::preflight("no region"))?;
-    Ok(Clients { region })
-}
+pub use connect::{Clients, Identity, Settings, Timeouts, connect, connect_with};
+pub use failure::Failure;

@@ -6,8 +6,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 use super::context::Context;
+use crate::deploy;
 use crate::deploy::event::Events;
-use crate::deploy::{self, Login};
+use crate::deploy::login::Login;
 use crate::error::{Error, Result};
 use crate::{config, report};
 

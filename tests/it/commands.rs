@@ -6,8 +6,8 @@ use std::process::{Command, Output};
 use serde_json::Value;
 use steadystate::commands::{TEMPLATES, docker_arguments, hand_over, with_resume};
 use steadystate::config::{self, Options};
-use steadystate::deploy::Login;
 use steadystate::deploy::event::{Events, Step};
+use steadystate::deploy::login::Login;
 use steadystate::error::{Error, Kind};
 use steadystate::report::Seen;
 
@@ -149,7 +149,6 @@ fn arguments_that_cannot_be_meant_end_with_2() {
         (&["deploy", "--environment", "prod"], "there is production"),
         (&["deploy", "--lab", "--profile", "mine"], "exclude each other"),
         (&["delete"], "say --yes to do it"),
-        (&["delete", "-C", "empty", "--service", "x"], "service `x` of cluster `default`"),
         (&["delete", "-C", "empty"], "there is no steady.yaml"),
         (&["render", "--digest", "sha256:0"], "64 lower-case"),
         (&["revisions", "--limit", "0"], "--limit"),
