@@ -206,9 +206,10 @@ pub async fn stop(options: &Options) -> Result<bool> {
         return Ok(false);
     }
     let record = Record::read(&options.data);
+    let pid = record.as_ref().map(|record| record.pid);
     if let Some(record) = &record
         && client::post(record, "/_lab/stop").await.is_ok()
-        && is_free_within(options, STOP).await?
+        && is_gone_within(options, pid, STOP).await?
     {
         return Ok(true);
     }
@@ -218,17 +219,19 @@ pub async fn stop(options: &Options) -> Result<bool> {
     {
         record.terminate();
     }
-    if is_free_within(options, STOP).await? {
+    if is_gone_within(options, pid, STOP).await? {
         return Ok(true);
     }
-    let pid = record.map_or("unknown".to_owned(), |record| record.pid.to_string());
+    let pid = pid.map_or("unknown".to_owned(), |pid| pid.to_string());
     Err(Error::other(format!("the lab on {} (pid {pid}) does not end", options.data.display()))
         .hint(format!("its log is {}", record::log_path(&options.data).display())))
 }
 
-async fn is_free_within(options: &Options, limit: Duration) -> Result<bool> {
+/// Gone also if another lab has taken its place.
+async fn is_gone_within(options: &Options, pid: Option<u32>, limit: Duration) -> Result<bool> {
     let until = tokio::time::Instant::now() + limit;
-    while Lock::is_held(&options.data)? {
+    let replaced = || pid.is_some() && Record::read(&options.data).is_some_and(|record| Some(record.pid) != pid);
+    while Lock::is_held(&options.data)? && !replaced() {
         if tokio::time::Instant::now() >= until {
             return Ok(false);
         }
@@ -239,12 +242,14 @@ async fn is_free_within(options: &Options, limit: Duration) -> Result<bool> {
 
 /// Empties the lab, whether it runs or not. A running one goes on, empty.
 pub async fn reset(options: &Options) -> Result<()> {
-    if let Some(_lock) = Lock::acquire(&options.data).await? {
-        return instance::wipe(&options.data)
-            .map_err(|error| Error::other(format!("cannot empty {}", options.data.display())).cause(error));
+    if Lock::is_held(&options.data)?
+        && let Some(record) = Record::read(&options.data)
+    {
+        return client::post(&record, "/_lab/reset").await.map(|_| ());
     }
-    let record = Record::read(&options.data).ok_or_else(|| already_running(options))?;
-    client::post(&record, "/_lab/reset").await.map(|_| ())
+    let _lock = Lock::acquire(&options.data).await?.ok_or_else(|| already_running(options))?;
+    instance::wipe(&options.data)
+        .map_err(|error| Error::other(format!("cannot empty {}", options.data.display())).cause(error))
 }
 
 fn endpoint(address: SocketAddr) -> Endpoint {

@@ -34,7 +34,7 @@ pub struct Lock {
     _file: File,
 }
 
-const PATIENCE: u32 = 30;
+const PATIENCE: u32 = 100;
 
 pub fn log_path(data: &Path) -> PathBuf {
     data.join("lab.log")
@@ -51,11 +51,14 @@ impl Lock {
         prepare(data)?;
         let path = data.join("lock");
         let file = disk::append_private(&path).map_err(|error| disk_error("open", &path, error))?;
-        // Whoever asks `is_held` has the lock for an instant.
         for _ in 0..PATIENCE {
             match FileExt::try_lock(&file) {
                 Ok(()) => return Ok(Some(Lock { _file: file })),
-                Err(TryLockError::WouldBlock) => tokio::time::sleep(Duration::from_millis(3)).await,
+                Err(TryLockError::WouldBlock) if !is_exclusive(&file) => {
+                    // Someone who asks `is_held` has the lock for an instant, and is no lab.
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                Err(TryLockError::WouldBlock) => return Ok(None),
                 Err(TryLockError::Error(error)) => return Err(disk_error("lock", &path, error)),
             }
         }
@@ -111,6 +114,15 @@ impl Kept {
     pub fn write(&self, data: &Path) -> Result<()> {
         write_json(&data.join("settings.json"), self)
     }
+}
+
+/// Whether a lab has the lock; those who only ask for it have it shared.
+fn is_exclusive(file: &File) -> bool {
+    let shared = FileExt::try_lock_shared(file).is_ok();
+    if shared {
+        let _ = FileExt::unlock(file);
+    }
+    !shared
 }
 
 fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {

@@ -2,8 +2,8 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::{Read, Seek, SeekFrom};
-use std::net::{Ipv4Addr, TcpListener};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
@@ -18,6 +18,7 @@ use crate::lab::clock::Pace;
 use crate::lab::disk;
 
 const POLL: Duration = Duration::from_millis(5);
+const ANSWER: Duration = Duration::from_millis(200);
 const LIMIT: Duration = Duration::from_secs(20);
 const LARGEST_LOG: u64 = 1024 * 1024;
 const LOG_TAIL: u64 = 4096;
@@ -85,9 +86,11 @@ impl Daemon {
         let data = &options.data;
         record::prepare(data)?;
         let port = options.port.or(Kept::read(data).port).unwrap_or(DEFAULT_PORT);
-        // The daemon could say so in its log only.
-        if let Err(error) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
-            return if Lock::is_held(data)? { Ok(None) } else { Err(cannot_listen(port, &error)) };
+        // The daemon could say so in its log only. Asked by connecting: a bind might be in another daemon's way.
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        if port != 0 && TcpStream::connect_timeout(&address, ANSWER).is_ok() {
+            let taken = io::ErrorKind::AddrInUse.into();
+            return if Lock::is_held(data)? { Ok(None) } else { Err(cannot_listen(port, &taken)) };
         }
         let executable = options.executable.as_ref().ok_or_else(|| Error::other("there is no executable to start"))?;
         let path = record::log_path(data);
@@ -119,7 +122,7 @@ impl Daemon {
         error.hint(format!("the log is {}", self.log.display()))
     }
 
-    fn log_tail(&self) -> std::io::Result<String> {
+    fn log_tail(&self) -> io::Result<String> {
         let mut file = fs::File::open(&self.log)?;
         let length = file.metadata()?.len();
         file.seek(SeekFrom::Start(self.log_start.max(length.saturating_sub(LOG_TAIL))))?;

@@ -26,7 +26,7 @@ struct Refusal {
     status: StatusCode,
     code: &'static str,
     message: String,
-    headers: HeaderMap,
+    header: Option<Box<(header::HeaderName, HeaderValue)>>,
 }
 
 type Outcome = Result<Response<Body>, Refusal>;
@@ -140,13 +140,11 @@ fn log_in(lab: &Lab, headers: &HeaderMap) -> Result<(), Refusal> {
 
 impl Refusal {
     fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Refusal { status, code, message: message.into(), headers: HeaderMap::new() }
+        Refusal { status, code, message: message.into(), header: None }
     }
 
     fn with(mut self, name: header::HeaderName, value: &str) -> Self {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            self.headers.insert(name, value);
-        }
+        self.header = HeaderValue::from_str(value).ok().map(|value| Box::new((name, value)));
         self
     }
 
@@ -163,7 +161,9 @@ impl Refusal {
     fn response(self) -> Response<Body> {
         let body = json!({ "errors": [{ "code": self.code, "message": self.message }] });
         let mut response = json_response(self.status, &body);
-        response.headers_mut().extend(self.headers);
+        if let Some((name, value)) = self.header.map(|header| *header) {
+            response.headers_mut().insert(name, value);
+        }
         response
     }
 }
