@@ -16,6 +16,10 @@ impl ApiError {
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
         ApiError { code: code.into(), message: message.into(), status: 400 }
     }
+
+    pub fn unknown_operation(operation: &str) -> Self {
+        ApiError::new("UnknownOperationException", format!("the lab does not know the operation {operation}"))
+    }
 }
 
 pub type ApiResult = Result<serde_json::Value, ApiError>;

@@ -6,6 +6,7 @@ pub mod api;
 pub mod balancer;
 pub mod clock;
 pub mod discovery;
+pub mod disk;
 pub mod ec2;
 pub mod ecr;
 pub mod ecs;
@@ -47,13 +48,16 @@ pub struct Lab {
     pub settings: Settings,
     pub clock: Clock,
     pub runtime: Runtime,
+    /// What a restart may forget of the registry: blobs on their way in.
+    pub uploads: ecr::Uploads,
     state: Mutex<State>,
     changes: watch::Sender<u64>,
 }
 
 impl Lab {
     pub fn new(settings: Settings, clock: Clock, runtime: Runtime, state: State) -> Self {
-        Lab { settings, clock, runtime, state: Mutex::new(state), changes: watch::Sender::new(0) }
+        let uploads = ecr::Uploads::new(&settings.data);
+        Lab { settings, clock, runtime, uploads, state: Mutex::new(state), changes: watch::Sender::new(0) }
     }
 
     pub fn read<T>(&self, read: impl FnOnce(&State) -> T) -> T {
