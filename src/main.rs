@@ -1,1 +1,3 @@
-fn main() {}
+fn main() {
+    steadystate::lab::runtime::helper::main_if_helper();
+}
