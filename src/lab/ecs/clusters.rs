@@ -36,7 +36,7 @@ fn add(state: &mut State, cluster: Cluster, now: i64) {
         let instance = Instance {
             id: random_hex(32),
             cluster: cluster.name.clone(),
-            ec2_instance_id: ec2::launch_instance(state),
+            ec2_instance_id: ec2::new_instance(state),
             cpu: INSTANCE_CPU,
             memory: INSTANCE_MEMORY,
             registered_at: now,

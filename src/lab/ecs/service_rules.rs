@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{model::TaskDefinition, request::invalid};
-use crate::lab::{api::ApiError, elbv2, state::State};
+use crate::lab::{api::ApiError, discovery, ec2, elbv2, state::State};
 
 type Checked = Result<(), ApiError>;
 
@@ -41,7 +41,7 @@ pub fn check_new(state: &State, settings: &Map<String, Value>, definition: &Task
 /// The rules that hold for what a service is after CreateService or UpdateService.
 pub fn check(state: &State, settings: &Map<String, Value>, definition: &TaskDefinition) -> Checked {
     let launch_type = settings.get("launchType").and_then(Value::as_str).unwrap_or("EC2");
-    launch(launch_type, settings.get("networkConfiguration"), definition)?;
+    launch(state, launch_type, settings.get("networkConfiguration"), definition)?;
     let balancers = items(settings, "loadBalancers");
     for balancer in balancers {
         load_balancer(state, balancer, definition)?;
@@ -52,7 +52,7 @@ pub fn check(state: &State, settings: &Map<String, Value>, definition: &TaskDefi
         return Err(invalid("Health check grace period is only valid for services configured to use load balancers"));
     }
     for registry in items(settings, "serviceRegistries") {
-        service_registry(registry, definition)?;
+        service_registry(state, registry, definition)?;
     }
     if let Some(deployment) = settings.get("deploymentConfiguration") {
         percents(deployment)?;
@@ -61,7 +61,7 @@ pub fn check(state: &State, settings: &Map<String, Value>, definition: &TaskDefi
 }
 
 /// Launch type and network configuration fit the task definition (RunTask, CreateService).
-pub fn launch(launch_type: &str, network: Option<&Value>, definition: &TaskDefinition) -> Checked {
+pub fn launch(state: &State, launch_type: &str, network: Option<&Value>, definition: &TaskDefinition) -> Checked {
     if !["EC2", "FARGATE"].contains(&launch_type) {
         return Err(invalid(format!("The lab has no launch type {launch_type}: use EC2 or FARGATE.")));
     }
@@ -76,7 +76,15 @@ pub fn launch(launch_type: &str, network: Option<&Value>, definition: &TaskDefin
             Err(invalid("Network Configuration must be provided when networkMode 'awsvpc' is specified."))
         }
         "awsvpc" if !given => Err(invalid("subnets can not be empty.")),
-        "awsvpc" => Ok(()),
+        "awsvpc" => {
+            let named = subnets.into_iter().flatten().filter_map(Value::as_str);
+            match { named }.find(|subnet| ec2::vpc_of_subnet(state, subnet).is_none()) {
+                None => Ok(()),
+                Some(subnet) => Err(invalid(format!(
+                    "Error retrieving subnet information for [{subnet}]: The subnet ID '{subnet}' does not exist (ErrorCode: InvalidSubnetID.NotFound)"
+                ))),
+            }
+        }
         _ if network.is_some() => {
             Err(invalid("Network Configuration is not valid for the given networkMode of this task definition."))
         }
@@ -127,9 +135,13 @@ fn has_port(container: &Value, port: i64) -> Checked {
     Err(invalid(format!("The container {name} did not have a container port {port} defined.")))
 }
 
-fn service_registry(registry: &Value, definition: &TaskDefinition) -> Checked {
-    if registry["registryArn"].as_str().is_none() {
-        return Err(invalid("Service registries must have a registryArn."));
+fn service_registry(state: &State, registry: &Value, definition: &TaskDefinition) -> Checked {
+    match registry["registryArn"].as_str() {
+        None => return Err(invalid("Service registries must have a registryArn.")),
+        Some(arn) if !discovery::service_exists(state, arn) => {
+            return Err(invalid(format!("The specified service registry does not exist: {arn}.")));
+        }
+        Some(_) => {}
     }
     let named = registry["containerName"].is_string();
     if definition.network_mode() != "awsvpc" && !(named && registry["containerPort"].is_i64()) {

@@ -68,7 +68,7 @@ pub fn run(state: &mut State, request: &Request) -> ApiResult {
     let members = settings.as_object().cloned().unwrap_or_default();
     let fargate = service_view::on_fargate(&members);
     let launch_type = if fargate { "FARGATE" } else { request.text("launchType").unwrap_or("EC2") };
-    service_rules::launch(launch_type, members.get("networkConfiguration"), &definition)?;
+    service_rules::launch(state, launch_type, members.get("networkConfiguration"), &definition)?;
     for container in settings["overrides"]["containerOverrides"].as_array().into_iter().flatten() {
         let name = container["name"].as_str().unwrap_or_default();
         if definition.container(name).is_none() {

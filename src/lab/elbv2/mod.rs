@@ -7,6 +7,7 @@ use super::state::State;
 #[serde(default)]
 pub struct ElbState {
     pub target_groups: Vec<TargetGroup>,
+    pub listeners: Vec<serde_json::Value>,
 }
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TargetGroup {
@@ -69,5 +70,5 @@ pub fn target_is_gone(state: &State, arn: &str, id: &str, port: u16) -> bool {
     target.is_none_or(|target| matches!(target.status, TargetStatus::Draining { drained: true, .. }))
 }
 pub fn is_attached(state: &State, arn: &str) -> bool {
-    state.elbv2.target_group(arn).is_some()
+    state.elbv2.listeners.iter().any(|listener| listener.to_string().contains(arn))
 }

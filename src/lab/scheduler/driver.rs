@@ -38,6 +38,11 @@ pub async fn run(lab: Arc<Lab>, shutdown: CancellationToken) {
     let forward = lab.runtime.take_events().map(|events| tokio::spawn(forward(events, sender.clone())));
     let mut batch = Vec::new();
     loop {
+        while batch.len() < BATCH
+            && let Ok(report) = reports.try_recv()
+        {
+            batch.push(report);
+        }
         let seen = *changes.borrow_and_update();
         let outcome = take_step(&lab, std::mem::take(&mut batch));
         let others = *changes.borrow_and_update() != seen + u64::from(outcome.changed);
@@ -49,7 +54,6 @@ pub async fn run(lab: Arc<Lab>, shutdown: CancellationToken) {
         }
         let wait = outcome.next.map(|at| Duration::from_millis(at.saturating_sub(lab.clock.now()).max(1) as u64));
         tokio::select! {
-            biased;
             () = shutdown.cancelled() => break,
             changed = changes.changed() => if changed.is_err() { break },
             received = reports.recv_many(&mut batch, BATCH) => if received == 0 { break },

@@ -194,6 +194,8 @@ fn register(step: &mut Step, task: &mut Task) {
             note(step, task, What::Registered(group.into()));
         }
     }
+    let host = step.state.ec2.instances.iter().find(|instance| instance.id == id);
+    let address = host.map_or_else(|| id.clone(), |instance| instance.private_ip.to_string());
     for registry in items("serviceRegistries") {
         let Some(arn) = registry["registryArn"].as_str() else { continue };
         let mut attributes = BTreeMap::from([
@@ -201,7 +203,7 @@ fn register(step: &mut Step, task: &mut Task) {
             ("ECS_CLUSTER_NAME".into(), task.cluster.clone()),
             ("ECS_SERVICE_NAME".into(), task.group.trim_start_matches("service:").into()),
             ("ECS_TASK_DEFINITION_FAMILY".into(), family(task).into()),
-            ("AWS_INSTANCE_IPV4".into(), task.interface.as_ref().map_or("127.0.0.1", |of| &of.address).to_owned()),
+            ("AWS_INSTANCE_IPV4".into(), address.clone()),
         ]);
         if let Some(port) = host_port(task, &registry).or(registry["port"].as_u64().map(|port| port as u16)) {
             attributes.insert("AWS_INSTANCE_PORT".into(), port.to_string());

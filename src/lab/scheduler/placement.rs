@@ -1,5 +1,7 @@
 //! Where a task goes: a container instance with room and free ports, or Fargate, which has always room.
 
+use std::net::Ipv4Addr;
+
 use serde_json::{Map, Value, json};
 
 use crate::lab::{
@@ -78,7 +80,7 @@ pub fn place(state: &mut State, now: i64, wanted: Wanted) -> Result<String, Misf
         let instance = instance.as_ref().and_then(|id| state.ecs.instances.get_mut(id));
         containers.push(container(definition, mode, instance, &mut taken));
     }
-    let interface = (mode == "awsvpc").then(|| interface(&mut state.ecs, &wanted));
+    let interface = (mode == "awsvpc").then(|| interface(state, &wanted));
     let flag = |member: &str| wanted.settings.get(member) == Some(&json!(true));
     let mut tags = wanted.tags;
     if flag("enableECSManagedTags") {
@@ -208,12 +210,23 @@ fn dynamic_port(instance: &mut Instance, taken: &[(u16, bool)], udp: bool) -> u1
     FIRST_DYNAMIC_PORT
 }
 
-fn interface(ecs: &mut EcsState, wanted: &Wanted) -> Interface {
+fn interface(state: &mut State, wanted: &Wanted) -> Interface {
     let network = wanted.settings.get("networkConfiguration").map(|network| &network["awsvpcConfiguration"]);
     let subnets = network.and_then(|network| network["subnets"].as_array()).map_or(&[][..], Vec::as_slice);
-    let at = ecs.addresses as usize;
-    ecs.addresses += 1;
+    let at = state.ecs.addresses as usize;
     let subnet = subnets.get(at % subnets.len().max(1)).and_then(Value::as_str).unwrap_or_default();
+    let of = state.ec2.subnets.iter().find(|of| of.id == subnet);
+    let network = of.map_or(Ipv4Addr::new(10, 0, 0, 0), |subnet| subnet.network);
+    let address = loop {
+        // The first four addresses of a subnet are AWS's own; the end of it is the instances'.
+        let host = 4 + state.ecs.addresses % 2000;
+        state.ecs.addresses = state.ecs.addresses.wrapping_add(1);
+        let address = Ipv4Addr::from(u32::from(network) + host).to_string();
+        let has = |task: &Task| task.interface.as_ref().is_some_and(|interface| interface.address == address);
+        if !state.ecs.tasks.values().any(|task| !task.is_stopped() && has(task)) {
+            break address;
+        }
+    };
     let hex = random_hex(10);
     let mac: Vec<&str> = (0..5).map(|byte| &hex[2 * byte..2 * byte + 2]).collect();
     Interface {
@@ -221,7 +234,6 @@ fn interface(ecs: &mut EcsState, wanted: &Wanted) -> Interface {
         id: format!("eni-{}", random_hex(17)),
         subnet: subnet.into(),
         mac: format!("0a:{}", mac.join(":")),
-        // The first four addresses of a subnet are AWS's own.
-        address: format!("10.0.{}.{}", at / 250 % 256, 4 + at % 250),
+        address,
     }
 }

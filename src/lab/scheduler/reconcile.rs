@@ -110,6 +110,12 @@ pub(super) fn remaining(step: &Step, service: &Service, deployment: &str) -> usi
     tasks.filter(|of| of.started_by.as_deref() == Some(deployment) && of.status < TaskStatus::Stopping).count()
 }
 
+fn unstopped(step: &Step, service: &Service) -> i64 {
+    let group = service.group();
+    let tasks = step.state.ecs.tasks.values().filter(|task| task.cluster == service.cluster && task.group == group);
+    tasks.filter(|task| !task.is_stopped()).count() as i64
+}
+
 fn drain(step: &mut Step, service: &mut Service) {
     let members = members(step, service);
     let all: Vec<&Member> = members.iter().collect();
@@ -117,9 +123,7 @@ fn drain(step: &mut Step, service: &mut Service) {
     for deployment in &mut service.deployments {
         deployment.desired_count = 0;
     }
-    let group = service.group();
-    let mut tasks = step.state.ecs.tasks.values();
-    if tasks.all(|task| task.cluster != service.cluster || task.group != group || task.is_stopped()) {
+    if unstopped(step, service) == 0 {
         service.status = ServiceStatus::Inactive;
         step.changed();
     }
@@ -288,7 +292,8 @@ fn start_missing(step: &mut Step, service: &mut Service, upper: i64) {
     }
     let members = members(step, service);
     let ours = members.iter().filter(|member| member.deployment == primary.id).count() as i64;
-    let missing = (service.desired_count - ours).min(upper.max(1) - members.len() as i64);
+    // The maximum counts tasks until they are STOPPED.
+    let missing = (service.desired_count - ours).min(upper - unstopped(step, service));
     if missing <= 0 {
         return;
     }

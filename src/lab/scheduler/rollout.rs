@@ -47,7 +47,7 @@ pub(super) fn begin(step: &mut Step, service: &mut Service) {
         "ROLLBACK_REQUESTED" => {
             let why = "Service deployment rolled back because of a user request.";
             fail(service, now, "Service deployment stopped by user.");
-            go_back(service, now, why);
+            go_back(service, now, "Service deployment stopped by user", why);
         }
         "STOP_REQUESTED" => {
             fail(service, now, "Service deployment stopped by user.");
@@ -84,7 +84,7 @@ pub(super) fn judge(step: &mut Step, service: &mut Service) {
     });
     match () {
         () if was_going_back => end(service, now, "ROLLBACK_FAILED", None),
-        () if rolls_back => go_back(service, now, TRIPPED),
+        () if rolls_back => go_back(service, now, "ECS deployment circuit breaker", TRIPPED),
         () => end(
             service,
             now,
@@ -96,14 +96,14 @@ pub(super) fn judge(step: &mut Step, service: &mut Service) {
 }
 
 /// Makes the last deployment that was COMPLETED the PRIMARY one again.
-fn go_back(service: &mut Service, now: i64, why: &str) {
+fn go_back(service: &mut Service, now: i64, by: &str, why: &str) {
     let candidate = service.deployments.iter().skip(1).position(|deployment| deployment.was_completed);
     let Some(at) = candidate.map(|at| at + 1) else {
         return end(service, now, "ROLLBACK_FAILED", Some(NO_CANDIDATE));
     };
     let mut to = service.deployments.remove(at);
     to.rollout = Rollout::InProgress;
-    to.reason = format!("ECS deployment circuit breaker: rolling back to deploymentId {}.", to.id);
+    to.reason = format!("{by}: rolling back to deploymentId {}.", to.id);
     to.updated_at = now;
     to.failed_tasks = 0;
     to.failed_starts = 0;
