@@ -9,7 +9,7 @@ use super::{
     service_rules, service_view, task_definitions, task_view,
 };
 use crate::lab::{
-    api::ApiResult,
+    api::{ApiError, ApiResult},
     scheduler::placement::{self, Wanted},
     state::State,
 };
@@ -54,6 +54,15 @@ pub fn describe(state: &State, request: &Request) -> ApiResult {
 
 pub fn run(state: &mut State, request: &Request) -> ApiResult {
     let cluster = request.cluster(state)?.name.clone();
+    let asked = without_nulls(request.input);
+    if let Some((request_before, ids)) = request.text("clientToken").and_then(|token| state.ecs.run_tokens.get(token)) {
+        if *request_before != asked {
+            return Err(ApiError::new("ConflictException", "The client token was used for another request."));
+        }
+        let tasks = ids.iter().filter_map(|id| state.ecs.tasks.get(id));
+        let tasks: Vec<Value> = tasks.map(|task| task_view::view(request.settings, task, true)).collect();
+        return Ok(json!({"tasks": tasks, "failures": []}));
+    }
     let name = request.text("taskDefinition").ok_or_else(|| client("Task definition can not be blank."))?;
     let definition =
         task_definitions::find(&state.ecs, name).cloned().ok_or_else(|| client("TaskDefinition not found."))?;
@@ -64,7 +73,7 @@ pub fn run(state: &mut State, request: &Request) -> ApiResult {
     if !(1..=10).contains(&count) {
         return Err(invalid("Count must be between 1 and 10."));
     }
-    let settings = without_nulls(request.input);
+    let settings = asked;
     let members = settings.as_object().cloned().unwrap_or_default();
     let fargate = service_view::on_fargate(&members);
     let launch_type = if fargate { "FARGATE" } else { request.text("launchType").unwrap_or("EC2") };
@@ -105,6 +114,9 @@ pub fn run(state: &mut State, request: &Request) -> ApiResult {
                 failures.push(failure(instance.unwrap_or_default(), misfit.resource()));
             }
         }
+    }
+    if let Some(token) = request.text("clientToken").filter(|_| !started.is_empty()) {
+        state.ecs.run_tokens.insert(token.into(), (settings.clone(), started.clone()));
     }
     let tasks: Vec<Value> =
         started.iter().map(|id| task_view::view(request.settings, &state.ecs.tasks[id], true)).collect();

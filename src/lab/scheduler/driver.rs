@@ -43,6 +43,10 @@ pub async fn run(lab: Arc<Lab>, shutdown: CancellationToken) {
         {
             batch.push(report);
         }
+        // At the lab's end its containers end, too; their tasks are to be there again at its next start.
+        if shutdown.is_cancelled() {
+            break;
+        }
         let seen = *changes.borrow_and_update();
         let outcome = take_step(&lab, std::mem::take(&mut batch));
         let others = *changes.borrow_and_update() != seen + u64::from(outcome.changed);
@@ -54,7 +58,7 @@ pub async fn run(lab: Arc<Lab>, shutdown: CancellationToken) {
         }
         let wait = outcome.next.map(|at| Duration::from_millis(at.saturating_sub(lab.clock.now()).max(1) as u64));
         tokio::select! {
-            () = shutdown.cancelled() => break,
+            () = shutdown.cancelled() => {}
             changed = changes.changed() => if changed.is_err() { break },
             received = reports.recv_many(&mut batch, BATCH) => if received == 0 { break },
             () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {}

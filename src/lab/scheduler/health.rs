@@ -37,6 +37,7 @@ pub(super) fn of(state: &State, service: &Service, task: &Task, context: Context
     let Some(started_at) = task.started_at.filter(|_| task.status == TaskStatus::Running) else {
         return Health::Waiting(None);
     };
+    let Some(up_since) = task.up_since else { return Health::Waiting(None) };
     let grace = service.settings.get("healthCheckGracePeriodSeconds").and_then(|of| of.as_u64()).unwrap_or(0);
     let grace_ends = started_at + context.wait(grace);
     let mut waiting = false;
@@ -53,7 +54,7 @@ pub(super) fn of(state: &State, service: &Service, task: &Task, context: Context
             "unhealthy" => {
                 let why = description.unwrap_or_else(|| "Health checks failed".into());
                 let silent = context.clock.pace == Pace::Fast && !why.contains("codes");
-                let patience = if silent { grace_ends.max(started_at + START_ALLOWANCE) } else { grace_ends };
+                let patience = if silent { grace_ends.max(up_since + START_ALLOWANCE) } else { grace_ends };
                 if context.now < patience {
                     return Health::Waiting(Some(patience));
                 }

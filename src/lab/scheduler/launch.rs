@@ -19,33 +19,42 @@ pub(super) struct Refusal {
     pub reason: String,
 }
 
+const NO_SECRETS: &str = "ResourceInitializationError: unable to pull secrets or registry auth: the lab has no Secrets Manager and no Parameter Store";
 const MIB: u64 = 1024 * 1024;
 
+/// What the runtime starts for a task, with its images found.
 pub(super) fn spec(state: &State, settings: &Settings, task_id: &str) -> Result<TaskSpec, Refusal> {
     let refuse = |container: &str, reason: String| Refusal { container: container.into(), reason };
-    let task = state.ecs.tasks.get(task_id).ok_or_else(|| refuse("", "The task is gone.".into()))?;
-    let definition = task_definitions::find(&state.ecs, &task.task_definition);
-    let definition = definition.ok_or_else(|| refuse("", "The task definition was deleted.".into()))?;
-    let order = launch_order(definition.containers()).unwrap_or_else(|| (0..definition.containers().len()).collect());
-    let mut containers = Vec::new();
-    for container in order.into_iter().map(|at| &definition.containers()[at]) {
-        let name = container["name"].as_str().unwrap_or_default();
-        let Some(of) = task.containers.iter().find(|of| of.name == name) else { continue };
-        if container["secrets"].as_array().is_some_and(|secrets| !secrets.is_empty()) {
-            let reason = "ResourceInitializationError: unable to pull secrets or registry auth: the lab has no Secrets Manager and no Parameter Store";
-            return Err(refuse(name, reason.into()));
+    let gone = || refuse("", "CannotStartContainerError: the task or its definition was deleted".into());
+    let task = state.ecs.tasks.get(task_id).ok_or_else(gone)?;
+    let definition = task_definitions::find(&state.ecs, &task.task_definition).ok_or_else(gone)?;
+    let mut spec = task_spec(task, definition);
+    for container in &mut spec.containers {
+        let name = &container.name;
+        let given = definition.container(name).and_then(|of| of["secrets"].as_array());
+        if given.is_some_and(|secrets| !secrets.is_empty()) {
+            return Err(refuse(name, NO_SECRETS.into()));
         }
-        let image = ecr::resolve_image(state, settings, &of.image).map_err(|reason| refuse(name, reason))?;
-        let mut spec = self::container(task, definition, container, of);
-        spec.image = image;
-        containers.push(spec);
+        let of = task.containers.iter().find(|of| of.name == *name).ok_or_else(gone)?;
+        container.image = ecr::resolve_image(state, settings, &of.image).map_err(|reason| refuse(name, reason))?;
     }
+    Ok(spec)
+}
+
+/// A task's containers in the order of their dependencies, images still to be found.
+pub fn task_spec(task: &Task, definition: &TaskDefinition) -> TaskSpec {
+    let order = launch_order(definition.containers()).unwrap_or_else(|| (0..definition.containers().len()).collect());
+    let containers = order.into_iter().filter_map(|at| {
+        let container = &definition.containers()[at];
+        let of = task.containers.iter().find(|of| container["name"] == of.name)?;
+        Some(self::container(task, definition, container, of))
+    });
     let volumes = definition.document.get("volumes").and_then(Value::as_array).into_iter().flatten();
     let volume = |volume: &Value| Volume {
         name: text(volume, "name").unwrap_or_default(),
         source_path: volume["host"]["sourcePath"].as_str().map(Into::into),
     };
-    Ok(TaskSpec { task_id: task_id.into(), containers, volumes: volumes.map(volume).collect() })
+    TaskSpec { task_id: task.id.clone(), containers: containers.collect(), volumes: volumes.map(volume).collect() }
 }
 
 fn text(value: &Value, member: &str) -> Option<String> {

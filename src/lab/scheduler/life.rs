@@ -78,6 +78,7 @@ fn next(step: &mut Step, task: &mut Task) -> Option<TaskStatus> {
             }
             Run::Up => {
                 task.pull_stopped_at = Some(now);
+                task.up_since = Some(now);
                 register(step, task);
                 Some(TaskStatus::Activating)
             }
@@ -89,8 +90,10 @@ fn next(step: &mut Step, task: &mut Task) -> Option<TaskStatus> {
         }),
         (false, TaskStatus::Running) => {
             // After the lab's restart: the runtime has forgotten it.
-            if task.run == Run::No {
-                start(step, task);
+            match task.run {
+                Run::No => start(step, task),
+                Run::Up => task.up_since = task.up_since.or(Some(now)),
+                _ => {}
             }
             None
         }

@@ -6,7 +6,7 @@
 mod driver;
 mod events;
 mod health;
-mod launch;
+pub mod launch;
 mod life;
 mod observe;
 pub mod placement;

@@ -13,6 +13,9 @@ use super::{
 const TRIPPED: &str = "Service deployment rolled back because the circuit breaker threshold was exceeded.";
 const NO_CANDIDATE: &str = "No rollback candidate was found to run the rollback.";
 
+/// Seconds at AWS for which a failed deployment is shown at least, though going back needs no new task.
+const SHOWN: u64 = 20;
+
 fn current(service: &mut Service) -> Option<&mut ServiceDeployment> {
     service.service_deployments.first_mut().filter(|current| !current.is_over())
 }
@@ -136,6 +139,11 @@ pub(super) fn finish(step: &mut Step, service: &mut Service, members: &[Member])
         return;
     }
     if primary.rollout == Rollout::InProgress {
+        let back_since = current(service).and_then(|current| Some(current.rollback.as_ref()?.started_at));
+        let seen = back_since.map_or(now, |since| since + step.context.wait(SHOWN));
+        if now < seen {
+            return step.wake_at(seen);
+        }
         let first = &mut service.deployments[0];
         first.rollout = Rollout::Completed;
         first.was_completed = true;

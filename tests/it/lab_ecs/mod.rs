@@ -47,8 +47,7 @@ pub struct Sim {
 
 impl Sim {
     pub fn new() -> Self {
-        let mut state = State::default();
-        state.elbv2 = balancer();
+        let mut state = State { elbv2: balancer(), ..State::default() };
         ecs::prepare(&mut state, 0);
         Sim {
             state,
@@ -191,7 +190,8 @@ impl Sim {
 
     pub fn settle(&mut self) {
         self.until("steady", |sim| {
-            sim.events().last().is_some_and(|last| last.ends_with("has reached a steady state."))
+            sim.state.ecs.services.iter().all(|service| service.steady)
+                && sim.events().last().is_some_and(|last| last.ends_with("has reached a steady state."))
                 && sim.tasks("STOPPED").iter().all(|task| task["lastStatus"] == "STOPPED")
         });
     }

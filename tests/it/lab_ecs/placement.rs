@@ -1,7 +1,7 @@
 //! Where tasks go, and by which address their targets find them.
 
 use serde_json::{Value, json};
-use steadystate::lab::ecs;
+use steadystate::lab::{ecs, scheduler::launch};
 
 use super::{Sim, TARGET_GROUP};
 
@@ -178,4 +178,66 @@ fn after_a_restart_the_same_tasks_are_started_again() {
     };
     assert_eq!(strip(sim.tasks("RUNNING")), strip(before.0));
     assert_eq!(sim.events(), before.1);
+}
+
+#[test]
+fn what_a_container_is_started_with() {
+    let mut sim = Sim::new();
+    sim.call(
+        "RegisterTaskDefinition",
+        json!({
+            "family": "web",
+            "volumes": [{"name": "data"}, {"name": "host", "host": {"sourcePath": "/srv"}}],
+            "containerDefinitions": [
+                {
+                    "name": "app", "image": "v1", "memory": 64, "entryPoint": ["/app"], "command": ["serve"],
+                    "workingDirectory": "/srv", "user": "1000", "readonlyRootFilesystem": true,
+                    "environment": [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}],
+                    "mountPoints": [{"sourceVolume": "data", "containerPath": "/data", "readOnly": true}],
+                    "portMappings": [{"containerPort": 8080}],
+                    "dependsOn": [{"containerName": "first", "condition": "START"}],
+                },
+                {"name": "first", "image": "v1", "memoryReservation": 32, "essential": false, "hostname": "one"},
+            ],
+        }),
+    );
+    let overrides = json!({"containerOverrides": [
+        {"name": "app", "command": ["migrate"], "environment": [{"name": "B", "value": "3"}], "memory": 128}
+    ]});
+    sim.call("RunTask", json!({"taskDefinition": "web", "overrides": overrides}));
+    let task = sim.state.ecs.tasks.values().next().expect("a task");
+    let spec = launch::task_spec(task, &sim.state.ecs.families["web"].revisions[&1]);
+    let names: Vec<&str> = spec.containers.iter().map(|container| container.name.as_str()).collect();
+    assert_eq!(names, ["first", "app"], "what others depend on starts first");
+    assert_eq!(spec.containers[0].hostname.as_deref(), Some("one"));
+    assert_eq!(spec.containers[0].memory_bytes, None);
+    let app = &spec.containers[1];
+    assert_eq!(
+        (app.entry_point.as_slice(), app.command.as_slice()),
+        (&["/app".to_owned()][..], &["migrate".to_owned()][..])
+    );
+    assert_eq!((app.working_directory.as_deref(), app.user.as_deref()), (Some("/srv"), Some("1000")));
+    assert_eq!(
+        (app.memory_bytes, app.ports.as_slice(), app.readonly_root_filesystem),
+        (Some(128 << 20), &[8080][..], true)
+    );
+    let hostname = task.id[..12].to_owned();
+    let environment: Vec<(&str, &str)> =
+        app.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(environment, [("HOSTNAME", &*hostname), ("AWS_EXECUTION_ENV", "AWS_ECS_EC2"), ("A", "1"), ("B", "3")]);
+    assert_eq!(app.hostname, Some(hostname));
+    assert_eq!((app.mount_points[0].container_path.as_str(), app.mount_points[0].read_only), ("/data", true));
+    assert_eq!(spec.volumes[1].source_path.as_deref(), Some(std::path::Path::new("/srv")));
+}
+
+#[test]
+fn a_client_token_runs_its_tasks_once() {
+    let mut sim = Sim::new();
+    sim.register("v1");
+    let mut input = json!({"taskDefinition": "web", "count": 2, "clientToken": "token"});
+    let first = sim.call("RunTask", input.clone());
+    assert_eq!(sim.call("RunTask", input.clone()), first);
+    assert_eq!(sim.state.ecs.tasks.len(), 2);
+    input["count"] = json!(3);
+    assert_eq!(sim.refused("RunTask", input).code, "ConflictException");
 }

@@ -21,6 +21,8 @@ pub struct EcsState {
     pub families: BTreeMap<String, Family>,
     pub services: Vec<Service>,
     pub tasks: BTreeMap<String, Task>,
+    /// RunTask's client tokens, with the request and the tasks that came of it.
+    pub run_tokens: BTreeMap<String, (Value, Vec<String>)>,
     /// Private addresses given out so far; none is given twice.
     pub addresses: u32,
 }

@@ -85,6 +85,9 @@ pub struct Task {
     pub counted: bool,
     #[serde(skip)]
     pub run: Run,
+    /// When the runtime had it up, in this run of the lab.
+    #[serde(skip)]
+    pub up_since: Option<i64>,
 }
 
 impl Task {
