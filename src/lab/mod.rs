@@ -71,6 +71,15 @@ impl Lab {
         written
     }
 
+    /// As [`Lab::write`], but wakes nobody when `write` says that it changed nothing.
+    pub fn update<T>(&self, write: impl FnOnce(&mut State) -> (T, bool)) -> T {
+        let (written, changed) = write(&mut self.lock());
+        if changed {
+            self.changes.send_modify(|generation| *generation += 1);
+        }
+        written
+    }
+
     /// A counter that grows with every write.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
