@@ -10,8 +10,10 @@ pub mod ec2;
 pub mod ecr;
 pub mod ecs;
 pub mod elbv2;
+pub mod input;
 pub mod lifecycle;
 pub mod logs;
+pub mod pattern;
 pub mod registry;
 pub mod runtime;
 pub mod scheduler;
@@ -47,13 +49,21 @@ pub struct Lab {
     pub settings: Settings,
     pub clock: Clock,
     pub runtime: Runtime,
+    pub sockets: balancer::Sockets,
     state: Mutex<State>,
     changes: watch::Sender<u64>,
 }
 
 impl Lab {
     pub fn new(settings: Settings, clock: Clock, runtime: Runtime, state: State) -> Self {
-        Lab { settings, clock, runtime, state: Mutex::new(state), changes: watch::Sender::new(0) }
+        Lab {
+            settings,
+            clock,
+            runtime,
+            sockets: balancer::Sockets::default(),
+            state: Mutex::new(state),
+            changes: watch::Sender::new(0),
+        }
     }
 
     pub fn read<T>(&self, read: impl FnOnce(&State) -> T) -> T {
