@@ -9,12 +9,20 @@ pub struct ApiError {
     pub code: String,
     pub message: String,
     pub status: u16,
+    /// Further members that the service declares for this error, such as the id of what exists already.
+    pub members: serde_json::Map<String, serde_json::Value>,
 }
 
 impl ApiError {
     /// HTTP 400, as nearly all of AWS's errors are.
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
-        ApiError { code: code.into(), message: message.into(), status: 400 }
+        ApiError { code: code.into(), message: message.into(), status: 400, members: serde_json::Map::new() }
+    }
+
+    /// Adds a member beside code and message.
+    pub fn member(mut self, name: &str, value: impl Into<serde_json::Value>) -> Self {
+        self.members.insert(name.to_owned(), value.into());
+        self
     }
 
     pub fn unknown_operation(operation: &str) -> Self {
