@@ -59,4 +59,14 @@ impl Runtime {
     pub fn disabled() -> Runtime {
         Runtime
     }
+
+    pub fn level(&self) -> Option<Level> {
+        None
+    }
+
+    pub fn warning(&self) -> Option<&'static str> {
+        None
+    }
+
+    pub async fn shutdown(&self, _timeout: std::time::Duration) {}
 }
