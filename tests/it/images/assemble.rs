@@ -271,6 +271,43 @@ fn a_base_keeps_what_is_not_replaced() {
     assert_eq!(error.to_string(), "the base image is for linux/amd64, and the build for linux/arm64");
 }
 
+/// A base's `/lib` may be a symlink and its `/tmp` open to all: a layer over it names no folder that says nothing new.
+#[test]
+fn folders_over_a_base_are_named_only_when_they_say_something() {
+    let workshop = Workshop::new();
+    let base = workshop.image("base");
+    workshop.file("root/lib/app/lib.so", "x");
+    workshop.file("root/lib-64", "x");
+    workshop.file("root/tmp/seed", "x");
+    workshop.file("root/var/private/key", "x");
+    fs::create_dir(workshop.path("project/root/empty")).unwrap();
+    for folder in ["root/lib", "root/var", "root/empty"] {
+        set_mode(&workshop.path("project").join(folder), 0o755);
+    }
+    set_mode(&workshop.path("project/root/var/private"), 0o700);
+    let image = assemble(workshop.spec(vec![vec![entry("root", "/")]]), Some(base)).unwrap();
+    insta::assert_snapshot!(listing(&image.layers()[1]).join("\n"), @"
+    0755 0:0 empty/
+    0644 0:0 lib-64
+    0644 0:0 lib/app/lib.so
+    0644 0:0 tmp/seed
+    0700 0:0 var/private/
+    0644 0:0 var/private/key
+    ");
+}
+
+#[test]
+fn an_earlier_layers_folders_keep_their_looks() {
+    let workshop = Workshop::new();
+    workshop.file("data/a", "x");
+    set_mode(&workshop.path("project/data"), 0o700);
+    workshop.file("b", "x");
+    let owned = LayerEntry { owner: Some((5, 6)), ..entry("data", "/data") };
+    let image = assemble(workshop.spec(vec![vec![owned], vec![entry("b", "/data/b")]]), None).unwrap();
+    assert_eq!(listing(&image.layers()[0]), ["0700 5:6 data/", "0644 5:6 data/a"]);
+    assert_eq!(listing(&image.layers()[1]), ["0700 5:6 data/", "0644 0:0 data/b"]);
+}
+
 #[test]
 fn what_cannot_be_assembled_says_why() {
     let workshop = Workshop::new();

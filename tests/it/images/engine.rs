@@ -9,6 +9,7 @@ use super::Workshop;
 
 fn build() -> DockerBuild {
     DockerBuild {
+        program: "docker".into(),
         tag: "hello:v1".into(),
         context: "app".into(),
         file: Some("app/Dockerfile.prod".into()),
@@ -28,6 +29,7 @@ fn line(command: &Command) -> String {
 fn command_lines() {
     insta::assert_snapshot!(line(&build().command(Path::new("/p"))), @"docker build --tag hello:v1 --file app/Dockerfile.prod --target final --platform linux/arm64 --build-arg MODE --build-arg NPM_TOKEN --label team=web -- app");
     let bare = DockerBuild {
+        program: "docker".into(),
         tag: "x".into(),
         context: ".".into(),
         file: None,
@@ -37,7 +39,7 @@ fn command_lines() {
         platform: None,
     };
     insta::assert_snapshot!(line(&bare.command(Path::new("/p"))), @"docker build --tag x -- .");
-    insta::assert_snapshot!(line(&engine::docker_save("x", Path::new("/tmp/i.tar"), Path::new("/p"))), @"docker save --output /tmp/i.tar -- x");
+    insta::assert_snapshot!(line(&bare.save(Path::new("/tmp/i.tar"), Path::new("/p"))), @"docker save --output /tmp/i.tar -- x");
 }
 
 #[test]
@@ -134,4 +136,39 @@ async fn an_engine_that_hangs_does_not_answer() {
         engine::answers(&engine::shell("echo no daemon; exit 1", &workshop.path("project")), Duration::from_secs(20))
             .await;
     assert_eq!(error.unwrap_err().kind(), Kind::Preflight);
+}
+
+/// A program with docker's command line, that "builds" an archive which lies in the project.
+#[tokio::test]
+async fn what_an_engine_built_becomes_an_image() {
+    let workshop = Workshop::new();
+    let image = super::archives::saved_archive(&workshop, "project/built.tar");
+    let script = r#"#!/bin/sh
+case $1 in
+  version) echo 27.0 ;;
+  build) echo "step 1 for $MODE"; echo "$@" > arguments ;;
+  save) cp built.tar "$3" ;;
+esac
+"#;
+    workshop.file("docker", script);
+    super::set_mode(&workshop.path("project/docker"), 0o755);
+    let build = DockerBuild { program: workshop.path("project/docker").into(), ..build() };
+    let mut lines = Vec::new();
+    let open = workshop.open(Some("linux/arm64"));
+    let built =
+        engine::docker_image(&build, &workshop.path("project"), &open, &mut |line| lines.push(line.to_owned())).await;
+    let built = built.unwrap();
+    assert_eq!(lines, ["step 1 for fast"]);
+    assert!(!std::fs::read_to_string(workshop.path("project/arguments")).unwrap().contains("s3cret"));
+    super::check_sound(&built);
+    assert_eq!(built.layers().len(), 4);
+    assert!(image.exists());
+    // The archive is gone, and nothing of the image with it.
+    let left: Vec<_> =
+        std::fs::read_dir(workshop.cache.folder()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 2, "{left:?}");
+
+    let absent = DockerBuild { program: "no-such-docker".into(), ..build };
+    let error = engine::docker_image(&absent, &workshop.path("project"), &open, &mut |_| {}).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Preflight);
 }

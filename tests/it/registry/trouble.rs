@@ -243,9 +243,20 @@ async fn an_upload_that_stalls_is_begun_again() {
     workshop.file("big", content);
     let spec = workshop.spec(vec![vec![super::super::images::entry("big", "/big")]]);
     let image = steadystate::image::layers::assemble(spec, None).unwrap();
+    let started = Instant::now();
     push(&client, &image, &["v1"]).await.unwrap();
+    // The kernel would give up too, after 30 s.
+    assert!(started.elapsed() < Duration::from_secs(15));
     assert_eq!(fake.count("POST", "/uploads/"), 3);
     swallow.abort();
+}
+
+#[tokio::test]
+async fn a_tag_is_checked_before_anything_is_asked() {
+    let (workshop, fake) = (Workshop::new(), Fake::start().await);
+    let error = push(&client(&fake), &workshop.image("x"), &["v1", "../../other/manifests/x"]).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Input);
+    assert!(fake.log().is_empty());
 }
 
 #[tokio::test]
@@ -257,6 +268,7 @@ async fn no_registry_at_all() {
     let error = client.ping().await.unwrap_err();
     assert_eq!(error.kind(), Kind::BuildOrPush);
     assert!(error.to_string().starts_with("cannot reach the registry 127.0.0.1:"), "{error:?}");
+    Client::new("https://123456789012.dkr.ecr.us-west-2.amazonaws.com", None).map(drop).unwrap();
     for url in ["http://registry.example.com", "ftp://localhost", "localhost:5000", "http://127.0.0.1.example.com"] {
         assert_eq!(Client::new(url, None).err().unwrap().kind(), Kind::Input, "{url}");
     }
