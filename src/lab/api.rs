@@ -24,6 +24,10 @@ impl ApiError {
         self.members.push((name, value.into()));
         self
     }
+
+    pub fn unknown_operation(operation: &str) -> Self {
+        ApiError::new("UnknownOperationException", format!("the lab does not know the operation {operation}"))
+    }
 }
 
 pub type ApiResult = Result<serde_json::Value, ApiError>;
