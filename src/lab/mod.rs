@@ -11,8 +11,10 @@ pub mod ec2;
 pub mod ecr;
 pub mod ecs;
 pub mod elbv2;
+pub mod input;
 pub mod lifecycle;
 pub mod logs;
+pub mod pattern;
 pub mod registry;
 pub mod runtime;
 pub mod scheduler;
@@ -50,6 +52,7 @@ pub struct Lab {
     pub runtime: Runtime,
     /// What a restart may forget of the registry: blobs on their way in.
     pub uploads: ecr::Uploads,
+    pub sockets: balancer::Sockets,
     state: Mutex<State>,
     changes: watch::Sender<u64>,
 }
@@ -57,7 +60,15 @@ pub struct Lab {
 impl Lab {
     pub fn new(settings: Settings, clock: Clock, runtime: Runtime, state: State) -> Self {
         let uploads = ecr::Uploads::new(&settings.data);
-        Lab { settings, clock, runtime, uploads, state: Mutex::new(state), changes: watch::Sender::new(0) }
+        Lab {
+            settings,
+            clock,
+            runtime,
+            uploads,
+            sockets: balancer::Sockets::default(),
+            state: Mutex::new(state),
+            changes: watch::Sender::new(0),
+        }
     }
 
     pub fn read<T>(&self, read: impl FnOnce(&State) -> T) -> T {
