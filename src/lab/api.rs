@@ -10,18 +10,18 @@ pub struct ApiError {
     pub message: String,
     pub status: u16,
     /// Further members that the service declares for this error, such as the id of what exists already.
-    pub members: serde_json::Map<String, serde_json::Value>,
+    pub members: Vec<(&'static str, serde_json::Value)>,
 }
 
 impl ApiError {
     /// HTTP 400, as nearly all of AWS's errors are.
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
-        ApiError { code: code.into(), message: message.into(), status: 400, members: serde_json::Map::new() }
+        ApiError { code: code.into(), message: message.into(), status: 400, members: Vec::new() }
     }
 
     /// Adds a member beside code and message.
-    pub fn member(mut self, name: &str, value: impl Into<serde_json::Value>) -> Self {
-        self.members.insert(name.to_owned(), value.into());
+    pub fn member(mut self, name: &'static str, value: impl Into<serde_json::Value>) -> Self {
+        self.members.push((name, value.into()));
         self
     }
 

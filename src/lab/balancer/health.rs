@@ -1,5 +1,6 @@
 //! Health checks. AWS's intervals are scaled by the lab's pace; what waits for the target itself is not.
 
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,8 @@ const SHORTEST_TIMEOUT: Duration = Duration::from_secs(1);
 const STARTUP: Duration = Duration::from_secs(3);
 /// And, once it answers, to answer well.
 const WARMUP: Duration = Duration::from_millis(500);
+/// A task that does not run yet, as after `lab start`, is the scheduler's to wait for.
+const TASK_START: Duration = Duration::from_secs(60);
 
 /// What one health check found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +38,7 @@ enum Finding {
     Code(u16),
     TimedOut,
     Refused,
+    NotRunning,
 }
 
 /// Checks one target until it is aborted or the target is gone.
@@ -103,7 +107,11 @@ fn pause(clock: &Clock, check: &HealthCheck, initial: bool) -> Duration {
 }
 
 async fn probe(dial: &Dial, check: &HealthCheck, key: &TargetKey, port: u16, host: &str) -> Finding {
-    let Ok(stream) = dial(key.target.clone(), port).await else { return Finding::Refused };
+    let stream = match dial(key.target.clone(), port).await {
+        Ok(stream) => stream,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Finding::NotRunning,
+        Err(_) => return Finding::Refused,
+    };
     if check.protocol == Protocol::Tcp {
         return Finding::Passed;
     }
@@ -134,11 +142,12 @@ struct Streak {
     passed: u32,
     failed: u32,
     began: Instant,
+    last: Option<Finding>,
 }
 
 impl Streak {
     fn new() -> Self {
-        Streak { passed: 0, failed: 0, began: Instant::now() }
+        Streak { passed: 0, failed: 0, began: Instant::now(), last: None }
     }
 
     /// The target's new status, if this finding changes it.
@@ -151,6 +160,7 @@ impl Streak {
         clock: &Clock,
     ) -> Option<TargetStatus> {
         if finding == Finding::Passed {
+            self.last = Some(finding);
             self.failed = 0;
             self.passed += 1;
             let enough = match status {
@@ -162,7 +172,8 @@ impl Streak {
         }
         self.passed = 0;
         self.failed += 1;
-        if *status == (TargetStatus::Initial { checking: false }) {
+        let ran_before = self.last.replace(finding) != Some(Finding::NotRunning);
+        if *status == (TargetStatus::Initial { checking: false }) || (finding != Finding::NotRunning && !ran_before) {
             self.failed = 1;
             self.began = Instant::now();
         }
@@ -172,7 +183,11 @@ impl Streak {
         match status {
             TargetStatus::Initial { checking } => {
                 let at_aws = Duration::from_secs(check.interval) * check.unhealthy_threshold;
-                let least = if matches!(finding, Finding::Code(_)) { WARMUP } else { STARTUP };
+                let least = match finding {
+                    Finding::Code(_) => WARMUP,
+                    Finding::NotRunning => TASK_START,
+                    _ => STARTUP,
+                };
                 let over = self.began.elapsed() >= clock.wait(at_aws).max(least);
                 match (enough && over, checking) {
                     (true, _) => Some(unhealthy),
@@ -195,10 +210,92 @@ fn explain(finding: Finding, kind: LoadBalancerType) -> (&'static str, String) {
             ("Target.ResponseCodeMismatch", format!("Health checks failed with these codes: [{code}]"))
         }
         Finding::TimedOut => ("Target.Timeout", "Request timed out".to_owned()),
-        Finding::Refused | Finding::Passed => ("Target.FailedHealthChecks", "Health checks failed".to_owned()),
+        Finding::Refused | Finding::NotRunning | Finding::Passed => {
+            ("Target.FailedHealthChecks", "Health checks failed".to_owned())
+        }
     };
     match kind {
         LoadBalancerType::Application => (code, description),
         LoadBalancerType::Network => ("Target.FailedHealthChecks", description),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INITIAL: TargetStatus = TargetStatus::Initial { checking: false };
+    const CHECKING: TargetStatus = TargetStatus::Initial { checking: true };
+
+    fn check() -> HealthCheck {
+        HealthCheck {
+            enabled: true,
+            protocol: Protocol::Http,
+            port: None,
+            path: Some("/".to_owned()),
+            interval: 30,
+            timeout: 5,
+            healthy_threshold: 3,
+            unhealthy_threshold: 2,
+            matcher: Some("200".to_owned()),
+        }
+    }
+
+    /// The word for the status that a row of findings leads to; each comes this long after the one before.
+    fn after(status: &TargetStatus, findings: &[Finding], apart: Duration) -> &'static str {
+        let mut streak = Streak::new();
+        let mut status = status.clone();
+        for finding in findings {
+            streak.began = streak.began.checked_sub(apart).expect("the machine runs long enough");
+            let next =
+                streak.judge(&status, &check(), LoadBalancerType::Application, *finding, &Clock::new(Pace::Fast));
+            status = next.unwrap_or(status);
+        }
+        match status {
+            TargetStatus::Initial { .. } => "initial",
+            TargetStatus::Healthy => "healthy",
+            TargetStatus::Unhealthy { .. } => "unhealthy",
+            TargetStatus::Draining { .. } => "draining",
+        }
+    }
+
+    #[test]
+    fn findings_lead_to_a_status() {
+        use Finding::{Code, NotRunning, Passed, Refused, TimedOut};
+        let unhealthy = TargetStatus::Unhealthy { reason: "r".to_owned(), description: "d".to_owned() };
+        let draining = TargetStatus::Draining { since: 0, drained: false };
+        let (soon, late) = (Duration::from_millis(10), Duration::from_secs(4));
+        let table: &[(&TargetStatus, &[Finding], Duration, &str)] = &[
+            (&INITIAL, &[Passed], soon, "healthy"),
+            (&INITIAL, &[Refused, Refused, Refused], soon, "initial"),
+            (&INITIAL, &[Refused, Refused], late, "unhealthy"),
+            (&INITIAL, &[Refused, Passed], late, "healthy"),
+            (&CHECKING, &[Code(503), Code(503)], soon, "initial"),
+            (&CHECKING, &[Code(503), Code(503)], late, "unhealthy"),
+            (&INITIAL, &[NotRunning, NotRunning, NotRunning], late, "initial"),
+            (&INITIAL, &[NotRunning, NotRunning, Refused], late, "initial"),
+            (&INITIAL, &[NotRunning, NotRunning, Refused, Refused], late, "unhealthy"),
+            (&TargetStatus::Healthy, &[Refused], late, "healthy"),
+            (&TargetStatus::Healthy, &[Refused, Passed, Refused], late, "healthy"),
+            (&TargetStatus::Healthy, &[TimedOut, Code(500)], soon, "unhealthy"),
+            (&TargetStatus::Healthy, &[NotRunning, NotRunning], soon, "unhealthy"),
+            (&unhealthy, &[Passed, Passed], soon, "unhealthy"),
+            (&unhealthy, &[Passed, Refused, Passed, Passed], soon, "unhealthy"),
+            (&unhealthy, &[Passed, Passed, Passed], soon, "healthy"),
+            (&draining, &[Refused, Refused], late, "draining"),
+            (&draining, &[Passed], late, "draining"),
+        ];
+        for (status, findings, apart, expected) in table {
+            assert_eq!(after(status, findings, *apart), *expected, "{status:?} {findings:?} {apart:?} apart");
+        }
+    }
+
+    #[test]
+    fn a_target_is_never_asked_more_often_than_every_50_ms() {
+        let fast = Clock::new(Pace::Fast);
+        assert_eq!(pause(&fast, &check(), true), Duration::from_millis(50));
+        assert_eq!(pause(&fast, &check(), false), Duration::from_millis(300));
+        assert_eq!(pause(&fast, &HealthCheck { interval: 5, ..check() }, false), Duration::from_millis(50));
+        assert_eq!(pause(&Clock::new(Pace::Aws), &check(), true), Duration::from_secs(30));
     }
 }

@@ -172,10 +172,9 @@ fn prepare(parts: &mut Parts, listener_port: u16, peer: SocketAddr) {
     if let Some(upgrade) = upgrade {
         parts.headers.insert(header::UPGRADE, upgrade);
     }
-    if let (None, Some(authority)) = (parts.headers.get(header::HOST), parts.uri.authority()) {
-        if let Ok(host) = HeaderValue::from_str(authority.as_str()) {
-            parts.headers.insert(header::HOST, host);
-        }
+    let authority = parts.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+    if let (false, Some(host)) = (parts.headers.contains_key(header::HOST), authority) {
+        parts.headers.insert(header::HOST, host);
     }
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     parts.uri = Uri::try_from(path).unwrap_or_default();

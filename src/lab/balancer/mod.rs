@@ -52,7 +52,7 @@ pub async fn run(lab: Arc<Lab>, shutdown: CancellationToken) {
         let lab = Arc::clone(&tasks);
         Box::pin(async move {
             let located = lab.read(|state| ecs::locate(state, &target, port));
-            let (task, port) = located.ok_or(io::ErrorKind::ConnectionRefused)?;
+            let (task, port) = located.ok_or(io::ErrorKind::NotFound)?;
             lab.runtime.connect(&task, port).await
         })
     });

@@ -220,25 +220,29 @@ fn select(
     for filter in input.list("Filter") {
         let name = filter.required("Name")?;
         let wanted = filter.texts("Value");
-        let values: Box<dyn Fn(&Value) -> Vec<String>> = if let Some(key) = name.strip_prefix("tag:") {
-            Box::new(move |resource| {
-                let tags = resource["tagSet"].as_array().into_iter().flatten();
-                tags.filter(|tag| tag["key"] == key).map(|tag| text(&tag["value"])).collect()
-            })
-        } else if name == "tag-key" {
-            Box::new(|resource| {
-                resource["tagSet"].as_array().into_iter().flatten().map(|tag| text(&tag["key"])).collect()
-            })
-        } else if let Some((_, pointer)) = filters.iter().find(|(known, _)| *known == name) {
-            Box::new(move |resource| resource.pointer(pointer).map(text).into_iter().collect())
-        } else {
+        let known = name == "tag-key" || name.starts_with("tag:") || filters.iter().any(|(known, _)| *known == name);
+        if !known {
             return Err(input.error(format!("The filter '{name}' is invalid")));
-        };
+        }
         found.retain(|resource| {
-            values(resource).iter().any(|value| wanted.iter().any(|wanted| pattern::matches(wanted, value)))
+            let values = values(resource, name, filters);
+            values.iter().any(|value| wanted.iter().any(|wanted| pattern::matches(wanted, value)))
         });
     }
     Ok(found)
+}
+
+/// What a resource has under a filter's name.
+fn values(resource: &Value, name: &str, filters: Filters) -> Vec<String> {
+    let tags = resource["tagSet"].as_array().into_iter().flatten();
+    if let Some(key) = name.strip_prefix("tag:") {
+        return tags.filter(|tag| tag["key"] == key).map(|tag| text(&tag["value"])).collect();
+    }
+    if name == "tag-key" {
+        return tags.map(|tag| text(&tag["key"])).collect();
+    }
+    let pointer = filters.iter().find(|(known, _)| *known == name).map(|(_, pointer)| pointer);
+    pointer.and_then(|pointer| resource.pointer(pointer)).map(text).into_iter().collect()
 }
 
 fn text(value: &Value) -> String {

@@ -145,7 +145,10 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 fn json_error(error: &ApiError, id: &str) -> Response<Body> {
-    let body = json!({ "__type": error.code, "message": error.message });
+    let mut body = json!({ "__type": error.code, "message": error.message });
+    for (name, value) in &error.members {
+        body[*name] = value.clone();
+    }
     let mut response = respond(status(error), "application/x-amz-json-1.1", body.to_string(), id);
     if let Ok(code) = HeaderValue::from_str(&error.code) {
         response.headers_mut().insert("x-amzn-errortype", code);

@@ -225,7 +225,7 @@ fn a_group_belongs_to_one_load_balancer_and_is_free_when_that_is_deleted() {
     assert_eq!(described["TargetGroups"][0]["LoadBalancerArns"], json!([front.load_balancer]));
     assert_eq!(
         lab.read(|state| elbv2::target_groups_of_load_balancer(state, &front.load_balancer)),
-        [front.group.clone()]
+        std::slice::from_ref(&front.group)
     );
     assert!(lab.read(|state| elbv2::is_attached(state, &front.group)));
 

@@ -83,10 +83,16 @@ fn what_exists_is_an_error_that_names_it() {
     let service = service(&lab, &namespace);
     let vpc = lab.read(|state| state.ec2.vpc_id.clone());
     let again = error(discovery::handle(&lab, "CreatePrivateDnsNamespace", json!({ "Name": "lab.local", "Vpc": vpc })));
-    assert_eq!((again.code.as_str(), &again.members["NamespaceId"]), ("NamespaceAlreadyExists", &json!(namespace)));
-    assert_eq!(again.members["CreatorRequestId"], "r1");
+    assert_eq!(
+        (again.code.as_str(), &again.members[0]),
+        ("NamespaceAlreadyExists", &("NamespaceId", json!(namespace)))
+    );
+    assert_eq!(again.members[1], ("CreatorRequestId", json!("r1")));
     let again = error(discovery::handle(&lab, "CreateService", json!({ "Name": "hello", "NamespaceId": namespace })));
-    assert_eq!((again.code.as_str(), &again.members["ServiceId"]), ("ServiceAlreadyExists", &service["Id"]));
+    assert_eq!(
+        (again.code.as_str(), &again.members[0]),
+        ("ServiceAlreadyExists", &("ServiceId", service["Id"].clone()))
+    );
 }
 
 #[test]
