@@ -187,16 +187,6 @@ impl Runtime {
             tasks.shutdown(timeout).await;
         }
     }
-
-    pub fn level(&self) -> Option<Level> {
-        None
-    }
-
-    pub fn warning(&self) -> Option<&'static str> {
-        None
-    }
-
-    pub async fn shutdown(&self, _timeout: std::time::Duration) {}
 }
 
 /// Stands in where there are no helpers.
