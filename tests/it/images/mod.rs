@@ -2,6 +2,7 @@
 
 mod archives;
 mod assemble;
+mod bases;
 mod engine;
 mod layouts;
 mod references;
