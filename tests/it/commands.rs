@@ -228,6 +228,8 @@ fn an_interruption_says_what_goes_on_and_how_to_take_it_up() {
     ] {
         assert!(said(step, changed).contains(expected), "{step:?}: {}", said(step, changed));
     }
+    let late = with_resume(Error::new(Kind::DeadlinePassed, "late"), Seen::default(), " --lab");
+    assert!(late.hints()[0].contains("`steady wait --lab` follows it"));
     let other = with_resume(Error::other("x"), Seen { last_step: Some(Step::Steady), service_changed: true }, "");
     assert!(other.hints().is_empty());
     assert_eq!((Kind::Interrupted(2).exit_code(), Kind::Interrupted(15).exit_code()), (130, 143));
@@ -261,4 +263,50 @@ async fn a_login_hands_the_password_over_on_stdin_only() {
     let missing = hand_over("no-such-client-here", &login("AWS"), &events).await.unwrap_err();
     assert_eq!(missing.kind(), Kind::BuildOrPush);
     assert!(!format!("{missing:?}{:?}", login("AWS")).contains("hunter2"));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_signal_ends_a_deploy_with_128_and_its_number_and_says_how_to_go_on() {
+    use std::io::Read;
+    use std::process::Stdio;
+
+    for (signal, number) in [(nix::sys::signal::SIGINT, 130), (nix::sys::signal::SIGTERM, 143)] {
+        let folder = tempfile::tempdir().unwrap();
+        // takes a request and never answers
+        let endpoint = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", endpoint.local_addr().unwrap());
+        let yaml =
+            format!("region: us-west-2\nendpoint_url: {url}\nservices: {{ web: {{ task_definition: td.json }} }}\n");
+        std::fs::write(folder.path().join("steady.yaml"), yaml).unwrap();
+        let task_definition =
+            r#"{ "family": "web", "containerDefinitions": [{ "name": "web", "image": "nginx", "memory": 64 }] }"#;
+        std::fs::write(folder.path().join("td.json"), task_definition).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_steady"))
+            .args(["deploy", "--output", "json"])
+            .current_dir(folder.path())
+            .env_clear()
+            .env("HOME", folder.path())
+            .env("AWS_ACCESS_KEY_ID", "nobody")
+            .env("AWS_SECRET_ACCESS_KEY", "nothing")
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (mut asked, _) = endpoint.accept().unwrap();
+        assert!(asked.read(&mut [0; 64]).unwrap() > 0);
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id() as i32), signal).unwrap();
+        let ended = std::time::Instant::now();
+        let status = child.wait().unwrap();
+        assert!(ended.elapsed() < std::time::Duration::from_secs(5), "{:?}", ended.elapsed());
+        assert_eq!(status.code(), Some(number));
+        let (mut stdout, mut stderr) = (String::new(), String::new());
+        child.stdout.unwrap().read_to_string(&mut stdout).unwrap();
+        child.stderr.unwrap().read_to_string(&mut stderr).unwrap();
+        let result: Value = serde_json::from_str(&stdout).unwrap();
+        assert_eq!((&result["status"], &result["error"]["exitCode"]), (&"interrupted".into(), &number.into()));
+        assert!(stderr.contains("the service is untouched"), "{stderr}");
+    }
 }
