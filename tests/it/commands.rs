@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use steadystate::commands::{TEMPLATES, docker_arguments, hand_over, with_resume};
-use steadystate::config::{self, Options};
+use steadystate::config::{self, Options, Plan};
 use steadystate::deploy::event::{Events, Step};
 use steadystate::deploy::login::Login;
+use steadystate::document::{self, ImageForContainer, TaskDefinitionOptions};
 use steadystate::error::{Error, Kind};
 use steadystate::report::Seen;
 
@@ -36,6 +37,28 @@ fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
+const IMAGE: &str = "123456789012.dkr.ecr.us-west-2.amazonaws.com/web-7@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+/// What would be registered for a plan.
+fn registered(plan: &Plan) -> Value {
+    let image = IMAGE;
+    let context = json!({
+        "service": plan.service, "image": image, "account_id": "123456789012", "region": "us-west-2", "var": plan.variables,
+    });
+    let template = &plan.task_definition;
+    let rendered = match template.name.ends_with(".hbs") {
+        true => document::template::render(template, &context).unwrap_or_else(|error| panic!("{error:?}")),
+        false => template.clone(),
+    };
+    let container = plan.image.as_ref().unwrap().container.as_deref();
+    let image =
+        (!document::template::references_image(template)).then_some(ImageForContainer { container, uri: image });
+    let options = TaskDefinitionOptions { allow_unknown_fields: false, default_family: &plan.service, image };
+    let checked = document::task_definition(&rendered, options).unwrap_or_else(|error| panic!("{error:?}"));
+    assert_eq!(checked.warnings, Vec::<String>::new());
+    checked.value
+}
+
 #[test]
 fn every_template_of_init_is_a_project_that_can_be_read_back() {
     for template in &TEMPLATES {
@@ -54,8 +77,12 @@ fn every_template_of_init_is_a_project_that_can_be_read_back() {
             let options = Options { directory: directory.clone(), environment, ..Options::default() };
             let plan = config::load(&options).unwrap_or_else(|error| panic!("{}: {error:?}", template.name)).plan;
             assert_eq!(plan.service, "web-7");
-            assert_eq!(plan.load_balancer.unwrap().container.as_deref(), Some("web-7"));
-            assert!(plan.task_definition.text.contains("\"name\": \"web-7\""));
+            let port = plan.load_balancer.as_ref().and_then(|balancer| balancer.container_port);
+            assert_eq!(plan.load_balancer.as_ref().unwrap().container.as_deref(), Some("web-7"));
+            let registered = registered(&plan);
+            let container = &registered["containerDefinitions"][0];
+            assert_eq!((&container["name"], &container["image"]), (&"web-7".into(), &IMAGE.into()));
+            assert_eq!(container["portMappings"][0]["containerPort"], port.unwrap());
             for (file, _) in template.files {
                 let text = std::fs::read_to_string(directory.join(file)).unwrap();
                 assert!(!text.contains("my-service"), "{}/{file} keeps its placeholder", template.name);
