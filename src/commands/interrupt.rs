@@ -1,30 +1,48 @@
 //! SIGINT and SIGTERM: the first ends the command and says how to go on, the second ends it at once.
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::deploy::event::Step;
 use crate::error::{Error, Kind};
 use crate::report::Seen;
 
-/// Waits for the first signal and returns its number.
-pub async fn first() -> u8 {
-    let number = next().await;
-    tokio::spawn(async {
-        let again = next().await;
-        std::process::exit(128 + i32::from(again));
-    });
-    number
+/// From its making on, signals no longer end the process by themselves.
+pub struct Signals {
+    interrupt: Option<Signal>,
+    terminate: Option<Signal>,
 }
 
-async fn next() -> u8 {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        // without handlers the signals do what they do by default: end the process
-        return std::future::pending().await;
+impl Signals {
+    pub fn listen() -> Self {
+        // one that cannot be listened to does what it does by default: it ends the process
+        Signals { interrupt: signal(SignalKind::interrupt()).ok(), terminate: signal(SignalKind::terminate()).ok() }
+    }
+
+    /// Waits for the first signal and returns its number.
+    pub async fn first(mut self) -> u8 {
+        let number = self.next().await;
+        tokio::spawn(async move {
+            let again = self.next().await;
+            std::process::exit(128 + i32::from(again));
+        });
+        number
+    }
+
+    async fn next(&mut self) -> u8 {
+        tokio::select! {
+            () = received(&mut self.interrupt) => 2,
+            () = received(&mut self.terminate) => 15,
+        }
+    }
+}
+
+async fn received(signal: &mut Option<Signal>) {
+    let received = match signal {
+        Some(signal) => signal.recv().await,
+        None => None,
     };
-    tokio::select! {
-        _ = interrupt.recv() => 2,
-        _ = terminate.recv() => 15,
+    if received.is_none() {
+        std::future::pending().await
     }
 }
 
@@ -33,8 +51,11 @@ pub fn stopped_by(signal: u8) -> Error {
     Error::new(Kind::Interrupted(signal), format!("stopped by {name}"))
 }
 
-/// An interruption with what goes on without us, and the command that takes it up again.
+/// An interruption or a deadline with what goes on without us, and the command that takes it up again.
 pub fn with_resume(error: Error, seen: Seen, flags: &str) -> Error {
+    if error.kind() == Kind::DeadlinePassed && !error.hints().iter().any(|hint| hint.contains("steady wait")) {
+        return error.hint(format!("the rollout goes on at AWS; `steady wait{flags}` follows it"));
+    }
     if !matches!(error.kind(), Kind::Interrupted(_)) {
         return error;
     }

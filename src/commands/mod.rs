@@ -116,10 +116,13 @@ async fn run(command: Command, context: &Context) -> u8 {
     let ended = match &command {
         // the lab ends by itself when it is told to, and keeps its state
         Command::Lab(args) if args.serves() => dispatch(command, context, events).await,
-        _ => tokio::select! {
-            ended = dispatch(command, context, events) => ended,
-            signal = interrupt::first() => Err(interrupt::stopped_by(signal)),
-        },
+        _ => {
+            let signals = interrupt::Signals::listen();
+            tokio::select! {
+                ended = dispatch(command, context, events) => ended,
+                signal = signals.first() => Err(interrupt::stopped_by(signal)),
+            }
+        }
     };
     // a task that outlives its command still holds a sender
     let seen = match tokio::time::timeout(Duration::from_secs(1), showing).await {

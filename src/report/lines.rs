@@ -14,7 +14,8 @@ const LARGE_BLOB: u64 = 64 << 20;
 /// Remembers what it said, so that nothing is said twice in a row.
 pub struct Lines {
     style: Style,
-    step: Option<Step>,
+    /// Those that go on, the latest last; several do at once.
+    steps: Vec<Step>,
     tasks: HashMap<String, String>,
     targets: HashMap<String, String>,
     deployments: HashMap<String, String>,
@@ -42,7 +43,7 @@ impl Lines {
     pub fn new(style: Style) -> Self {
         Lines {
             style,
-            step: None,
+            steps: Vec::new(),
             tasks: HashMap::new(),
             targets: HashMap::new(),
             deployments: HashMap::new(),
@@ -54,7 +55,8 @@ impl Lines {
     pub fn of(&mut self, event: &Event) -> Vec<String> {
         match event {
             Event::StepStarted { step } => {
-                self.step = Some(*step);
+                self.steps.retain(|running| running != step);
+                self.steps.push(*step);
                 // the others are over before they could be read
                 match step {
                     Step::Build | Step::Push | Step::Steady | Step::Rollback | Step::Delete => {
@@ -64,9 +66,14 @@ impl Lines {
                 }
             }
             Event::StepFinished { step, detail, duration_ms } => {
+                self.steps.retain(|running| running != step);
                 let took = words::duration(Duration::from_millis(*duration_ms));
                 let done = toned("done", Tone::Good, self.style);
-                let detail = if detail.is_empty() { String::new() } else { format!(": {}", escape::line(detail)) };
+                let detail = if detail.is_empty() {
+                    String::new()
+                } else {
+                    format!(": {}", escape::line(&words::shorter(detail)))
+                };
                 vec![self.under(step_name(*step), &format!("{done} in {took}{detail}"))]
             }
             Event::Warning { message, hint } => {
@@ -85,9 +92,13 @@ impl Lines {
                     ResourceAction::Deleted => "deleted",
                     ResourceAction::Unchanged => return Vec::new(),
                 };
-                vec![self.said(&format!("{action} {} {}", escape::line(kind), escape::line(id)))]
+                let text = format!("{action} {} {}", escape::line(kind), escape::line(&words::shorter(id)));
+                let step = step_of(kind).or(self.steps.last().copied());
+                vec![self.under(step.map_or("", step_name), &text)]
             }
-            Event::ServiceEvent { message, .. } => vec![self.quiet(&format!("event: {}", escape::line(message)))],
+            Event::ServiceEvent { message, .. } => {
+                vec![self.quiet(&format!("event: {}", escape::line(&words::shorter(message))))]
+            }
             Event::Deployment { id, status, desired, running, pending, failed } => {
                 let said = deployment(status, *desired, *running, *pending, *failed);
                 let text = format!("deployment {} {said}", escape::line(id));
@@ -104,14 +115,14 @@ impl Lines {
                     text += &format!(", {}", words::status(&escape::line(health)));
                 }
                 if let Some(why) = stopped(stopped_reason.as_deref(), exit_codes) {
-                    text += &toned(&format!(": {}", escape::line(&why)), Tone::Bad, self.style);
+                    text += &toned(&format!(": {}", escape::line(&words::shorter(&why))), Tone::Bad, self.style);
                 }
                 self.once(|lines| &mut lines.tasks, id, text)
             }
             Event::Target { target_group, target, state, reason } => {
                 let mut text = format!("target {} {}", escape::line(target), words::status(&escape::line(state)));
                 if let Some(reason) = reason {
-                    text += &format!(": {}", escape::line(reason));
+                    text += &format!(": {}", escape::line(&words::shorter(reason)));
                 }
                 self.once(|lines| &mut lines.targets, &format!("{target_group} {target}"), text)
             }
@@ -154,7 +165,7 @@ impl Lines {
     }
 
     fn said(&self, text: &str) -> String {
-        self.under(self.step.map_or("", step_name), text)
+        self.under(self.steps.last().copied().map_or("", step_name), text)
     }
 
     fn quiet(&self, text: &str) -> String {
@@ -168,6 +179,16 @@ impl Lines {
         // padded before it is coloured, or the colours would count as columns
         let name = format!("{name:<13}");
         format!("{} {text}", toned(&name, Tone::Strong, self.style)).trim_end().to_owned()
+    }
+}
+
+/// Steps go on at once, and resources tell by their kind whose they are.
+fn step_of(kind: &str) -> Option<Step> {
+    match kind {
+        "repository" | "repository policy" => Some(Step::Push),
+        "task definition" => Some(Step::Register),
+        "load balancer" | "target group" | "listener" => Some(Step::LoadBalancer),
+        _ => None,
     }
 }
 

@@ -33,12 +33,16 @@ fn object(members: &Map<String, Value>, style: Style) -> String {
             "failed" => Tone::Bad,
             _ => Tone::Warning,
         };
+        let verdict = match status {
+            "changes" => "would change".to_owned(),
+            other => format!("is {}", words::status(&escape::line(other))),
+        };
         let _ = writeln!(
             text,
-            "{}{} is {}{}",
+            "{}{} {}{}",
             toned(&escape::line(service), Tone::Strong, style),
             cluster.unwrap_or_default(),
-            toned(&words::status(&escape::line(status)), tone, style),
+            toned(&verdict, tone, style),
             took.unwrap_or_default(),
         );
         shown.extend(["status", "service", "cluster", "durationMs"]);

@@ -52,6 +52,31 @@ pub fn short_arn(arn: &str) -> &str {
     arn.rsplit('/').next().unwrap_or(arn)
 }
 
+/// A message with the ids in it as short as they can be told apart: ARNs of ECS and ELB, task ids, digests.
+pub fn shorter(text: &str) -> String {
+    let edge = |c: char| c.is_whitespace() || matches!(c, '(' | ')' | ',' | ';' | '@' | '[' | ']' | '"' | '`');
+    let hex = |word: &str, digits: usize| word.len() == digits && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let mut shorter = String::with_capacity(text.len());
+    for part in text.split_inclusive(edge) {
+        let word = part.trim_end_matches(edge);
+        let (id, stop) = match word.strip_suffix('.') {
+            Some(id) => (id, "."),
+            None => (word.strip_suffix(':').unwrap_or(word), if word.ends_with(':') { ":" } else { "" }),
+        };
+        match id {
+            arn if arn.starts_with("arn:") && [":ecs:", ":elasticloadbalancing:"].iter().any(|of| arn.contains(of)) => {
+                shorter.push_str(short_arn(arn));
+            }
+            id if hex(id, 32) => shorter.push_str(task(id)),
+            id if id.strip_prefix("sha256:").is_some_and(|digits| hex(digits, 64)) => shorter.push_str(digest(id)),
+            id => shorter.push_str(id),
+        }
+        shorter.push_str(stop);
+        shorter.push_str(&part[word.len()..]);
+    }
+    shorter
+}
+
 /// `exit code 137 (SIGKILL)`.
 pub fn exit_code(code: i64) -> String {
     let signal = match code {

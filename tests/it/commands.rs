@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use steadystate::commands::{TEMPLATES, docker_arguments, hand_over, with_resume};
-use steadystate::config::{self, Options};
+use steadystate::config::{self, Options, Plan};
 use steadystate::deploy::event::{Events, Step};
 use steadystate::deploy::login::Login;
+use steadystate::document::{self, ImageForContainer, TaskDefinitionOptions};
 use steadystate::error::{Error, Kind};
 use steadystate::report::Seen;
 
@@ -36,6 +37,28 @@ fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
+const IMAGE: &str = "123456789012.dkr.ecr.us-west-2.amazonaws.com/web-7@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+/// What would be registered for a plan.
+fn registered(plan: &Plan) -> Value {
+    let image = IMAGE;
+    let context = json!({
+        "service": plan.service, "image": image, "account_id": "123456789012", "region": "us-west-2", "var": plan.variables,
+    });
+    let template = &plan.task_definition;
+    let rendered = match template.name.ends_with(".hbs") {
+        true => document::template::render(template, &context).unwrap_or_else(|error| panic!("{error:?}")),
+        false => template.clone(),
+    };
+    let container = plan.image.as_ref().unwrap().container.as_deref();
+    let image =
+        (!document::template::references_image(template)).then_some(ImageForContainer { container, uri: image });
+    let options = TaskDefinitionOptions { allow_unknown_fields: false, default_family: &plan.service, image };
+    let checked = document::task_definition(&rendered, options).unwrap_or_else(|error| panic!("{error:?}"));
+    assert_eq!(checked.warnings, Vec::<String>::new());
+    checked.value
+}
+
 #[test]
 fn every_template_of_init_is_a_project_that_can_be_read_back() {
     for template in &TEMPLATES {
@@ -54,8 +77,12 @@ fn every_template_of_init_is_a_project_that_can_be_read_back() {
             let options = Options { directory: directory.clone(), environment, ..Options::default() };
             let plan = config::load(&options).unwrap_or_else(|error| panic!("{}: {error:?}", template.name)).plan;
             assert_eq!(plan.service, "web-7");
-            assert_eq!(plan.load_balancer.unwrap().container.as_deref(), Some("web-7"));
-            assert!(plan.task_definition.text.contains("\"name\": \"web-7\""));
+            let port = plan.load_balancer.as_ref().and_then(|balancer| balancer.container_port);
+            assert_eq!(plan.load_balancer.as_ref().unwrap().container.as_deref(), Some("web-7"));
+            let registered = registered(&plan);
+            let container = &registered["containerDefinitions"][0];
+            assert_eq!((&container["name"], &container["image"]), (&"web-7".into(), &IMAGE.into()));
+            assert_eq!(container["portMappings"][0]["containerPort"], port.unwrap());
             for (file, _) in template.files {
                 let text = std::fs::read_to_string(directory.join(file)).unwrap();
                 assert!(!text.contains("my-service"), "{}/{file} keeps its placeholder", template.name);
@@ -228,6 +255,8 @@ fn an_interruption_says_what_goes_on_and_how_to_take_it_up() {
     ] {
         assert!(said(step, changed).contains(expected), "{step:?}: {}", said(step, changed));
     }
+    let late = with_resume(Error::new(Kind::DeadlinePassed, "late"), Seen::default(), " --lab");
+    assert!(late.hints()[0].contains("`steady wait --lab` follows it"));
     let other = with_resume(Error::other("x"), Seen { last_step: Some(Step::Steady), service_changed: true }, "");
     assert!(other.hints().is_empty());
     assert_eq!((Kind::Interrupted(2).exit_code(), Kind::Interrupted(15).exit_code()), (130, 143));
@@ -261,4 +290,50 @@ async fn a_login_hands_the_password_over_on_stdin_only() {
     let missing = hand_over("no-such-client-here", &login("AWS"), &events).await.unwrap_err();
     assert_eq!(missing.kind(), Kind::BuildOrPush);
     assert!(!format!("{missing:?}{:?}", login("AWS")).contains("hunter2"));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_signal_ends_a_deploy_with_128_and_its_number_and_says_how_to_go_on() {
+    use std::io::Read;
+    use std::process::Stdio;
+
+    for (signal, number) in [(nix::sys::signal::SIGINT, 130), (nix::sys::signal::SIGTERM, 143)] {
+        let folder = tempfile::tempdir().unwrap();
+        // takes a request and never answers
+        let endpoint = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", endpoint.local_addr().unwrap());
+        let yaml =
+            format!("region: us-west-2\nendpoint_url: {url}\nservices: {{ web: {{ task_definition: td.json }} }}\n");
+        std::fs::write(folder.path().join("steady.yaml"), yaml).unwrap();
+        let task_definition =
+            r#"{ "family": "web", "containerDefinitions": [{ "name": "web", "image": "nginx", "memory": 64 }] }"#;
+        std::fs::write(folder.path().join("td.json"), task_definition).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_steady"))
+            .args(["deploy", "--output", "json"])
+            .current_dir(folder.path())
+            .env_clear()
+            .env("HOME", folder.path())
+            .env("AWS_ACCESS_KEY_ID", "nobody")
+            .env("AWS_SECRET_ACCESS_KEY", "nothing")
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (mut asked, _) = endpoint.accept().unwrap();
+        assert!(asked.read(&mut [0; 64]).unwrap() > 0);
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id() as i32), signal).unwrap();
+        let ended = std::time::Instant::now();
+        let status = child.wait().unwrap();
+        assert!(ended.elapsed() < std::time::Duration::from_secs(5), "{:?}", ended.elapsed());
+        assert_eq!(status.code(), Some(number));
+        let (mut stdout, mut stderr) = (String::new(), String::new());
+        child.stdout.unwrap().read_to_string(&mut stdout).unwrap();
+        child.stderr.unwrap().read_to_string(&mut stderr).unwrap();
+        let result: Value = serde_json::from_str(&stdout).unwrap();
+        assert_eq!((&result["status"], &result["error"]["exitCode"]), (&"interrupted".into(), &number.into()));
+        assert!(stderr.contains("the service is untouched"), "{stderr}");
+    }
 }

@@ -161,6 +161,21 @@ fn words_for_values() {
     ] {
         assert_eq!(words::short_arn(arn), expected);
     }
+    let (hex, arn) = ("0123456789abcdef0123456789abcdef", "arn:aws:elasticloadbalancing:r:1:targetgroup/web/50dc");
+    for (text, expected) in [
+        (
+            format!("(service web) has started 1 tasks: (task {hex})."),
+            "(service web) has started 1 tasks: (task 01234567).",
+        ),
+        (format!("registered 1 targets in (target-group {arn})"), "registered 1 targets in (target-group web)"),
+        (format!("r/web@sha256:{hex}{hex}"), "r/web@0123456789ab"),
+        (format!("{arn}: gone, {hex}"), "web: gone, 01234567"),
+        ("arn:aws:iam::1:user/ci".to_owned(), "arn:aws:iam::1:user/ci"),
+        ("nothing  to shorten, (really).".to_owned(), "nothing  to shorten, (really)."),
+        (String::new(), ""),
+    ] {
+        assert_eq!(words::shorter(&text), expected);
+    }
     assert_eq!(words::exit_code(137), "exit code 137 (SIGKILL)");
     assert_eq!(words::exit_code(1), "exit code 1");
 }
