@@ -1,2 +1,196 @@
-//! placeholder
-pub struct Runtime;
+//! The container runtime: a task's containers as real processes, from images in the lab's blob folder.
+//!
+//! Each task gets a helper process (this executable again, see [`helper`]), which is the parent of its containers
+//! and ends with the lab. How far containers are kept apart depends on what this machine permits, which is found
+//! out by doing it ([`Runtime::probe`]); at every [`Level`] two tasks can listen on the same container port.
+
+#[cfg(target_os = "linux")]
+mod config;
+#[cfg(target_os = "linux")]
+pub mod helper;
+#[cfg(target_os = "linux")]
+mod images;
+#[cfg(target_os = "linux")]
+mod inroot;
+#[cfg(target_os = "linux")]
+mod launch;
+#[cfg(target_os = "linux")]
+mod output;
+#[cfg(target_os = "linux")]
+mod probe;
+mod spec;
+#[cfg(target_os = "linux")]
+mod task;
+#[cfg(target_os = "linux")]
+mod tasks;
+#[cfg(target_os = "linux")]
+pub mod unpack;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::sync::mpsc::{self, UnboundedReceiver};
+
+use crate::error::{Error, Result};
+pub use spec::{ContainerSpec, ImageSource, LayerBlob, Level, MountPoint, RuntimeEvent, StartError, TaskSpec, Volume};
+
+/// What trying a level on this machine came to.
+#[derive(Debug, Clone)]
+pub struct Probe {
+    pub level: Level,
+    /// Whether roots are overlays over the shared image, or copies of it; else the step that was refused.
+    pub outcome: Result<Roots, String>,
+}
+
+/// How a container gets a root that it may write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Roots {
+    Overlay,
+    Copy,
+}
+
+/// Runs tasks. Dropping it ends them; [`Runtime::shutdown`] ends them in order and clears their directories away.
+pub struct Runtime {
+    #[cfg(target_os = "linux")]
+    tasks: Option<tasks::Tasks>,
+    level: Option<Level>,
+    events: Mutex<Option<UnboundedReceiver<RuntimeEvent>>>,
+}
+
+impl Runtime {
+    /// A runtime that keeps images and roots in `data`, which no other runtime uses at the same time, and clears
+    /// away what an earlier one left there. `level` forces a level, otherwise the first one that works is taken.
+    /// `helper` is the executable whose `main` calls [`helper::main_if_helper`]; empty for this one.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Preflight`] when this machine permits no level, or not the one that is asked for.
+    #[cfg(target_os = "linux")]
+    pub fn new(data: PathBuf, level: Option<Level>, helper: PathBuf) -> Result<Runtime> {
+        let base = tasks::prepare(&data.join("runtime")).map_err(|error| {
+            Error::preflight(format!("the lab's folder {} cannot be used", data.display())).cause(error)
+        })?;
+        let helper = probe::executable(helper);
+        let mut refused = Vec::new();
+        for candidate in level.map_or(Level::ALL.to_vec(), |level| vec![level]) {
+            match probe::level(candidate, &base, &helper) {
+                Ok(roots) => {
+                    let (sender, receiver) = mpsc::unbounded_channel();
+                    return Ok(Runtime {
+                        tasks: Some(tasks::Tasks::new(base, candidate, roots, helper, sender)),
+                        level: Some(candidate),
+                        events: Mutex::new(Some(receiver)),
+                    });
+                }
+                Err(reason) => refused.push(format!("{candidate}: {reason}")),
+            }
+        }
+        let message = match level {
+            Some(level) => format!("this machine does not permit the container runtime's level {level}"),
+            None => "this machine permits none of the container runtime's levels".to_owned(),
+        };
+        let error = refused.into_iter().fold(Error::preflight(message), Error::hint);
+        Err(error.hint("`--runtime docker` runs containers with Docker, `--runtime simulated` runs none"))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub fn new(_data: PathBuf, _level: Option<Level>, _helper: PathBuf) -> Result<Runtime> {
+        Err(Error::preflight("the lab's own container runtime needs Linux")
+            .hint("`--runtime docker` runs containers with Docker, `--runtime simulated` runs none"))
+    }
+
+    /// Runs nothing: every start is refused. For labs in which no container is to run.
+    pub fn disabled() -> Runtime {
+        Runtime {
+            #[cfg(target_os = "linux")]
+            tasks: None,
+            level: None,
+            events: Mutex::new(Some(mpsc::unbounded_channel().1)),
+        }
+    }
+
+    /// Tries all levels, by running a small server at each in a temporary folder inside `data`.
+    #[cfg(target_os = "linux")]
+    pub fn probe(data: &Path, helper: &Path) -> Vec<Probe> {
+        let helper = probe::executable(helper.to_owned());
+        Level::ALL.into_iter().map(|level| Probe { level, outcome: probe::level(level, data, &helper) }).collect()
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub fn probe(_data: &Path, _helper: &Path) -> Vec<Probe> {
+        let refused = |level| Probe { level, outcome: Err("it needs Linux".to_owned()) };
+        Level::ALL.into_iter().map(refused).collect()
+    }
+
+    /// `None` when [`Runtime::disabled`].
+    pub fn level(&self) -> Option<Level> {
+        self.level
+    }
+
+    /// What a person should know about how containers run here.
+    pub fn warning(&self) -> Option<&'static str> {
+        match self.level? {
+            Level::Namespaces | Level::UserNamespaces => None,
+            Level::Chroot => Some(
+                "this machine permits no new namespaces: containers run in a chroot and see this machine's \
+                 processes and network",
+            ),
+            Level::Process => Some(
+                "containers run as plain processes WITHOUT ANY ISOLATION: this machine permits neither namespaces \
+                 nor chroot; only statically linked programs work",
+            ),
+        }
+    }
+
+    /// What happens to containers. Can be taken once.
+    pub fn take_events(&self) -> Option<UnboundedReceiver<RuntimeEvent>> {
+        self.events.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take()
+    }
+
+    /// Returns when all containers run their programs.
+    pub async fn start(&self, task: TaskSpec) -> Result<(), StartError> {
+        #[cfg(target_os = "linux")]
+        if let Some(tasks) = &self.tasks {
+            return tasks.start(task).await;
+        }
+        let container = task.containers.first().map_or("", |container| container.name.as_str());
+        Err(StartError::cannot_start(container, "this lab runs no containers"))
+    }
+
+    /// Sends every container its stop signal, and SIGKILL after `timeout`. Returns when nothing of the task is left;
+    /// at once for tasks that do not run.
+    pub async fn stop(&self, task_id: &str, timeout: Duration) {
+        #[cfg(target_os = "linux")]
+        if let Some(tasks) = &self.tasks {
+            tasks.stop(task_id, timeout).await;
+        }
+    }
+
+    /// A connection to what a task's container listens on at container port `port`.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NotFound`] when the task does not run, else as `connect(2)`.
+    pub async fn connect(&self, task_id: &str, port: u16) -> io::Result<TcpStream> {
+        #[cfg(target_os = "linux")]
+        if let Some(tasks) = &self.tasks {
+            return tasks.connect(task_id, port).await;
+        }
+        Err(io::Error::new(io::ErrorKind::NotFound, format!("task {task_id} does not run on port {port}")))
+    }
+
+    /// Stops all tasks, as [`Runtime::stop`] does.
+    pub async fn shutdown(&self, timeout: Duration) {
+        #[cfg(target_os = "linux")]
+        if let Some(tasks) = &self.tasks {
+            tasks.shutdown(timeout).await;
+        }
+    }
+}
+
+/// Stands in where there are no helpers.
+#[cfg(not(target_os = "linux"))]
+pub mod helper {
+    pub fn main_if_helper() {}
+}

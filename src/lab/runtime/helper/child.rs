@@ -1,0 +1,154 @@
+//! The steps of a container's process from its birth to its program.
+
+use std::convert::Infallible;
+use std::ffi::CString;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
+use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, execve, setsid};
+
+use super::{check, identity, mounts, seccomp};
+use crate::lab::runtime::inroot::InRoot;
+use crate::lab::runtime::launch::{Channel, Process, Root};
+use crate::lab::runtime::spec::Level;
+
+pub struct Child<'a> {
+    pub level: Level,
+    pub process: &'a Process,
+    pub output: [OwnedFd; 2],
+    pub check: bool,
+    pub supervisor: Option<Channel>,
+    /// Closes when the program runs; else says why it does not.
+    pub failure: OwnedFd,
+    /// Says that the parent has done its part.
+    pub go: OwnedFd,
+}
+
+impl Child<'_> {
+    pub fn run(self) -> ! {
+        let failure = self.failure.try_clone();
+        let Err(reason) = self.execute();
+        if let Ok(failure) = failure {
+            let _ = File::from(failure).write_all(reason.as_bytes());
+        }
+        identity::exit(127)
+    }
+
+    fn execute(self) -> Result<Infallible, String> {
+        prctl::set_pdeathsig(Signal::SIGKILL).map_err(|error| error.to_string())?;
+        let go = File::from(self.go).read(&mut [0]);
+        if !matches!(go, Ok(1)) {
+            return Err("the lab's helper is gone".to_owned());
+        }
+        setsid().map_err(|error| format!("setsid: {error}"))?;
+        streams(&self.output).map_err(|error| format!("standard streams: {error}"))?;
+        let proc = File::open("/proc").map_err(|error| format!("/proc: {error}"))?;
+
+        match self.level {
+            Level::Namespaces | Level::UserNamespaces => mounts::enter(self.level, self.process)?,
+            Level::Chroot => mounts::change_root(self.process)?,
+            Level::Process => {}
+        }
+        // at level 4 paths lead to the unpacked root, at the others they are in it
+        let root = match (self.level, &self.process.root) {
+            (Level::Process, Root::Directory(root)) => std::fs::canonicalize(root),
+            _ => Ok(PathBuf::from("/")),
+        }
+        .map_err(|error| error.to_string())?;
+        let places = Places { root: InRoot::open(&root).map_err(|error| error.to_string())?, root_path: root };
+        places.enter(&self.process.working_directory)?;
+        if self.process.read_only && self.level.has_network() {
+            mounts::make_read_only()?;
+        }
+        identity::become_user(self.level, &self.process.user, &proc.into())?;
+        // changing the user cleared it
+        prctl::set_pdeathsig(Signal::SIGKILL).map_err(|error| error.to_string())?;
+        identity::restore_signals();
+        prctl::set_no_new_privs().map_err(|error| format!("no_new_privs: {error}"))?;
+        if let Some(supervisor) = &self.supervisor {
+            let listener = seccomp::supervise().map_err(|error| format!("seccomp user notification: {error}"))?;
+            supervisor.send(&(), &[listener.as_fd()]).map_err(|error| error.to_string())?;
+        }
+        if self.check {
+            drop(self.failure);
+            check::run(self.level);
+        }
+        places.execute(self.process, self.level)
+    }
+}
+
+fn streams(output: &[OwnedFd; 2]) -> nix::Result<()> {
+    let null = File::open("/dev/null").map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))?;
+    dup2_stdin(&null)?;
+    dup2_stdout(&output[0])?;
+    dup2_stderr(&output[1])
+}
+
+/// Paths as the container means them.
+struct Places {
+    root: InRoot,
+    root_path: PathBuf,
+}
+
+impl Places {
+    fn enter(&self, directory: &str) -> Result<(), String> {
+        let text = |error: std::io::Error| format!("working directory {directory:?}: {error}");
+        let path = Path::new(directory).strip_prefix("/").unwrap_or(Path::new(directory));
+        let directory = self.root.make_directory(path).map_err(text)?;
+        nix::unistd::fchdir(&directory).map_err(|error| text(error.into()))
+    }
+
+    fn execute(&self, process: &Process, level: Level) -> Result<Infallible, String> {
+        let program = process.arguments[0].as_str();
+        let error = |text: &str| Err(format!("exec: {program:?}: {text}"));
+        let arguments = strings(&process.arguments)?;
+        let environment = strings(&process.environment)?;
+        let candidates: Vec<PathBuf> = if program.contains('/') {
+            vec![Path::new(&process.working_directory).join(program)]
+        } else {
+            let path = process.environment.iter().find_map(|variable| variable.strip_prefix("PATH="));
+            path.unwrap_or_default().split(':').map(|directory| Path::new("/").join(directory).join(program)).collect()
+        };
+        let mut refused = None;
+        for candidate in &candidates {
+            let Ok(found) = self.find(candidate) else { continue };
+            let Ok(path) = CString::new(found.as_os_str().as_encoded_bytes()) else { continue };
+            let Err(errno) = execve(&path, &arguments, &environment);
+            match errno {
+                Errno::ENOEXEC => return error("exec format error"),
+                Errno::ENOENT if level == Level::Process => {
+                    return error(
+                        "no such file or directory: it needs a dynamic loader or interpreter, and without isolation \
+                         only statically linked programs of an image can run",
+                    );
+                }
+                Errno::ENOENT => {
+                    return error("no such file or directory: its dynamic loader or interpreter is not in the image");
+                }
+                errno => refused = Some(errno),
+            }
+        }
+        match refused {
+            Some(Errno::EACCES) => error("permission denied"),
+            Some(errno) => error(errno.desc()),
+            None if program.contains('/') => error("no such file or directory"),
+            None => error("executable file not found in $PATH"),
+        }
+    }
+
+    fn find(&self, path: &Path) -> std::io::Result<PathBuf> {
+        if self.root_path == Path::new("/") {
+            return std::fs::metadata(path).map(|_| path.to_owned());
+        }
+        self.root.real_path(path.strip_prefix("/").unwrap_or(path))
+    }
+}
+
+fn strings(texts: &[String]) -> Result<Vec<CString>, String> {
+    texts.iter().map(|text| CString::new(text.as_str()).map_err(|_| "a NUL character".to_owned())).collect()
+}

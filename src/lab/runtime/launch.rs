@@ -1,0 +1,203 @@
+//! What the lab and its helper process say to each other: one sequenced-packet socket, JSON, and descriptors.
+//!
+//! Everything passes here, so that no secret is ever in an argument or a file.
+#![allow(unsafe_code)]
+
+use std::io::{self, IoSlice, IoSliceMut, Read, Seek, Write};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::path::PathBuf;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, socketpair,
+};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio::io::unix::AsyncFd;
+
+use super::spec::Level;
+
+/// The hidden first argument by which a process knows that it is a helper.
+pub const ARGUMENT: &str = "__lab-container-helper";
+
+/// Longest message; what may be longer travels in a memory file.
+const MESSAGE_LIMIT: usize = 64 << 10;
+/// Longest text of a failure.
+pub const REASON_LIMIT: usize = 8 << 10;
+
+/// What a helper is to run. Has no `Debug`: environments hold secrets.
+#[derive(Serialize, Deserialize)]
+pub struct Launch {
+    pub level: Level,
+    /// The helper's working directory; overlay paths are relative to it.
+    pub base: PathBuf,
+    /// Instead of running the command, try what this level promises. For probing.
+    pub check: bool,
+    pub containers: Vec<Process>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub struct Process {
+    pub root: Root,
+    pub arguments: Vec<String>,
+    pub environment: Vec<String>,
+    pub working_directory: String,
+    pub user: User,
+    pub hostname: String,
+    pub hosts: String,
+    pub resolv_conf: String,
+    pub stop_signal: i32,
+    pub memory_bytes: Option<u64>,
+    /// The name of its memory cgroup, made where the tree is writable.
+    pub cgroup: String,
+    pub read_only: bool,
+    pub mounts: Vec<Mount>,
+}
+
+/// Paths relative to [`Launch::base`].
+#[derive(Serialize, Deserialize)]
+pub enum Root {
+    /// `upper`, `work` and `merged` are in `directory`.
+    Overlay {
+        lower: PathBuf,
+        directory: PathBuf,
+    },
+    Directory(PathBuf),
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    pub uid: u32,
+    pub gid: u32,
+    /// All groups, the primary one included.
+    pub groups: Vec<u32>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub struct Mount {
+    pub source: PathBuf,
+    pub target: PathBuf,
+    pub read_only: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Request {
+    /// Comes with a memory file that holds a [`Launch`], then two pipes for each container.
+    Launch,
+    /// To every container that runs: this signal, or its own stop signal.
+    Kill { signal: Option<i32> },
+    /// A socket of the task's network, and the address to connect it to.
+    Connect { ticket: u64, port: u16 },
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Reply {
+    Started {
+        container: usize,
+    },
+    /// Ends the launch; every container that was started before is gone.
+    Failed {
+        container: usize,
+        reason: String,
+    },
+    Exited {
+        container: usize,
+        exit_code: i32,
+        signal: Option<i32>,
+        oom_killed: bool,
+    },
+    /// Comes with a socket when the task has a network of its own. No address: nothing listens there.
+    Connect {
+        ticket: u64,
+        address: Option<SocketAddr>,
+    },
+}
+
+/// One end of the socket. It closes when the other side is gone, however that ended.
+pub struct Channel(OwnedFd);
+
+impl AsRawFd for Channel {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl From<OwnedFd> for Channel {
+    fn from(fd: OwnedFd) -> Self {
+        Channel(fd)
+    }
+}
+
+impl Channel {
+    /// Both ends; the second one becomes the helper's standard input.
+    pub fn pair() -> io::Result<(Channel, OwnedFd)> {
+        let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+        Ok((Channel(ours), theirs))
+    }
+
+    /// This end for use with `tokio`.
+    pub fn into_async(self) -> io::Result<AsyncFd<Channel>> {
+        fcntl(&self.0, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        // SAFETY: the channel owns its descriptor, always gives the same one, and closes it only when it is dropped.
+        Ok(unsafe { AsyncFd::register(self) }?)
+    }
+
+    pub fn send(&self, message: &impl Serialize, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let bytes = serde_json::to_vec(message)?;
+        let fds: Vec<RawFd> = fds.iter().map(|fd| fd.as_raw_fd()).collect();
+        let control = [ControlMessage::ScmRights(&fds)];
+        let control = if fds.is_empty() { &control[..0] } else { &control[..] };
+        sendmsg::<()>(self.as_raw_fd(), &[IoSlice::new(&bytes)], control, MsgFlags::MSG_NOSIGNAL, None)?;
+        Ok(())
+    }
+
+    /// The next message; `None` when the other side is gone.
+    pub fn receive<T: DeserializeOwned>(&self) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+        let mut bytes = vec![0; MESSAGE_LIMIT];
+        let mut control = nix::cmsg_space!([RawFd; 64]);
+        let mut fds = Vec::new();
+        let length = {
+            let mut slices = [IoSliceMut::new(&mut bytes)];
+            let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+            let message = match recvmsg::<()>(self.as_raw_fd(), &mut slices, Some(&mut control), flags) {
+                Err(nix::errno::Errno::ECONNRESET) => return Ok(None),
+                message => message?,
+            };
+            for control in message.cmsgs()? {
+                if let ControlMessageOwned::ScmRights(received) = control {
+                    // SAFETY: the kernel made these descriptors for this message, and nobody else knows them.
+                    fds.extend(received.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
+                }
+            }
+            message.bytes
+        };
+        if length == 0 {
+            return Ok(None);
+        }
+        Ok(Some((serde_json::from_slice(&bytes[..length])?, fds)))
+    }
+}
+
+impl Launch {
+    /// As a memory file, for [`Request::Launch`].
+    pub fn to_memory(&self) -> io::Result<OwnedFd> {
+        let memory = rustix::fs::memfd_create("launch", rustix::fs::MemfdFlags::CLOEXEC)?;
+        let mut file = std::fs::File::from(memory);
+        file.write_all(&serde_json::to_vec(self)?)?;
+        file.rewind()?;
+        Ok(file.into())
+    }
+
+    pub fn from_memory(memory: OwnedFd) -> io::Result<Self> {
+        let mut bytes = Vec::new();
+        std::fs::File::from(memory).read_to_end(&mut bytes)?;
+        Ok(serde_json::from_slice(&bytes)?)
+    }
+}

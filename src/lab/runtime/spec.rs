@@ -1,0 +1,161 @@
+//! A task as the scheduler hands it to the runtime, and what comes back.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// How much of a container this machine permits, strongest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Level {
+    /// Namespaces made as root, with a memory limit where the cgroup tree is writable.
+    Namespaces,
+    /// Namespaces inside a user namespace of our own: needs no privilege.
+    UserNamespaces,
+    /// chroot, and a supervisor that moves what is bound to free loopback ports. Needs root, but no new namespace.
+    Chroot,
+    /// A plain process whose working directory is the unpacked root, with the same supervisor. No isolation.
+    Process,
+}
+
+impl Level {
+    pub const ALL: [Level; 4] = [Level::Namespaces, Level::UserNamespaces, Level::Chroot, Level::Process];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Level::Namespaces => "namespaces",
+            Level::UserNamespaces => "user-namespaces",
+            Level::Chroot => "chroot",
+            Level::Process => "process",
+        }
+    }
+
+    /// Whether each task has a network of its own, in which it binds the very ports it asks for.
+    pub const fn has_network(self) -> bool {
+        matches!(self, Level::Namespaces | Level::UserNamespaces)
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Level {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Level::ALL
+            .into_iter()
+            .find(|level| level.name() == name)
+            .ok_or_else(|| format!("{name:?} is no runtime level: {}", Level::ALL.map(Level::name).join(", ")))
+    }
+}
+
+/// One task. Its containers share a network, as with the network mode awsvpc.
+#[derive(Clone, Default)]
+pub struct TaskSpec {
+    pub task_id: String,
+    /// Started in this order.
+    pub containers: Vec<ContainerSpec>,
+    pub volumes: Vec<Volume>,
+}
+
+/// A container definition with its image resolved. Empty lists and `None` mean "as the image says".
+#[derive(Clone, Default)]
+pub struct ContainerSpec {
+    pub name: String,
+    pub image: ImageSource,
+    pub command: Vec<String>,
+    pub entry_point: Vec<String>,
+    pub environment: Vec<(String, String)>,
+    pub working_directory: Option<String>,
+    /// `user`, `uid`, `user:group` or `uid:gid`; names are looked up in the image.
+    pub user: Option<String>,
+    /// Container ports. Informative: a container may listen on others, too.
+    pub ports: Vec<u16>,
+    /// Hard limit, in bytes.
+    pub memory_bytes: Option<u64>,
+    pub readonly_root_filesystem: bool,
+    /// As Docker spells them: `SIGTERM`, `TERM` or `15`.
+    pub stop_signal: Option<String>,
+    /// The task's id when not given.
+    pub hostname: Option<String>,
+    pub mount_points: Vec<MountPoint>,
+}
+
+/// A task's volume: a directory of the host, or an empty one that lives as long as the task.
+#[derive(Debug, Clone, Default)]
+pub struct Volume {
+    pub name: String,
+    pub source_path: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct MountPoint {
+    pub source_volume: String,
+    pub container_path: String,
+    pub read_only: bool,
+}
+
+/// An image in the lab's blob folder.
+#[derive(Debug, Clone, Default)]
+pub struct ImageSource {
+    /// The manifest's digest, `sha256:…`.
+    pub digest: String,
+    /// The config blob.
+    pub config: PathBuf,
+    /// Lowest first.
+    pub layers: Vec<LayerBlob>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct LayerBlob {
+    pub path: PathBuf,
+    pub media_type: String,
+    pub digest: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RuntimeEvent {
+    /// A started container ended. Comes once for each, after all of its output.
+    Exited {
+        task_id: String,
+        container: String,
+        /// 128 + the signal's number when a signal ended it.
+        exit_code: i32,
+        signal: Option<i32>,
+        oom_killed: bool,
+    },
+    /// One line without its line end; lines beyond 16 KiB come in pieces.
+    Output {
+        task_id: String,
+        container: String,
+        line: String,
+        stderr: bool,
+        /// Epoch milliseconds.
+        at: i64,
+    },
+}
+
+/// Why a task did not start. Nothing of it is left, and no [`RuntimeEvent::Exited`] comes for it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct StartError {
+    pub container: String,
+    /// As ECS spells a container's reason: `CannotStartContainerError: …`.
+    pub reason: String,
+}
+
+impl StartError {
+    pub(super) fn new(container: &str, error: &str, detail: impl fmt::Display) -> Self {
+        StartError { container: container.to_owned(), reason: format!("{error}: {detail}") }
+    }
+
+    pub(super) fn cannot_start(container: &str, detail: impl fmt::Display) -> Self {
+        StartError::new(container, "CannotStartContainerError", detail)
+    }
+}
