@@ -100,9 +100,11 @@ def reduce_service(model, wanted):
         roots.update(name for name in shapes + errors if name)
         operations[name] = [*shapes, errors]
     metadata = model["metadata"]
+    # Of those that a service speaks, the one that the rest of this table is made for.
+    offered = metadata.get("protocols", [metadata["protocol"]])
     head = {
         "api_version": metadata["apiVersion"],
-        "protocol": metadata["protocol"],
+        "protocol": next(protocol for protocol in ("json", "query", "ec2") if protocol in offered),
         "target_prefix": metadata.get("targetPrefix", ""),
     }
     shapes = {name: reduce_shape(model["shapes"][name]) for name in sorted(reachable(model["shapes"], roots))}

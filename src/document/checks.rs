@@ -96,6 +96,10 @@ pub(super) fn strings(draft: &mut Draft<'_>) {
     let mut found = Vec::new();
     collect(&draft.value, &mut String::new(), &mut found);
     for (pointer, text) in found {
+        // A variable may well be called AWS_ACCOUNT_ID.
+        if pointer.contains("/environment/") && pointer.ends_with("/name") {
+            continue;
+        }
         let place = human(&pointer);
         let free = is_free_text(&pointer);
         let left = if free { placeholder::find_in_free_text(&text) } else { placeholder::find(&text) };

@@ -48,6 +48,7 @@ impl fmt::Display for Change {
         match self.kind {
             ChangeKind::Added => write!(f, "+ {}: {}", self.path, shown(&self.after)),
             ChangeKind::Removed => write!(f, "- {}: {}", self.path, shown(&self.before)),
+            ChangeKind::Changed if shown(&self.before) == REDACTED => write!(f, "~ {}: changed {REDACTED}", self.path),
             ChangeKind::Changed => write!(f, "~ {}: {} -> {}", self.path, shown(&self.before), shown(&self.after)),
         }
     }
@@ -250,16 +251,13 @@ fn redact(parent: &str, member: &str, value: &mut Value) {
         parent == "options"
             && ["token", "secret", "password", "apikey", "api_key"].iter().any(|word| name.contains(word))
     };
-    if parent == "environment" && (member == "value" || value.is_string()) || secret_option() {
+    if parent == "environment" && member == "value" || secret_option() {
         *value = Value::from(REDACTED);
         return;
     }
     match value {
         Value::Object(members) => members.iter_mut().for_each(|(key, value)| redact(member, key, value)),
-        Value::Array(values) => values.iter_mut().for_each(|value| match value {
-            Value::Object(members) => members.iter_mut().for_each(|(key, value)| redact(member, key, value)),
-            _ => {}
-        }),
+        Value::Array(values) => values.iter_mut().for_each(|value| redact("", member, value)),
         _ => {}
     }
 }

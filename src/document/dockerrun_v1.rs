@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::dockerrun::authentication;
-use super::draft::Draft;
+use super::draft::{Draft, human};
 use super::parse::Document;
 use crate::error::{Error, Result, nearest};
 
@@ -98,7 +98,7 @@ impl Reader<'_> {
     }
 
     fn wrong(&mut self, pointer: &str, expected: &str, hint: &str) {
-        let error = self.document.error_at(pointer, format!("{}: expected {expected}", &pointer[1..]), None);
+        let error = self.document.error_at(pointer, format!("{}: expected {expected}", human(pointer)), None);
         self.errors.push(error.hint(hint));
     }
 

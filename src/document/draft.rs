@@ -62,13 +62,16 @@ impl<'d> Draft<'d> {
 
     /// Turns what the shapes say into errors, and into warnings where unknown fields may pass.
     pub fn take(&mut self, findings: Vec<Finding>, allow_unknown_fields: bool) {
-        for finding in findings {
+        for finding in &findings {
+            if !allow_unknown_fields && misspelt(finding, &findings) {
+                continue;
+            }
             let passes = matches!(finding.problem, Problem::Unknown { .. } | Problem::Value { .. });
             if passes && allow_unknown_fields {
-                let said = describe(&finding);
+                let said = describe(finding);
                 self.warn_at(&finding.pointer, format!("{said}; passed on as it is"));
             } else {
-                let error = self.explain(&finding);
+                let error = self.explain(finding);
                 self.errors.push(error);
             }
         }
@@ -110,6 +113,16 @@ impl<'d> Draft<'d> {
             }
         }
     }
+}
+
+/// A member is missing because it is there under a wrong name, which is a finding of its own.
+fn misspelt(finding: &Finding, findings: &[Finding]) -> bool {
+    let Problem::Missing { member } = &finding.problem else { return false };
+    findings.iter().any(|other| {
+        matches!(other.problem, Problem::Unknown { .. })
+            && other.suggestion.as_ref() == Some(member)
+            && other.pointer.rsplit_once('/').is_some_and(|(parent, _)| parent == finding.pointer)
+    })
 }
 
 fn describe(finding: &Finding) -> String {

@@ -133,7 +133,8 @@ fn finish(draft: Draft<'_>) -> Result<Checked> {
 }
 
 fn object(document: &Document) -> Result<&Map<String, Value>> {
-    document.value.as_object().ok_or_else(|| document.error_at("", "a document is a JSON object: { … }", None))
+    let error = || document.error_at("", "a document is one JSON object", None).hint("write { \"family\": … }");
+    document.value.as_object().ok_or_else(error)
 }
 
 fn recognise<'d>(document: &'d Document, default_family: &str) -> Result<Draft<'d>> {

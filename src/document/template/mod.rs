@@ -24,6 +24,7 @@ use serde_json::Value;
 pub use evaluate::MAX_OUTPUT;
 pub use syntax::MAX_DEPTH;
 
+use super::parse as parse_json;
 use crate::error::{Error, Place, Result, SourceText, nearest};
 use syntax::{Base, Expression, ExpressionKind, Node};
 
@@ -52,7 +53,7 @@ pub fn render(template: &SourceText, context: &Value) -> Result<SourceText> {
 
 /// [`render`] that remembers where each part came from.
 pub fn render_mapped(template: &SourceText, context: &Value) -> Result<Rendered> {
-    let nodes = parse(template)?;
+    let nodes = parse_template(template)?;
     let mut evaluator = evaluate::Evaluator::new(template, context);
     evaluator.nodes(&nodes)?;
     let text = SourceText::new(&template.name, &evaluator.output);
@@ -91,26 +92,29 @@ struct Segment {
 }
 
 impl Rendered {
-    /// The error with its places in the rendered text moved to where the template has them.
+    /// The error with its places in the rendered text moved to where the template has them. What a
+    /// tag gave is not repeated where it broke the JSON around it: it may be a secret.
     pub fn blame(&self, error: Error) -> Error {
+        let broken = parse_json(&self.text).is_err();
         error.map_places(&|error, place| {
             if place.source != self.text {
                 return error.at(&place.source, place.span, place.label.as_deref());
             }
             let (span, segment) = self.origin(&place);
-            match segment {
-                Some(segment) if !segment.copied => {
-                    let tag = &self.template.text[segment.template.clone()];
-                    let label = place.label.as_deref().unwrap_or("filled in here");
-                    let error = error.at(&self.template, span, Some(label));
-                    if segment.quoted || tag.starts_with("{{json") {
-                        return error;
-                    }
-                    let name = tag.trim_matches(['{', '}', '~']).trim();
-                    error.hint(format!("text needs quotes around its tag, \"{tag}\", or {{{{json {name}}}}}"))
-                }
-                _ => error.at(&self.template, span, place.label.as_deref()),
+            let Some(segment) = segment.filter(|segment| !segment.copied) else {
+                return error.at(&self.template, span, place.label.as_deref());
+            };
+            let tag = &self.template.text[segment.template.clone()];
+            if !broken {
+                return error.at(&self.template, span, Some(place.label.as_deref().unwrap_or("filled in here")));
             }
+            let error = Error::input(format!("what {tag} gives does not fit into the JSON around it"));
+            let error = error.at(&self.template, span, Some("filled in here"));
+            if segment.quoted || tag.starts_with("{{json") {
+                return error.hint("check the commas and brackets around it");
+            }
+            let name = tag.trim_matches(['{', '}', '~']).trim();
+            error.hint(format!("text needs quotes around its tag, \"{tag}\", or {{{{json {name}}}}}"))
         })
     }
 
@@ -139,7 +143,7 @@ impl Rendered {
     }
 }
 
-fn parse(template: &SourceText) -> Result<Vec<Node>> {
+fn parse_template(template: &SourceText) -> Result<Vec<Node>> {
     if template.text.len() > MAX_TEMPLATE {
         return Err(Error::input(format!("{} is larger than {} MiB", template.name, MAX_TEMPLATE >> 20)).at(
             template,
@@ -151,7 +155,7 @@ fn parse(template: &SourceText) -> Result<Vec<Node>> {
 }
 
 fn references(template: &SourceText, wanted: &dyn Fn(&str) -> bool) -> bool {
-    parse(template).is_ok_and(|nodes| nodes.iter().any(|node| node_references(node, wanted)))
+    parse_template(template).is_ok_and(|nodes| nodes.iter().any(|node| node_references(node, wanted)))
 }
 
 fn node_references(node: &Node, wanted: &dyn Fn(&str) -> bool) -> bool {

@@ -125,7 +125,7 @@ fn close(source: &SourceText, open: usize, inner: usize) -> Result<usize> {
             (_, Some(_)) => {}
             (byte @ (b'"' | b'\''), None) => quote = Some(byte),
             (b'}', None) if bytes.get(at + 1) == Some(&b'}') => return Ok(at),
-            (b'\n', None) if bytes[at..].starts_with(b"\n\n") => break,
+            (b'{', None) if bytes.get(at + 1) == Some(&b'{') => break,
             _ => {}
         }
         at += 1;
