@@ -110,6 +110,7 @@ async fn dockerfile(
     let platform = platform(build.platform.as_deref(), wanted)?;
     let secret = |(name, value): (&String, &String)| (name.clone(), SecretString::from(value.clone()));
     let docker = DockerBuild {
+        program: "docker".into(),
         tag: format!("steady/{}", plan.service.to_lowercase()),
         context: build.context.clone(),
         file: Some(build.dockerfile.clone()),

@@ -4,12 +4,16 @@ use std::fs::{DirBuilder, File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
 use super::digest::{self, Hasher};
 use crate::error::{Error, Kind, Result};
+
+/// No run writes one blob for so long.
+const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A content-addressed folder, mode 0700: `sha256/<hex>` holds blobs, and `gzip/<hex of a diffID>` names the
 /// blob that a layer was compressed to. Files appear whole (written aside, then renamed), so that runs may share it.
@@ -53,6 +57,7 @@ impl BlobCache {
         if folder.metadata().map_err(mode)?.permissions().mode() & 0o077 != 0 {
             std::fs::set_permissions(&folder, Permissions::from_mode(0o700)).map_err(|error| mode(error).hint(hint))?;
         }
+        sweep(&folder);
         Ok(BlobCache { folder })
     }
 
@@ -119,6 +124,18 @@ impl BlobCache {
         Error::new(Kind::Other, format!("cannot use the blob cache `{}`", self.folder.display()))
             .cause(error)
             .hint("free some space there, or set XDG_CACHE_HOME to another folder")
+    }
+}
+
+/// Removes what runs that were killed left half written.
+fn sweep(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let half_written = entry.file_name().to_string_lossy().starts_with(".writing-");
+        let age = entry.metadata().and_then(|metadata| metadata.modified()).ok().and_then(|time| time.elapsed().ok());
+        if half_written && age.is_some_and(|age| age > ABANDONED) {
+            let path = entry.path();
+            let _ = std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir_all(&path));
+        }
     }
 }
 

@@ -203,6 +203,6 @@ fn region_within(host: &str) -> Option<String> {
     regions.sort_by_key(|region| std::cmp::Reverse(region.len()));
     let within = regions.iter().find(|region| squeezed.contains(&region.replace('-', "")));
     let by_label = || host.split('.').filter(|label| label.contains('-')).find_map(|label| nearest(label, REGIONS));
-    let exact = host.split('.').find(|label| is_region(label));
-    exact.map(str::to_owned).or_else(|| within.copied().or_else(by_label).map(str::to_owned))
+    let newer = || host.split('.').find(|label| is_region(label));
+    within.copied().or_else(newer).or_else(by_label).map(str::to_owned)
 }

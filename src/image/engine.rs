@@ -1,7 +1,7 @@
 //! Programs that build: docker, and a build's own `run` command. Command lines are data; one runner runs them all.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -48,6 +48,8 @@ impl fmt::Debug for Command {
 /// `docker build`.
 #[derive(Debug, Clone)]
 pub struct DockerBuild {
+    /// `docker`, or the path of a program with its command line.
+    pub program: OsString,
     /// The name the built image has in docker until it is saved.
     pub tag: String,
     pub context: PathBuf,
@@ -83,14 +85,14 @@ impl DockerBuild {
         // A context that begins with `-` would be an option.
         arguments.extend(["--".into(), self.context.clone().into_os_string()]);
         let environment = self.build_args.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-        Command { program: "docker".into(), arguments, environment, folder: folder.to_owned() }
+        Command { program: self.program.clone(), arguments, environment, folder: folder.to_owned() }
     }
-}
 
-/// `docker save` of one image into a file.
-pub fn docker_save(image: &str, archive: &Path, folder: &Path) -> Command {
-    let arguments = vec!["save".into(), "--output".into(), archive.into(), "--".into(), image.into()];
-    Command { program: "docker".into(), arguments, environment: Vec::new(), folder: folder.to_owned() }
+    /// The command that saves what was built into a file.
+    pub fn save(&self, archive: &Path, folder: &Path) -> Command {
+        let arguments = vec!["save".into(), "--output".into(), archive.into(), "--".into(), self.tag.clone().into()];
+        Command { program: self.program.clone(), arguments, environment: Vec::new(), folder: folder.to_owned() }
+    }
 }
 
 /// A line for the shell, such as a build's `run`.
@@ -113,12 +115,14 @@ pub async fn docker_image(
     open: &Open,
     on_line: &mut (dyn FnMut(&str) + Send),
 ) -> Result<Image> {
-    docker_answers().await?;
+    docker_answers(&build.program).await?;
     run(&build.command(folder), on_line).await?;
-    let scratch = tempfile::tempdir_in(open.cache.folder())
+    let scratch = tempfile::Builder::new()
+        .prefix(".writing-")
+        .tempdir_in(open.cache.folder())
         .map_err(|error| Error::build_or_push("cannot make a folder for docker's image").cause(error))?;
     let path = scratch.path().join("image.tar");
-    run(&docker_save(&build.tag, &path, folder), on_line).await?;
+    run(&build.save(&path, folder), on_line).await?;
     let open = open.clone();
     let opened = tokio::task::spawn_blocking(move || {
         let image = archive::open(&path, &open)?;
@@ -151,13 +155,10 @@ fn into_cache(mut image: Image, open: &Open, scratch: tempfile::TempDir) -> Resu
 ///
 /// # Errors
 /// `Preflight` with the reason when it does not.
-pub async fn docker_answers() -> Result<()> {
+pub async fn docker_answers(program: &OsStr) -> Result<()> {
     let arguments = ["version", "--format", "{{.Server.Version}}"].map(OsString::from).to_vec();
-    answers(
-        &Command { program: "docker".into(), arguments, environment: Vec::new(), folder: ".".into() },
-        PROBE_TIMEOUT,
-    )
-    .await
+    let command = Command { program: program.to_owned(), arguments, environment: Vec::new(), folder: ".".into() };
+    answers(&command, PROBE_TIMEOUT).await
 }
 
 /// Whether `command` ends well within `timeout`.

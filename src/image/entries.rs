@@ -61,10 +61,23 @@ impl Tree {
         Ok(tree)
     }
 
-    /// Folders that nothing names, but something lies in. Over a base image they are left out of the layer: they
-    /// would replace the base's own (`/lib` may be a symlink, `/tmp` has mode 1777), and runtimes make missing ones.
-    pub fn without_implied(mut self) -> Tree {
-        self.nodes.retain(|_, node| node.content != Content::Folder { implied: true });
+    /// For a layer over a base image: folders are left out that only hold what lies in them. They would replace the base's
+    /// own (`/lib` may be a symlink there, `/tmp` has mode 1777), and runtimes make the missing ones.
+    pub fn over_a_base(mut self) -> Tree {
+        let holds_something = |path: &[u8]| {
+            let below = [path, b"/"].concat();
+            self.nodes.range(below.clone()..).next().is_some_and(|(next, _)| next.starts_with(&below))
+        };
+        let plain = |node: &Node| {
+            matches!(node.content, Content::Folder { .. }) && (node.mode, node.owner) == (IMPLIED.mode, IMPLIED.owner)
+        };
+        let spared: Vec<Vec<u8>> = self
+            .nodes
+            .iter()
+            .filter(|(path, node)| plain(node) && holds_something(path))
+            .map(|(path, _)| path.clone())
+            .collect();
+        spared.iter().for_each(|path| drop(self.nodes.remove(path)));
         self
     }
 

@@ -45,7 +45,7 @@ pub fn assemble(spec: LayersSpec, base: Option<Image>) -> Result<Image> {
     for entries in &spec.layers {
         let mut tree = Tree::collect(&spec.project, entries)?;
         if base.is_some() {
-            tree = tree.without_implied();
+            tree = tree.over_a_base();
         } else {
             earlier.iter().for_each(|lower| tree.follow(lower));
         }

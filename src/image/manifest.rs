@@ -63,7 +63,9 @@ pub fn parse(bytes: &[u8], media_type: Option<&str>, name: &str) -> Result<Docum
     }
     if media_type.map_or(value.get("manifests").is_some(), is_index) {
         let index: oci::ImageIndex = serde_json::from_value(value).map_err(broken)?;
-        return Ok(Document::Index(index.manifests().iter().map(index_entry).collect()));
+        let entries: Vec<IndexEntry> = index.manifests().iter().map(index_entry).collect();
+        entries.iter().try_for_each(|entry| check_digest(&entry.descriptor, name))?;
+        return Ok(Document::Index(entries));
     }
     let media_type = media_type.unwrap_or(OCI_MANIFEST).to_owned();
     if !is_manifest(&media_type) {
@@ -76,12 +78,20 @@ pub fn parse(bytes: &[u8], media_type: Option<&str>, name: &str) -> Result<Docum
         Layer { descriptor, foreign }
     });
     let found = Manifest { media_type, config: descriptor(manifest.config()), layers: layers.collect() };
-    let mut digests = found.layers.iter().map(|layer| &layer.descriptor).chain([&found.config]);
-    if let Some(bad) = digests.find(|blob| !digest::is_valid(&blob.digest)).map(|blob| blob.digest.clone()) {
-        return Err(Error::build_or_push(format!("{name} names a blob `{bad}`, which is no SHA-256 digest")));
-    }
-    drop(digests);
+    found
+        .layers
+        .iter()
+        .map(|layer| &layer.descriptor)
+        .chain([&found.config])
+        .try_for_each(|blob| check_digest(blob, name))?;
     Ok(Document::Image(Box::new(found)))
+}
+
+fn check_digest(descriptor: &Descriptor, name: &str) -> Result<()> {
+    if digest::is_valid(&descriptor.digest) {
+        return Ok(());
+    }
+    Err(Error::build_or_push(format!("{name} names `{}`, which is no SHA-256 digest", descriptor.digest)))
 }
 
 pub fn is_index(media_type: &str) -> bool {

@@ -19,7 +19,7 @@ const SYSTEMS: [&str; 4] = ["linux", "windows", "darwin", "freebsd"];
 
 impl Platform {
     pub fn new(os: &str, architecture: &str, variant: Option<&str>) -> Self {
-        let variant = variant.filter(|variant| !variant.is_empty() && !(architecture == "arm64" && *variant == "v8"));
+        let variant = variant.filter(|variant| !matches!((architecture, *variant), (_, "") | ("arm64", "v8")));
         Platform { os: os.to_owned(), architecture: architecture.to_owned(), variant: variant.map(str::to_owned) }
     }
 

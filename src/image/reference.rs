@@ -228,11 +228,11 @@ fn placeholder_in(text: &str) -> Option<&str> {
             return Some(&text[start..start + end + close.len()]);
         }
     }
-    text.split(['/', ':', '.', '@']).find(|part| {
-        let squeezed: String = part.chars().filter(|c| !matches!(c, '-' | '_')).collect();
-        // Lower-case words such as `changeme` are legal names; in capitals they only ever stand for something.
-        !squeezed.chars().any(|c| c.is_ascii_lowercase())
-            && PLACEHOLDERS.iter().any(|placeholder| squeezed.contains(placeholder))
+    // Lower-case words such as `changeme` are legal names; in capitals they only ever stand for something.
+    let shouted = text.split(|c: char| !c.is_ascii_uppercase() && !matches!(c, '-' | '_'));
+    shouted.map(|word| word.trim_matches(['-', '_'])).find(|word| {
+        let squeezed: String = word.chars().filter(char::is_ascii_uppercase).collect();
+        PLACEHOLDERS.iter().any(|placeholder| squeezed.contains(placeholder))
     })
 }
 
@@ -259,7 +259,7 @@ fn check_host(host: &str) -> Result<()> {
             || !port.bytes().all(|b| b.is_ascii_digit())
             || port.parse::<u16>().is_err())
     {
-        return Err(wrong().hint(format!("`{port}` is not a port")));
+        return Err(wrong().hint(format!("`{port}` is not a port; if it is to be a tag, tags have no `/` in them")));
     }
     let label_fits = |label: &str| {
         !label.is_empty()

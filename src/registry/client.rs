@@ -244,7 +244,11 @@ fn http_client(patience: &Patience, plain: bool, loopback: bool) -> Result<reqwe
     if loopback {
         builder = builder.no_proxy();
     }
-    builder.build().map_err(|error| Error::other("cannot set up TLS").cause(error))
+    builder.build().map_err(|error| {
+        Error::other("cannot set up TLS")
+            .cause(error)
+            .hint("are the system's certificates (`ca-certificates`) installed?")
+    })
 }
 
 fn accept_header(accept: Option<&'static str>) -> HeaderMap {

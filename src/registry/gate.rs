@@ -64,21 +64,3 @@ impl Drop for Pass<'_> {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::Gate;
-
-    #[tokio::test]
-    async fn narrowing_takes_back_what_is_in_use() {
-        let gate = Gate::new(8);
-        let passes =
-            [gate.enter().await, gate.enter().await, gate.enter().await, gate.enter().await, gate.enter().await];
-        gate.narrow();
-        gate.narrow();
-        assert_eq!(gate.lock().width, 4, "one burst counts once");
-        assert_eq!(gate.permits.available_permits(), 0);
-        drop(passes);
-        assert_eq!(gate.permits.available_permits(), 4);
-    }
-}

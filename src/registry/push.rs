@@ -14,7 +14,7 @@ use super::retry::{Failure, Refusal, persist};
 use super::upload::{Transfer, check_digest};
 use super::{BlobState, Progress, Scope};
 use crate::error::{Error, Result};
-use crate::image::{Blob, Image};
+use crate::image::{Blob, Image, reference};
 
 /// Uploads at once; halved each time the registry says that it is too much.
 const PARALLEL: usize = 8;
@@ -52,7 +52,7 @@ pub struct Pushed {
 /// all of it.
 ///
 /// # Errors
-/// `BuildOrPush`; the tags are moved one after the other once everything else is there.
+/// `Input` for what is no tag, else `BuildOrPush`; the tags are moved one after the other once everything else is there.
 pub async fn push(
     client: &Client,
     repository: &str,
@@ -61,6 +61,7 @@ pub async fn push(
     options: &PushOptions,
     progress: &(dyn Fn(Progress) + Send + Sync),
 ) -> Result<Pushed> {
+    tags.iter().try_for_each(|tag| reference::check_tag(tag))?;
     let mut pushed = Pushed { digest: image.digest.clone(), size: image.size(), uploaded: 0, uploaded_bytes: 0 };
     let untagged = [image.digest.clone()];
     let names = if tags.is_empty() { &untagged } else { tags };

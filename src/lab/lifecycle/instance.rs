@@ -22,6 +22,8 @@ const CONTENTS: [&str; 5] = ["state.json", "logs.json", "blobs", "uploads", "run
 const SAVE_PAUSE: Duration = Duration::from_millis(200);
 /// How long the loops may take to end.
 const END: Duration = Duration::from_secs(10);
+/// How long containers may take after their stop signal.
+const STOP_CONTAINERS: Duration = Duration::from_secs(5);
 
 /// The place of the current [`Instance`].
 pub struct House {
@@ -54,11 +56,10 @@ impl House {
         let _one_at_a_time = self.resetting.lock().await;
         let old = self.current();
         old.close().await;
-        wipe(&self.settings.data)
-            .map_err(|error| Error::other(format!("cannot empty {}", self.settings.data.display())).cause(error))?;
+        let wiped = wipe(&self.settings.data);
         let new = Instance::open(&self.settings, &self.options)?;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = new;
-        Ok(())
+        wiped.map_err(|error| Error::other(format!("cannot empty {}", self.settings.data.display())).cause(error))
     }
 
     /// Ends the loops and saves.
@@ -94,6 +95,16 @@ impl Instance {
         Ok(instance)
     }
 
+    /// Does something to the lab, and saves the state if it was written meanwhile.
+    pub fn run<T>(&self, work: impl FnOnce(&Lab) -> T) -> io::Result<T> {
+        let changes = self.lab.changes();
+        let done = work(&self.lab);
+        if changes.has_changed().unwrap_or(true) {
+            self.store.save(&self.lab)?;
+        }
+        Ok(done)
+    }
+
     /// Saves the state, if it was written since the last time.
     pub fn save(&self) -> io::Result<()> {
         self.store.save(&self.lab)
@@ -124,6 +135,8 @@ impl Instance {
             tracing::error!(%error, "the lab's state could not be saved");
         }
         self.store.close();
+        // What ran is kept as running, so that the next lab starts it again.
+        self.lab.runtime.shutdown(STOP_CONTAINERS).await;
     }
 }
 
@@ -156,7 +169,7 @@ pub fn wipe(data: &Path) -> io::Result<()> {
     for name in CONTENTS {
         let path: PathBuf = data.join(name);
         let gone = match path.symlink_metadata() {
-            Ok(found) if found.is_dir() => std::fs::remove_dir_all(&path),
+            Ok(found) if found.is_dir() => disk::remove_tree(&path),
             Ok(_) => std::fs::remove_file(&path),
             Err(error) => Err(error),
         };

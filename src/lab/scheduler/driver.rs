@@ -6,30 +6,12 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::lab::{
-    Lab,
-    ecs::{model::Task, task_definitions},
-    logs,
-    runtime::RuntimeEvent,
-    state::State,
-};
+use crate::lab::{Lab, runtime::RuntimeEvent};
 
-use super::{Context, Effect, Observation, launch, life, observe, step};
+use super::{Context, Effect, Observation, launch, observe, step};
 
 /// So many reports of the runtime are taken in at once.
 const BATCH: usize = 256;
-
-enum Report {
-    Of(Observation),
-    Line(Line),
-}
-
-struct Line {
-    task_id: String,
-    container: String,
-    line: String,
-    at: i64,
-}
 
 /// Runs the scheduler until `shutdown`. The containers are the runtime's, and stay.
 pub async fn run(lab: Arc<Lab>, shutdown: CancellationToken) {
@@ -69,69 +51,38 @@ pub async fn run(lab: Arc<Lab>, shutdown: CancellationToken) {
     }
 }
 
-fn take_step(lab: &Lab, reports: Vec<Report>) -> super::Outcome {
+fn take_step(lab: &Lab, observations: Vec<Observation>) -> super::Outcome {
     let context = Context { settings: &lab.settings, clock: lab.clock, now: lab.clock.now() };
     lab.update(|state| {
-        let mut told = !reports.is_empty();
-        let mut lines = Vec::new();
-        for report in reports {
-            match report {
-                Report::Of(observation) => observe(state, observation),
-                Report::Line(line) => lines.push(line),
-            }
+        let observed = !observations.is_empty();
+        for observation in observations {
+            observe(state, observation);
         }
-        write(state, lines);
         let mut outcome = step(state, context);
-        told |= outcome.changed;
-        outcome.changed = told;
-        (outcome, told)
+        outcome.changed |= observed;
+        let changed = outcome.changed;
+        (outcome, changed)
     })
 }
 
-/// Lines as the awslogs driver keeps them; those of other drivers under `/lab/ecs/<family>`.
-fn write(state: &mut State, lines: Vec<Line>) {
-    let mut lines = lines.into_iter().peekable();
-    while let Some(first) = lines.next() {
-        let Some(task) = state.ecs.tasks.get(&first.task_id) else { continue };
-        let (group, stream) = log_stream(state, task, &first.container);
-        let mut run = vec![(first.at, first.line)];
-        while let Some(more) = lines.next_if(|of| of.task_id == first.task_id && of.container == first.container) {
-            run.push((more.at, more.line));
-        }
-        logs::append(state, &group, &stream, run);
-    }
-}
-
-fn log_stream(state: &State, task: &Task, container: &str) -> (String, String) {
-    let definition = task_definitions::find(&state.ecs, &task.task_definition);
-    let logging = definition.and_then(|of| of.container(container)).map(|of| &of["logConfiguration"]);
-    let option = |name: &str| {
-        let awslogs = logging.filter(|logging| logging["logDriver"] == "awslogs")?;
-        awslogs["options"][name].as_str()
-    };
-    let group = option("awslogs-group").map_or_else(|| format!("/lab/ecs/{}", life::family(task)), str::to_owned);
-    let prefix = option("awslogs-stream-prefix").unwrap_or("ecs");
-    (group, format!("{prefix}/{container}/{}", task.id))
-}
-
-async fn forward(mut events: mpsc::UnboundedReceiver<RuntimeEvent>, reports: mpsc::UnboundedSender<Report>) {
+async fn forward(mut events: mpsc::UnboundedReceiver<RuntimeEvent>, reports: mpsc::UnboundedSender<Observation>) {
     while let Some(event) = events.recv().await {
-        let report = match event {
+        let observation = match event {
             RuntimeEvent::Exited { task_id, container, exit_code, oom_killed, .. } => {
                 let exit_code = i64::from(exit_code);
-                Report::Of(Observation::Exited { task_id, container, exit_code, oom_killed })
+                Observation::Exited { task_id, container, exit_code, oom_killed }
             }
             RuntimeEvent::Output { task_id, container, line, at, .. } => {
-                Report::Line(Line { task_id, container, line, at })
+                Observation::Output { task_id, container, line, at }
             }
         };
-        if reports.send(report).is_err() {
+        if reports.send(observation).is_err() {
             return;
         }
     }
 }
 
-async fn perform(lab: Arc<Lab>, effect: Effect, reports: mpsc::UnboundedSender<Report>) {
+async fn perform(lab: Arc<Lab>, effect: Effect, reports: mpsc::UnboundedSender<Observation>) {
     let observation = match effect {
         Effect::Stop { task_id, timeout } => {
             lab.runtime.stop(&task_id, timeout).await;
@@ -139,7 +90,7 @@ async fn perform(lab: Arc<Lab>, effect: Effect, reports: mpsc::UnboundedSender<R
         }
         Effect::Start { task_id } => start(&lab, task_id).await,
     };
-    let _ = reports.send(Report::Of(observation));
+    let _ = reports.send(observation);
 }
 
 async fn start(lab: &Lab, task_id: String) -> Observation {

@@ -27,7 +27,7 @@ const ACTIVATING: u64 = 1;
 const DEPROVISIONING: u64 = 2;
 const DEFAULT_STOP_TIMEOUT: u64 = 30;
 /// A container gets this long to end after SIGTERM even where AWS's waits are shortened.
-const LEAST_STOP_TIMEOUT: Duration = Duration::from_secs(2);
+const LEAST_STOP_TIMEOUT: Duration = Duration::from_secs(1);
 /// Stopped tasks beyond these are forgotten, oldest first, and all of them an hour after they stopped.
 const MOST_STOPPED: usize = 1000;
 const KEPT_STOPPED: i64 = 3_600_000;

@@ -119,12 +119,11 @@ async fn answer_query(instance: Arc<Instance>, headers: &HeaderMap, body: &[u8],
 async fn call(instance: Arc<Instance>, handler: Handler, operation: String, mut input: Value) -> ApiResult {
     let called = tokio::task::spawn_blocking(move || {
         wire::without_nulls(&mut input);
-        let called = std::panic::catch_unwind(AssertUnwindSafe(|| handler(&instance.lab, &operation, input)));
-        let reply = called.unwrap_or_else(|_| Err(failure("the lab failed in this operation; its log says where")));
-        match instance.save() {
-            Ok(()) => reply,
-            Err(error) => Err(failure(&format!("the lab cannot save its state: {error}"))),
-        }
+        let called = instance.run(|lab| {
+            let called = std::panic::catch_unwind(AssertUnwindSafe(|| handler(lab, &operation, input)));
+            called.unwrap_or_else(|_| Err(failure("the lab failed in this operation; its log says where")))
+        });
+        called.unwrap_or_else(|error| Err(failure(&format!("the lab cannot save its state: {error}"))))
     });
     let mut reply = called.await.unwrap_or_else(|_| Err(failure("the lab is stopping")))?;
     wire::without_nulls(&mut reply);
@@ -178,7 +177,35 @@ fn respond(status: StatusCode, kind: &'static str, body: String, id: &str) -> Re
 
 #[cfg(test)]
 mod tests {
-    use super::signed_service;
+    use serde_json::{Value, json};
+
+    use super::{call, signed_service};
+    use crate::lab::api::ApiResult;
+    use crate::lab::clock::Pace;
+    use crate::lab::lifecycle::{House, Options};
+    use crate::lab::{Lab, Settings};
+
+    #[tokio::test]
+    async fn a_handler_that_panics_leaves_a_lab_that_works() {
+        fn handler(lab: &Lab, operation: &str, input: Value) -> ApiResult {
+            lab.write(|_| assert_ne!(operation, "Panic", "this is the test's own panic"));
+            Ok(json!({ "input": input, "none": null }))
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let settings = Settings {
+            data: folder.path().to_owned(),
+            address: ([127, 0, 0, 1], 4580).into(),
+            region: "us-east-1".to_owned(),
+            account_id: "111122223333".to_owned(),
+        };
+        let options = Options { executable: None, pace: Pace::Fast, ..Options::new(folder.path()) };
+        let house = House::open(settings, options).unwrap();
+        let call = |operation: &str| call(house.current(), handler, operation.to_owned(), json!({ "a": null, "b": 1 }));
+        let error = call("Panic").await.unwrap_err();
+        assert_eq!((error.status, error.code.as_str()), (500, "ServerException"));
+        assert_eq!(call("Work").await.unwrap(), json!({ "input": { "b": 1 } }), "no null goes in or out");
+        house.close().await;
+    }
 
     #[test]
     fn the_scope_names_the_service() {

@@ -7,6 +7,7 @@ use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 
 use super::{Front, plain};
+use crate::lab::wire::without_nulls;
 
 pub const TOKEN_HEADER: &str = "x-steady-lab-token";
 
@@ -32,6 +33,12 @@ pub async fn answer(front: &Front, request: Request) -> Response<Body> {
 }
 
 fn status(front: &Front) -> Value {
+    let mut status = report(front);
+    without_nulls(&mut status);
+    status
+}
+
+fn report(front: &Front) -> Value {
     let instance = front.house.current();
     let lab = &instance.lab;
     let (repositories, images) = lab.read(|state| {
@@ -46,6 +53,8 @@ fn status(front: &Front) -> Value {
         "region": lab.settings.region,
         "accountId": lab.settings.account_id,
         "pace": lab.clock.pace,
+        "runtime": lab.runtime.level().map(|level| level.to_string()),
+        "warning": lab.runtime.warning(),
         "startedAt": front.started_at,
         "failed": instance.failed(),
         "repositories": repositories,

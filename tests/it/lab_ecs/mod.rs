@@ -3,6 +3,7 @@
 mod api;
 mod documents;
 mod driver;
+mod health;
 mod placement;
 mod rollout;
 
@@ -43,6 +44,8 @@ pub struct Sim {
     /// How many healthy targets (or tasks, without a target group) there ever were at least.
     pub fewest_healthy: usize,
     pub watch: bool,
+    /// How long (milliseconds) a target's connections last after its deregistration.
+    pub draining: i64,
 }
 
 impl Sim {
@@ -58,6 +61,7 @@ impl Sim {
             sick: BTreeSet::new(),
             fewest_healthy: usize::MAX,
             watch: false,
+            draining: 0,
         }
     }
 
@@ -153,7 +157,7 @@ impl Sim {
         scheduler::observe(&mut self.state, observation);
     }
 
-    /// New targets become healthy, those of sick images unhealthy, and draining is over at once.
+    /// New targets become healthy, those of sick images unhealthy, and draining takes its time.
     fn balance(&mut self) {
         let Some(group) = self.state.elbv2.target_groups.first().cloned() else { return };
         let mut targets = group.targets;
@@ -162,7 +166,9 @@ impl Sim {
                 ecs::locate(&self.state, &target.id, target.port).and_then(|(id, _)| self.state.ecs.tasks.get(&id));
             let sick = task.is_some_and(|task| self.sick.contains(&task.containers[0].image));
             target.status = match &target.status {
-                TargetStatus::Draining { since, .. } => TargetStatus::Draining { since: *since, drained: true },
+                TargetStatus::Draining { since, .. } => {
+                    TargetStatus::Draining { since: *since, drained: self.now - since >= self.draining }
+                }
                 _ if sick => TargetStatus::Unhealthy {
                     reason: "Target.ResponseCodeMismatch".into(),
                     description: "Health checks failed with these codes: [503]".into(),

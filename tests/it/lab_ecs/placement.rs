@@ -1,7 +1,10 @@
 //! Where tasks go, and by which address their targets find them.
 
 use serde_json::{Value, json};
-use steadystate::lab::{ecs, scheduler::launch};
+use steadystate::lab::{
+    ecs,
+    scheduler::{Observation, launch},
+};
 
 use super::{Sim, TARGET_GROUP};
 
@@ -240,4 +243,26 @@ fn a_client_token_runs_its_tasks_once() {
     assert_eq!(sim.state.ecs.tasks.len(), 2);
     input["count"] = json!(3);
     assert_eq!(sim.refused("RunTask", input).code, "ConflictException");
+}
+
+#[test]
+fn what_containers_write_goes_to_their_log_streams() {
+    let mut sim = Sim::new();
+    let options = json!({"awslogs-group": "/web", "awslogs-region": "us-west-2", "awslogs-stream-prefix": "v1"});
+    register(&mut sim, "logged", json!({"logConfiguration": {"logDriver": "awslogs", "options": options}}));
+    register(&mut sim, "plain", json!({}));
+    for (family, group, prefix) in [("logged", "/web", "v1"), ("plain", "/lab/ecs/plain", "ecs")] {
+        let task = sim.call("RunTask", json!({"taskDefinition": family}))["tasks"][0]["taskArn"].clone();
+        let id = task.as_str().and_then(|arn| arn.rsplit('/').next()).expect("an id").to_owned();
+        sim.observe(Observation::Output {
+            task_id: id.clone(),
+            container: "app".into(),
+            line: "hello".into(),
+            at: sim.now,
+        });
+        let saved = serde_json::to_string(&sim.state.logs).expect("logs as JSON");
+        for part in [group.to_owned(), format!("{prefix}/app/{id}"), "hello".into()] {
+            assert!(saved.contains(&part), "{part}: {saved}");
+        }
+    }
 }
