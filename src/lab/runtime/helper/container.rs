@@ -54,7 +54,7 @@ pub fn start(
             drop(ours);
             Channel::from(theirs)
         });
-        Child { level, process, output, check, supervisor, failure: failure_of_child, go: go_of_child }.run()
+        Child { level, process, output, check, supervisor, failure: Some(failure_of_child), go: go_of_child }.run()
     };
     drop((failure_of_child, go_of_child, output));
     let mut container = Container {
@@ -118,4 +118,10 @@ fn clone(flags: libc::c_int) -> Result<Option<Pid>, String> {
 pub fn own(fd: RawFd) -> OwnedFd {
     // SAFETY: callers pass a fresh descriptor that nobody else knows.
     unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// Closes whatever the lab's parents forgot to keep to themselves, so that no container inherits it.
+pub fn close_inherited() {
+    // SAFETY: this process has just started; nothing owns a descriptor beyond the standard ones yet.
+    unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
 }

@@ -40,6 +40,7 @@ struct Task {
 fn serve() -> io::Result<()> {
     // A Ctrl-C for the lab is not one for its containers: the lab stops them in order.
     let _ = setsid();
+    container::close_inherited();
     umask(Mode::from_bits_truncate(0o022));
     let channel = take_stdin()?;
     let Some((Request::Launch, mut fds)) = channel.receive()? else { return Ok(()) };
