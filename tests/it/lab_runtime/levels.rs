@@ -90,6 +90,18 @@ async fn two_tasks_listen_on_the_same_port() {
 }
 
 #[tokio::test]
+async fn a_user_without_privilege_binds_port_80() {
+    for mut bench in benches() {
+        let mut task = bench.task("app", &["serve", "0.0.0.0:80", "app"]);
+        task.containers[0].user = Some("app".to_owned());
+        bench.runtime.start(task).await.unwrap();
+        bench.said("app", "listening").await;
+        assert_eq!(ask(&bench.runtime, "app", 80).await.unwrap(), "app", "{}", bench.level);
+        bench.runtime.stop("app", Duration::ZERO).await;
+    }
+}
+
+#[tokio::test]
 async fn containers_of_a_task_share_its_localhost() {
     for mut bench in benches() {
         let mut task = bench.task("pod", &["serve", "0.0.0.0:80", "hello"]);
@@ -188,8 +200,34 @@ async fn what_a_container_leaves_behind_ends_with_it() {
     }
 }
 
+#[test]
+fn a_lab_that_dies_takes_its_containers_along() {
+    for bench in benches() {
+        let lab = tokio::runtime::Runtime::new().unwrap();
+        lab.block_on(bench.runtime.start(bench.task("orphan", &["sleep"]))).unwrap();
+        let all: Vec<i32> = children_named(HELPER_ARGUMENT, &bench)
+            .into_iter()
+            .flat_map(|helper| {
+                let mut all = descendants(helper);
+                all.push(helper);
+                all
+            })
+            .collect();
+        assert_eq!(all.len(), 2, "{}", bench.level);
+        // as with kill -9, nobody says goodbye: the line is just closed
+        lab.shutdown_background();
+        let level = bench.level;
+        drop(bench);
+        let started = Instant::now();
+        while all.iter().any(|pid| alive(*pid)) {
+            assert!(started.elapsed() < PATIENCE, "{level}: {all:?} outlive the lab");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
 #[tokio::test]
-async fn a_dropped_runtime_ends_its_containers() {
+async fn a_killed_helper_ends_its_containers() {
     for mut bench in benches() {
         bench.runtime.start(bench.task("orphan", &["serve", "127.0.0.1:80", "x"])).await.unwrap();
         bench.said("orphan", "listening").await;
@@ -197,10 +235,8 @@ async fn a_dropped_runtime_ends_its_containers() {
         assert_eq!(helper.len(), 1, "{}", bench.level);
         let inside = descendants(helper[0]);
         assert!(!inside.is_empty());
-        let Bench { runtime, data, mut events, level } = bench;
-        drop(runtime);
-        // the watch still holds the line; a lab that dies closes it, as here a helper that is killed does
         nix_kill(helper[0]);
+        let Bench { runtime, data, mut events, level } = bench;
         let event = loop {
             match tokio::time::timeout(PATIENCE, events.recv()).await.unwrap().unwrap() {
                 event @ RuntimeEvent::Exited { .. } => break event,
@@ -213,6 +249,7 @@ async fn a_dropped_runtime_ends_its_containers() {
             assert!(started.elapsed() < PATIENCE, "{level}: {inside:?} outlive their helper");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+        drop(runtime);
         // what is left on disk goes with the next runtime
         std::fs::create_dir_all(data.path().join("runtime/tasks/stale/0")).unwrap();
         Runtime::new(data.path().to_owned(), Some(level), super::HELPER.into()).unwrap();

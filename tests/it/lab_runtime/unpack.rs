@@ -79,7 +79,8 @@ fn diff_ids(image: &ImageSource) -> Vec<String> {
 fn nothing_is_written_outside_the_root() {
     let up = "../secret";
     // what the layer does -> what is in the root afterwards, or why it is refused
-    let table: Vec<(&str, Layer, Result<&[&str], &str>)> = {
+    type Outcome = Result<&'static [&'static str], &'static str>;
+    let table: Vec<(&str, Layer, Outcome)> = {
         let layer = |make: &dyn Fn(&mut Layer) -> &mut Layer| {
             let mut layer = Layer::default();
             make(&mut layer);

@@ -13,13 +13,12 @@ use nix::unistd::{Pid, pipe2};
 use super::cgroup::Cgroup;
 use super::child::Child;
 use super::processes;
-use crate::lab::runtime::launch::{Channel, Process, User};
+use crate::lab::runtime::launch::{Channel, Process};
 use crate::lab::runtime::spec::Level;
 
 pub struct Container {
     pub pid: Pid,
     pub stop_signal: i32,
-    pub user: User,
     /// Where the kernel asks about `bind` and `connect`, at the levels without a network namespace.
     pub listener: Option<OwnedFd>,
     pub exited: bool,
@@ -60,7 +59,6 @@ pub fn start(
     let mut container = Container {
         pid,
         stop_signal: process.stop_signal,
-        user: process.user.clone(),
         listener: None,
         exited: false,
         cgroup: cgroup.and_then(|cgroup| cgroup.add(pid)),
