@@ -190,6 +190,17 @@ impl Error {
         Some(first)
     }
 
+    /// Gives every place, here and in [`Error::others`], to `place`, which says where it is instead:
+    /// for a text that was made from another one.
+    pub fn map_places(mut self, place: &dyn Fn(Error, Place) -> Error) -> Self {
+        let others = std::mem::take(&mut self.0.others);
+        self.0.others = others.into_iter().map(|other| other.map_places(place)).collect();
+        match self.0.place.take() {
+            Some(old) => place(self, old),
+            None => self,
+        }
+    }
+
     pub fn kind(&self) -> Kind {
         self.0.kind
     }

@@ -1,1 +1,11 @@
-//! placeholder
+//! Clients for AWS: who we are, where we call, how long we wait, and what an error means.
+
+mod connect;
+pub mod failure;
+mod operations;
+pub mod query;
+pub mod raw;
+pub mod reply;
+
+pub use connect::{Clients, Identity, Settings, Timeouts, connect, connect_with};
+pub use failure::Failure;

@@ -1,1 +1,168 @@
-//! placeholder
+//! The command line: one verb, one file, with its arguments and its `run`.
+
+mod build;
+mod completions;
+mod context;
+mod delete;
+mod deploy;
+mod init;
+mod interrupt;
+mod lab;
+mod login;
+mod push;
+mod register;
+mod render;
+mod revisions;
+mod rollback;
+mod status;
+mod wait;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::deploy::event::Events;
+use crate::error::{Error, Result};
+use crate::report::{Seen, Terminal};
+use context::{Context, Global};
+
+pub use init::{TEMPLATES, Template};
+pub use interrupt::with_resume;
+pub use login::{docker_arguments, hand_over};
+
+/// From source to steady state on Amazon ECS.
+#[derive(Debug, Parser)]
+#[command(name = "steady", version, max_term_width = 100, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  steady                        6  rollout failed, not on a known good release
+  1  another error                 7  superseded by another deployment
+  2  bad input                     8  another deployment is in progress
+  3  preflight: nothing touched    9  deadline passed, still rolling
+  4  build or push failed         10  paused
+  5  rolled back, verified   130/143  interrupted, terminated";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Init(init::Args),
+    Deploy(deploy::Args),
+    Build(build::Args),
+    Push(push::Args),
+    Login(login::Args),
+    Render(render::Args),
+    Register(register::Args),
+    Status(status::Args),
+    Wait(wait::Args),
+    Rollback(rollback::Args),
+    Revisions(revisions::Args),
+    Delete(delete::Args),
+    Lab(lab::Args),
+    Completions(completions::Args),
+}
+
+/// Runs one command line to its exit code.
+pub fn main(arguments: impl IntoIterator<Item = OsString>, env: BTreeMap<String, String>) -> ExitCode {
+    let cli = match parse(arguments) {
+        Ok(cli) => cli,
+        Err(usage) => {
+            // `--help` and `--version` come this way too, and go to stdout
+            let _ = usage.print();
+            return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2));
+        }
+    };
+    let context = Context::new(cli.global, env, terminal);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let error = Error::other("cannot start the runtime").cause(error);
+            context.display.failure(&error);
+            return ExitCode::from(error.kind().exit_code());
+        }
+    };
+    let code = runtime.block_on(run(cli.command, &context));
+    // a child's pipe that is still read must not keep us
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    ExitCode::from(code)
+}
+
+fn parse(arguments: impl IntoIterator<Item = OsString>) -> std::result::Result<Cli, clap::Error> {
+    let matches = Cli::command().try_get_matches_from(arguments)?;
+    Cli::from_arg_matches(&matches)
+}
+
+fn terminal(env: &BTreeMap<String, String>) -> Terminal {
+    let (stdout, stderr) = (std::io::stdout().is_terminal(), std::io::stderr().is_terminal());
+    let mut terminal = Terminal::new(|name| env.get(name).cloned(), stdout, stderr);
+    terminal.width = console::Term::stderr().size_checked().map(|(_, columns)| usize::from(columns));
+    terminal
+}
+
+async fn run(command: Command, context: &Context) -> u8 {
+    let (events, receiver) = Events::channel();
+    let showing = tokio::spawn(context.display.events(receiver));
+    let ended = match &command {
+        // the lab ends by itself when it is told to, and keeps its state
+        Command::Lab(args) if args.serves() => dispatch(command, context, events).await,
+        _ => tokio::select! {
+            ended = dispatch(command, context, events) => ended,
+            signal = interrupt::first() => Err(interrupt::stopped_by(signal)),
+        },
+    };
+    // a task that outlives its command still holds a sender
+    let seen = match tokio::time::timeout(Duration::from_secs(1), showing).await {
+        Ok(Ok(seen)) => seen,
+        _ => Seen::default(),
+    };
+    match ended {
+        Ok(result) => {
+            if let Some(result) = result {
+                context.display.result(&result);
+            }
+            0
+        }
+        Err(error) => {
+            let error = interrupt::with_resume(error, seen, &context.global.again());
+            context.display.failure(&error);
+            error.kind().exit_code()
+        }
+    }
+}
+
+/// The result is what stdout gets; `None` when the command has written it itself, or there is none.
+async fn dispatch(command: Command, context: &Context, events: Events) -> Result<Option<Value>> {
+    match command {
+        Command::Init(args) => args.run(context, &events),
+        Command::Deploy(args) => args.run(context, &events).await,
+        Command::Build(args) => args.run(context, &events).await,
+        Command::Push(args) => args.run(context, &events).await,
+        Command::Login(args) => args.run(context, &events).await,
+        Command::Render(args) => args.run(context, &events).await,
+        Command::Register(args) => args.run(context, &events).await,
+        Command::Status(args) => args.run(context, &events).await,
+        Command::Wait(args) => args.run(context, &events).await,
+        Command::Rollback(args) => args.run(context, &events).await,
+        Command::Revisions(args) => args.run(context, &events).await,
+        Command::Delete(args) => args.run(context, &events).await,
+        Command::Lab(args) => args.run(context, &events).await,
+        Command::Completions(args) => args.run(),
+    }
+}
+
+/// A result as `--output json` prints it.
+fn shown(result: &impl Serialize) -> Result<Option<Value>> {
+    let value = serde_json::to_value(result).map_err(|error| Error::other("the result is no JSON").cause(error))?;
+    Ok(Some(value))
+}

@@ -1,2 +1,96 @@
-//! placeholder
+//! The walk from source to steady state. [`run`] is its table of contents; each step is a module of its own, takes what
+//! the step before it returned, and says what it does through [`event`]s.
+
+pub mod build;
+pub mod check_url;
+pub mod decide;
+pub mod delete;
+mod delete_created;
+pub mod discovery;
+pub mod dry_run;
 pub mod event;
+pub mod failure;
+pub mod follow;
+pub mod history;
+pub mod load_balancer;
+pub mod login;
+pub mod network;
+pub mod observe;
+pub mod outcome;
+pub mod parts;
+pub mod preflight;
+pub mod push;
+pub mod register;
+pub mod render;
+pub mod repository;
+pub mod revisions;
+pub mod rollback;
+pub mod rollback_command;
+pub mod service;
+pub mod status;
+pub mod steady;
+pub mod target_group;
+pub mod trap;
+pub mod wait;
+
+use std::time::Instant;
+
+use crate::aws::Clients;
+use crate::config::Plan;
+use crate::error::Result;
+use event::{Event, Events, Step};
+
+pub use delete::{DeleteOptions, delete};
+pub use dry_run::dry_run;
+pub use login::login;
+pub use outcome::Outcome;
+pub use parts::{build, push, register, render};
+pub use revisions::revisions;
+pub use rollback::rollback;
+pub use run as deploy;
+pub use status::status;
+pub use wait::wait;
+
+/// From source to steady state. `Ok` means steady: our own deployment reached its end, the running tasks carry the
+/// digest that was pushed, and the targets are healthy.
+pub async fn run(plan: &Plan, clients: &Clients, events: &Events) -> Result<Outcome> {
+    let started = Instant::now();
+    let ground =
+        step(events, Step::Preflight, preflight::check(plan, clients, events), preflight::Ground::detail).await?;
+    let image = parts::image(plan, clients, events, &ground).await?;
+    let facts = render::Facts::new(plan, clients, &ground, image.as_ref());
+    let rendering = async { render::documents(plan, &facts, events) };
+    let rendered = step(events, Step::Render, rendering, render::Rendered::detail).await?;
+    let (registered, surroundings) = tokio::try_join!(
+        step(
+            events,
+            Step::Register,
+            register::register(&rendered.task_definition, &facts, clients, events, ground.live.as_ref()),
+            register::Registered::detail,
+        ),
+        service::surroundings(plan, &rendered, clients, events),
+    )?;
+    let placing = service::place(plan, &rendered, &registered, &surroundings, clients, events);
+    let placed = step(events, Step::Service, placing, service::Placed::detail).await?;
+    let following = rollback::follow_or_roll_back(plan, &placed, facts.digest(), clients, events);
+    let steady = step(events, Step::Steady, following, follow::Steady::detail).await?;
+    let url = load_balancer::url(plan, &placed.service, clients).await?;
+    if let Some(path) = &plan.check_url {
+        step(events, Step::Check, check_url::check(url.as_deref(), path), Clone::clone).await?;
+    }
+    Ok(Outcome::steady(plan, &facts, &registered, &placed, &steady, url, started.elapsed()))
+}
+
+/// Runs one step between its two events.
+pub(crate) async fn step<T>(
+    events: &Events,
+    step: Step,
+    work: impl Future<Output = Result<T>>,
+    detail: impl FnOnce(&T) -> String,
+) -> Result<T> {
+    let started = Instant::now();
+    events.emit(Event::StepStarted { step });
+    let done = work.await?;
+    events.emit(Event::StepFinished { step, detail: detail(&done), duration_ms: started.elapsed().as_millis() as u64 });
+    Ok(done)
+}

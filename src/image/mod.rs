@@ -1,1 +1,104 @@
-//! placeholder
+//! Images as data: references, platforms, layouts, archives, layers assembled from files, engines.
+//!
+//! An [`Image`] is what a push needs, whatever it came from: the exact bytes of its manifest and
+//! config, and where the bytes of each blob are. Nothing here talks to a registry.
+
+pub mod archive;
+pub mod cache;
+pub mod config;
+pub mod digest;
+pub mod ecr_host;
+pub mod engine;
+pub mod entries;
+pub mod gzip;
+pub mod layers;
+pub mod layout;
+pub mod manifest;
+pub mod platform;
+pub mod reference;
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+use crate::error::{Error, Result};
+pub use cache::BlobCache;
+pub use ecr_host::EcrHost;
+pub use platform::Platform;
+pub use reference::Reference;
+
+/// One image for one platform.
+#[derive(Debug, Clone)]
+pub struct Image {
+    /// The manifest, byte for byte as its digest was taken.
+    pub manifest: Bytes,
+    pub media_type: String,
+    /// `sha256:…` of [`Image::manifest`].
+    pub digest: String,
+    /// The image config, byte for byte.
+    pub config: Bytes,
+    /// Everything the manifest names that a registry must hold: the layers in their order, then the config.
+    pub blobs: Vec<Blob>,
+    pub platform: Platform,
+}
+
+impl Image {
+    /// Bytes of all blobs as they travel, compressed; the manifest itself not counted.
+    pub fn size(&self) -> u64 {
+        self.blobs.iter().map(|blob| blob.descriptor.size).sum()
+    }
+
+    /// The layers' blobs, lowest first.
+    pub fn layers(&self) -> &[Blob] {
+        &self.blobs[..self.blobs.len().saturating_sub(1)]
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Descriptor {
+    pub media_type: String,
+    pub digest: String,
+    /// In bytes.
+    pub size: u64,
+}
+
+#[derive(Debug, Clone)]
+pub struct Blob {
+    pub descriptor: Descriptor,
+    pub source: BlobSource,
+}
+
+/// Where the bytes of a blob are.
+#[derive(Debug, Clone)]
+pub enum BlobSource {
+    Memory(Bytes),
+    /// `size` bytes of a file from `offset` on.
+    File {
+        path: PathBuf,
+        offset: u64,
+    },
+    /// A whole file of the [`BlobCache`]: whoever finds it damaged removes it, so that the next run makes it anew.
+    Cached(PathBuf),
+}
+
+/// How to open an image that exists.
+#[derive(Debug, Clone)]
+pub struct Open {
+    /// Which platform of an index is meant; `None` when there can be only one.
+    pub platform: Option<Platform>,
+    /// Where layers go that must be compressed first.
+    pub cache: BlobCache,
+}
+
+/// Opens an OCI layout folder, an OCI archive or a `docker save` archive, whichever `path` is.
+///
+/// # Errors
+/// `Input` when there is no image at `path`, or none for the platform; `BuildOrPush` when what is there is damaged.
+pub fn open(path: &Path, open: &Open) -> Result<Image> {
+    let metadata = std::fs::metadata(path).map_err(|error| {
+        Error::input(format!("there is no image at `{}`", path.display()))
+            .cause(error)
+            .hint("give the path of an OCI layout folder, of an OCI archive, or of what `docker save` wrote")
+    })?;
+    if metadata.is_dir() { layout::open(path, open) } else { archive::open(path, open) }
+}

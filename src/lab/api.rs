@@ -9,12 +9,24 @@ pub struct ApiError {
     pub code: String,
     pub message: String,
     pub status: u16,
+    /// Further members that the service declares for this error, such as the id of what exists already.
+    pub members: Vec<(&'static str, serde_json::Value)>,
 }
 
 impl ApiError {
     /// HTTP 400, as nearly all of AWS's errors are.
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
-        ApiError { code: code.into(), message: message.into(), status: 400 }
+        ApiError { code: code.into(), message: message.into(), status: 400, members: Vec::new() }
+    }
+
+    /// Adds a member beside code and message.
+    pub fn member(mut self, name: &'static str, value: impl Into<serde_json::Value>) -> Self {
+        self.members.push((name, value.into()));
+        self
+    }
+
+    pub fn unknown_operation(operation: &str) -> Self {
+        ApiError::new("UnknownOperationException", format!("the lab does not know the operation {operation}"))
     }
 }
 

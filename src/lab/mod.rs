@@ -6,12 +6,15 @@ pub mod api;
 pub mod balancer;
 pub mod clock;
 pub mod discovery;
+pub mod disk;
 pub mod ec2;
 pub mod ecr;
 pub mod ecs;
 pub mod elbv2;
+pub mod input;
 pub mod lifecycle;
 pub mod logs;
+pub mod pattern;
 pub mod registry;
 pub mod runtime;
 pub mod scheduler;
@@ -47,13 +50,25 @@ pub struct Lab {
     pub settings: Settings,
     pub clock: Clock,
     pub runtime: Runtime,
+    /// What a restart may forget of the registry: blobs on their way in.
+    pub uploads: ecr::Uploads,
+    pub sockets: balancer::Sockets,
     state: Mutex<State>,
     changes: watch::Sender<u64>,
 }
 
 impl Lab {
     pub fn new(settings: Settings, clock: Clock, runtime: Runtime, state: State) -> Self {
-        Lab { settings, clock, runtime, state: Mutex::new(state), changes: watch::Sender::new(0) }
+        let uploads = ecr::Uploads::new(&settings.data);
+        Lab {
+            settings,
+            clock,
+            runtime,
+            uploads,
+            sockets: balancer::Sockets::default(),
+            state: Mutex::new(state),
+            changes: watch::Sender::new(0),
+        }
     }
 
     pub fn read<T>(&self, read: impl FnOnce(&State) -> T) -> T {
@@ -64,6 +79,15 @@ impl Lab {
     pub fn write<T>(&self, write: impl FnOnce(&mut State) -> T) -> T {
         let written = write(&mut self.lock());
         self.changes.send_modify(|generation| *generation += 1);
+        written
+    }
+
+    /// As [`Lab::write`], but wakes nobody when `write` says that it changed nothing.
+    pub fn update<T>(&self, write: impl FnOnce(&mut State) -> (T, bool)) -> T {
+        let (written, changed) = write(&mut self.lock());
+        if changed {
+            self.changes.send_modify(|generation| *generation += 1);
+        }
         written
     }
 

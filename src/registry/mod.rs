@@ -1,1 +1,101 @@
-//! placeholder
+//! The OCI distribution client: what ECR and every other registry speak under `/v2/`.
+//!
+//! A credential goes to the registry's own host and nowhere else: not after a redirect, not to another host's upload
+//! location, not to a token realm elsewhere. Everything is streamed, retried and bounded in time and memory.
+
+mod auth;
+mod body;
+mod client;
+mod gate;
+mod pull;
+mod push;
+mod retry;
+mod upload;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use secrecy::SecretString;
+use serde::Serialize;
+
+use crate::error::Result;
+pub use client::{Client, use_ring};
+pub use pull::{ManifestHead, head_manifest, pull_image};
+pub use push::{PushOptions, Pushed, push};
+
+/// What to log in with. `Debug` shows no password.
+#[derive(Debug, Clone)]
+pub struct Credential {
+    pub username: String,
+    pub password: SecretString,
+}
+
+/// Where a credential comes from: asked once at the start, and once more when the registry says it has expired.
+pub type CredentialSource = Arc<dyn Fn() -> BoxFuture<'static, Result<Credential>> + Send + Sync>;
+
+/// How patient a client is. The defaults are for production.
+#[derive(Debug, Clone)]
+pub struct Patience {
+    pub connect: Duration,
+    /// How long nothing may move, in either direction.
+    pub stall: Duration,
+    /// Tries of one thing, the first included.
+    pub attempts: usize,
+    /// Before the second try; doubles from then on, with jitter.
+    pub first_delay: Duration,
+    pub max_delay: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Patience {
+            connect: Duration::from_secs(10),
+            stall: Duration::from_secs(60),
+            attempts: 6,
+            first_delay: Duration::from_millis(200),
+            max_delay: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Where a blob is on its way. A pull counts as one too: `Uploading` is then on its way, and `Pushed` there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum BlobState {
+    Checking,
+    Exists,
+    Mounted,
+    Uploading,
+    Pushed,
+}
+
+/// How far one blob is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    pub digest: String,
+    /// In bytes.
+    pub size: u64,
+    /// In bytes; starts anew with an attempt.
+    pub sent: u64,
+    pub state: BlobState,
+}
+
+/// What a request may do, for registries that give tokens by scope.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Scope {
+    Pull(String),
+    Push(String),
+    Registry,
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Scope::Pull(repository) => write!(f, "repository:{repository}:pull"),
+            Scope::Push(repository) => write!(f, "repository:{repository}:pull,push"),
+            Scope::Registry => Ok(()),
+        }
+    }
+}

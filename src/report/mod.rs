@@ -1,1 +1,127 @@
-//! placeholder
+//! Shows events, results and errors: bars, lines or JSON. The only place that writes to stdout and stderr.
+
+pub mod bars;
+pub mod choose;
+pub mod escape;
+pub mod failure;
+pub mod lines;
+pub mod result;
+pub mod words;
+
+use std::io::{self, Write};
+
+use indicatif::ProgressDrawTarget;
+use serde_json::{Value, json};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+pub use choose::{Output, Progress, Show, Style, Terminal};
+
+use crate::deploy::event::{Event, ResourceAction, Step};
+use crate::error::Error;
+
+/// Where everything of one run is shown.
+#[derive(Debug, Clone, Copy)]
+pub struct Display {
+    pub output: Output,
+    pub show: Show,
+    pub stdout: Style,
+    pub stderr: Style,
+}
+
+/// What a run had done by its end, as its events tell.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Seen {
+    pub last_step: Option<Step>,
+    /// The service was created or updated, so a deployment goes on at AWS's side.
+    pub service_changed: bool,
+}
+
+impl Seen {
+    pub fn note(&mut self, event: &Event) {
+        match event {
+            Event::StepStarted { step } => {
+                self.last_step = Some(*step);
+                self.service_changed |= matches!(step, Step::Steady | Step::Rollback);
+            }
+            Event::Resource { action: ResourceAction::Created | ResourceAction::Updated, kind, .. } => {
+                self.service_changed |= kind.eq_ignore_ascii_case("service");
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Display {
+    pub fn new(output: Output, progress: Progress, terminal: &Terminal) -> Self {
+        Display {
+            output,
+            show: choose::progress(progress, terminal),
+            stdout: choose::style(terminal.stdout_tty, terminal),
+            stderr: choose::style(terminal.stderr_tty, terminal),
+        }
+    }
+
+    /// Shows events until the last sender is gone.
+    pub async fn events(self, mut events: UnboundedReceiver<Event>) -> Seen {
+        let mut seen = Seen::default();
+        let mut bars = (self.show == Show::Bars).then(|| bars::Bars::new(ProgressDrawTarget::stderr(), self.stderr));
+        let mut lines = lines::Lines::new(self.stderr);
+        while let Some(event) = events.recv().await {
+            seen.note(&event);
+            match self.show {
+                Show::Bars => {
+                    if let Some(bars) = &mut bars {
+                        bars.show(&event);
+                    }
+                }
+                Show::Lines => lines.of(&event).iter().for_each(|line| to_stderr(&format!("{line}\n"))),
+                Show::Json => {
+                    if let Ok(line) = serde_json::to_string(&event) {
+                        to_stderr(&format!("{line}\n"));
+                    }
+                }
+                Show::None if matches!(event, Event::Warning { .. }) => {
+                    lines.of(&event).iter().for_each(|line| to_stderr(&format!("{line}\n")));
+                }
+                Show::None => {}
+            }
+        }
+        if let Some(bars) = bars {
+            bars.close();
+        }
+        seen
+    }
+
+    /// Prints the result: as it is documented, or for people.
+    pub fn result(&self, result: &Value) {
+        to_stdout(&match self.output {
+            Output::Json => pretty(result),
+            Output::Text => result::text(result, self.stdout),
+        });
+    }
+
+    /// Prints the error on stderr; with `--output json` stdout gets an object too.
+    pub fn failure(&self, error: &Error) {
+        to_stderr(&match self.show {
+            Show::Json => format!("{}\n", json!({ "event": "failed", "error": failure::json(error) })),
+            _ => failure::text(error, self.stderr),
+        });
+        if self.output == Output::Json {
+            to_stdout(&pretty(&json!({ "status": error.kind().name(), "error": failure::json(error) })));
+        }
+    }
+}
+
+fn pretty(value: &Value) -> String {
+    format!("{value:#}\n")
+}
+
+/// A reader that went away is no error of ours.
+pub fn to_stdout(text: &str) {
+    let mut stdout = io::stdout().lock();
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+}
+
+pub fn to_stderr(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}

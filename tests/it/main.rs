@@ -1,6 +1,7 @@
 //! One integration binary: each module tests one area through the public library or the real binary.
 
 mod aws;
+mod commands;
 mod config;
 mod deploy;
 mod document;

@@ -1,1 +1,272 @@
-//! placeholder
+//! The load balancers' data plane: listens where listeners say, checks targets' health, and carries connections (TCP)
+//! or requests (HTTP) to them.
+
+mod connections;
+mod health;
+mod http;
+mod route;
+mod sockets;
+mod tcp;
+
+use std::collections::HashMap;
+use std::future::pending;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::elbv2::{LoadBalancerType, TargetStatus};
+use super::{Lab, ecs};
+use connections::{NoTarget, OpenConnection, Pick, TargetKey};
+
+pub use sockets::Sockets;
+
+/// Connects to a target, given its id (an instance's, or an IP address) and port.
+pub type Dial = Arc<dyn Fn(String, u16) -> BoxFuture<'static, io::Result<TcpStream>> + Send + Sync>;
+
+/// How long one attempt to reach a target may take. Not scaled: what it waits for is a real machine.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long a connection waits for targets that are still in their first health checks, as right after `lab start`.
+const STARTING_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often draining targets and ports that were busy are looked at again.
+const DRAIN_LOOK: Duration = Duration::from_millis(50);
+const BUSY_PORT_LOOK: Duration = Duration::from_secs(1);
+
+struct Balancer {
+    lab: Arc<Lab>,
+    dial: Dial,
+    shutdown: CancellationToken,
+}
+
+/// Runs until `shutdown`, reaching targets through the container runtime.
+pub async fn run(lab: Arc<Lab>, shutdown: CancellationToken) {
+    let tasks = Arc::clone(&lab);
+    let dial: Dial = Arc::new(move |target, port| {
+        let lab = Arc::clone(&tasks);
+        Box::pin(async move {
+            let located = lab.read(|state| ecs::locate(state, &target, port));
+            let (task, port) = located.ok_or(io::ErrorKind::NotFound)?;
+            lab.runtime.connect(&task, port).await
+        })
+    });
+    run_with(lab, dial, shutdown).await;
+}
+
+/// As [`run`], reaching targets through `dial`.
+pub async fn run_with(lab: Arc<Lab>, dial: Dial, shutdown: CancellationToken) {
+    let balancer = Arc::new(Balancer { lab: Arc::clone(&lab), dial, shutdown: shutdown.clone() });
+    let mut checks: HashMap<TargetKey, JoinHandle<()>> = HashMap::new();
+    let mut changes = lab.changes();
+    balancer.forget_health();
+    loop {
+        changes.borrow_and_update();
+        let look_again = [balancer.serve_listeners(), balancer.finish_drains()];
+        balancer.watch_targets(&mut checks);
+        let timer = async {
+            match look_again.into_iter().flatten().min() {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            _ = changes.changed() => {}
+            () = timer => {}
+        }
+    }
+    checks.into_values().for_each(|check| check.abort());
+    lab.sockets.close_all();
+}
+
+impl Balancer {
+    /// What was healthy when the lab stopped has to show it again.
+    fn forget_health(&self) {
+        let known = |status: &TargetStatus| matches!(status, TargetStatus::Healthy | TargetStatus::Unhealthy { .. });
+        let any = self.lab.read(|state| {
+            state.elbv2.target_groups.iter().flat_map(|group| &group.targets).any(|target| known(&target.status))
+        });
+        if any {
+            self.lab.write(|state| {
+                let targets = state.elbv2.target_groups.iter_mut().flat_map(|group| &mut group.targets);
+                for target in targets.filter(|target| known(&target.status)) {
+                    target.status = TargetStatus::Initial { checking: false };
+                }
+            });
+        }
+    }
+
+    /// Starts and stops listening as the state says; some wait when a port was busy.
+    fn serve_listeners(self: &Arc<Self>) -> Option<Duration> {
+        // Under the state's lock, so that no listener is created while its address is being let go.
+        let change = self.lab.read(|state| {
+            let addresses = state.elbv2.listeners.iter().filter_map(|listener| {
+                let load_balancer = state.elbv2.load_balancer(&listener.load_balancer_arn)?;
+                Some(SocketAddr::new(load_balancer.address, listener.port))
+            });
+            self.lab.sockets.reconcile(addresses.collect())
+        });
+        for (address, listener, closing) in change.start {
+            tokio::spawn(Arc::clone(self).accept(address, listener, closing));
+        }
+        change.busy.then_some(BUSY_PORT_LOOK)
+    }
+
+    async fn accept(self: Arc<Self>, address: SocketAddr, listener: std::net::TcpListener, closing: CancellationToken) {
+        let listener = listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener));
+        let listener = match listener {
+            Ok(listener) => listener,
+            Err(error) => return tracing::error!(%address, %error, "cannot listen"),
+        };
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = closing.cancelled() => return,
+                () = self.shutdown.cancelled() => return,
+            };
+            match accepted {
+                Ok((client, peer)) => {
+                    tokio::spawn(Arc::clone(&self).serve(client, address, peer, closing.clone()));
+                }
+                // Such as no free file descriptor: waiting is all that helps.
+                Err(error) => {
+                    tracing::warn!(%address, %error, "cannot accept a connection");
+                    tokio::time::sleep(DRAIN_LOOK).await;
+                }
+            }
+        }
+    }
+
+    async fn serve(
+        self: Arc<Self>,
+        client: TcpStream,
+        address: SocketAddr,
+        peer: SocketAddr,
+        closing: CancellationToken,
+    ) {
+        let found = self.lab.read(|state| {
+            state.elbv2.listeners.iter().find_map(|listener| {
+                let load_balancer = state.elbv2.load_balancer(&listener.load_balancer_arn)?;
+                let is_it = SocketAddr::new(load_balancer.address, listener.port) == address;
+                is_it.then(|| (listener.clone(), load_balancer.kind))
+            })
+        });
+        let Some((listener, kind)) = found else { return };
+        let _ = client.set_nodelay(true);
+        let shutdown = self.shutdown.clone();
+        let served = async move {
+            match kind {
+                LoadBalancerType::Network => tcp::serve(&self, client, &listener).await,
+                LoadBalancerType::Application => http::serve(self, client, listener.arn, peer, closing).await,
+            }
+        };
+        tokio::select! {
+            () = served => {}
+            () = shutdown.cancelled() => {}
+        }
+    }
+
+    /// Connects to a target of a group. One that refuses, as a task does that is just stopping, costs nothing but the
+    /// attempt: nothing was sent yet, and the next one is asked. `tried` are targets not to ask again.
+    async fn connect(&self, group: &str, tried: &mut Vec<TargetKey>) -> Result<(TcpStream, OpenConnection), NoTarget> {
+        let until = tokio::time::Instant::now() + STARTING_PATIENCE;
+        loop {
+            match connections::pick(&self.lab, group, tried) {
+                Pick::Target(connection) => {
+                    let dialled = (self.dial)(connection.key.target.clone(), connection.key.port);
+                    if let Ok(Ok(stream)) = tokio::time::timeout(CONNECT_TIMEOUT, dialled).await {
+                        let _ = stream.set_nodelay(true);
+                        return Ok((stream, connection));
+                    }
+                    tried.push(connection.key.clone());
+                }
+                Pick::Starting if tokio::time::Instant::now() < until => {
+                    tried.clear();
+                    tokio::time::sleep(DRAIN_LOOK).await;
+                }
+                Pick::Starting | Pick::AllTried => return Err(NoTarget::AllRefused),
+                Pick::NoTargets => return Err(NoTarget::NoneRegistered),
+            }
+        }
+    }
+
+    /// One health checker for each target that could get connections.
+    fn watch_targets(self: &Arc<Self>, checks: &mut HashMap<TargetKey, JoinHandle<()>>) {
+        let wanted: Vec<TargetKey> = self.lab.read(|state| {
+            let elb = &state.elbv2;
+            let attached = elb.target_groups.iter().filter(|group| !elb.load_balancers_of(&group.arn).is_empty());
+            attached
+                .flat_map(|group| {
+                    let targets = group.targets.iter().filter(|target| !target.status.is_draining());
+                    targets.map(|target| TargetKey::new(&group.arn, &target.id, target.port))
+                })
+                .collect()
+        });
+        checks.retain(|key, check| {
+            let keep = wanted.contains(key);
+            if !keep {
+                check.abort();
+            }
+            keep
+        });
+        for key in wanted {
+            checks
+                .entry(key.clone())
+                .or_insert_with(|| tokio::spawn(health::watch(Arc::clone(&self.lab), Arc::clone(&self.dial), key)));
+        }
+    }
+
+    /// Completes deregistrations: at once when no connection is left, or when the delay is over. Some wait until the
+    /// next look.
+    fn finish_drains(&self) -> Option<Duration> {
+        let now = self.lab.clock.now();
+        let delay_of = |seconds: u64| self.lab.clock.wait(Duration::from_secs(seconds)).as_millis() as i64;
+        let mut due = false;
+        let mut look_again: Option<Duration> = None;
+        self.lab.read(|state| {
+            for group in &state.elbv2.target_groups {
+                let unused = state.elbv2.load_balancers_of(&group.arn).is_empty();
+                for target in &group.targets {
+                    let TargetStatus::Draining { since, drained } = target.status else { continue };
+                    let left = since + delay_of(group.deregistration_delay()) - now;
+                    let key = TargetKey::new(&group.arn, &target.id, target.port);
+                    due |= unused || left <= 0 || (!drained && self.lab.sockets.connections.count(&key) == 0);
+                    let left = Duration::from_millis(left.max(1) as u64);
+                    let look = if drained { left } else { left.min(DRAIN_LOOK) };
+                    look_again = Some(look_again.map_or(look, |other| other.min(look)));
+                }
+            }
+        });
+        if due {
+            self.lab.write(|state| {
+                let unused: Vec<bool> = state
+                    .elbv2
+                    .target_groups
+                    .iter()
+                    .map(|group| state.elbv2.load_balancers_of(&group.arn).is_empty())
+                    .collect();
+                for (group, unused) in state.elbv2.target_groups.iter_mut().zip(unused) {
+                    let delay = delay_of(group.deregistration_delay());
+                    let (arn, terminates) = (group.arn.clone(), group.terminates_connections());
+                    group.targets.retain_mut(|target| {
+                        let TargetStatus::Draining { since, drained } = &mut target.status else { return true };
+                        let key = TargetKey::new(&arn, &target.id, target.port);
+                        let over = now >= *since + delay;
+                        *drained |= self.lab.sockets.connections.count(&key) == 0;
+                        if over && terminates {
+                            self.lab.sockets.connections.cut(&key);
+                        }
+                        !over && !unused
+                    });
+                }
+            });
+        }
+        look_again
+    }
+}

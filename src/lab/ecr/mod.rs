@@ -1,6 +1,215 @@
-//! placeholder
+//! ECR: repositories, their images and layers. The registry under `/v2/` works on the same [`EcrState`].
+
+mod blobs;
+mod images;
+mod layers;
+pub mod manifest;
+mod repositories;
+mod resolve;
+mod token;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::api::{ApiError, ApiResult};
+use super::{Lab, Settings};
+
+pub use blobs::{Unavailable, Upload, Uploads, blob_path, blobs_folder, digest_of, is_digest};
+pub use images::immutable_text;
+pub use resolve::resolve_image;
+pub use token::{Login, authorize, layer_url_allows};
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct EcrState {}
+pub struct EcrState {
+    pub repositories: BTreeMap<String, Repository>,
+    tokens: Vec<token::Token>,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Repository {
+    pub name: String,
+    /// Epoch milliseconds.
+    pub created_at: i64,
+    pub tag_mutability: String,
+    pub tag_mutability_exclusion_filters: Vec<Value>,
+    pub scan_on_push: bool,
+    pub encryption: Option<Value>,
+    pub policy: Option<String>,
+    pub lifecycle_policy: Option<String>,
+    pub resource_tags: BTreeMap<String, String>,
+    /// Configs and layers that this repository has, by digest, with their size in bytes.
+    pub blobs: BTreeMap<String, u64>,
+    /// By manifest digest.
+    pub images: BTreeMap<String, Image>,
+    /// Tag to manifest digest.
+    pub tags: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Image {
+    pub media_type: String,
+    /// Of the manifest, in bytes.
+    pub manifest_size: u64,
+    /// Of what it refers to, in bytes, as ECR counts `imageSizeInBytes`.
+    pub image_size: u64,
+    /// The config's media type, or the artifact's.
+    pub artifact_media_type: Option<String>,
+    /// The digest of the manifest that this one is about.
+    pub subject: Option<String>,
+    /// Blobs and manifests that it refers to, by digest.
+    pub refers_to: Vec<String>,
+    /// Epoch milliseconds.
+    pub pushed_at: i64,
+}
+
+/// ECR, `AmazonEC2ContainerRegistry_V20150921`.
+pub fn handle(lab: &Lab, operation: &str, input: Value) -> ApiResult {
+    check_registry_id(&lab.settings, &input)?;
+    match operation {
+        "CreateRepository" => repositories::create(lab, &input),
+        "DescribeRepositories" => repositories::describe(lab, &input),
+        "DeleteRepository" => repositories::delete(lab, &input),
+        "TagResource" => repositories::tag(lab, &input),
+        "UntagResource" => repositories::untag(lab, &input),
+        "ListTagsForResource" => repositories::list_tags(lab, &input),
+        "SetRepositoryPolicy" => repositories::set_policy(lab, &input),
+        "GetRepositoryPolicy" => repositories::get_policy(lab, &input),
+        "DeleteRepositoryPolicy" => repositories::delete_policy(lab, &input),
+        "PutLifecyclePolicy" => repositories::put_lifecycle_policy(lab, &input),
+        "GetLifecyclePolicy" => repositories::get_lifecycle_policy(lab, &input),
+        "DeleteLifecyclePolicy" => repositories::delete_lifecycle_policy(lab, &input),
+        "PutImageTagMutability" => repositories::put_tag_mutability(lab, &input),
+        "PutImageScanningConfiguration" => repositories::put_scanning(lab, &input),
+        "DescribeImages" => images::describe(lab, &input),
+        "ListImages" => images::list(lab, &input),
+        "BatchGetImage" => images::batch_get(lab, &input),
+        "BatchDeleteImage" => images::batch_delete(lab, &input),
+        "PutImage" => images::put(lab, &input),
+        "BatchCheckLayerAvailability" => layers::check_availability(lab, &input),
+        "InitiateLayerUpload" => layers::initiate(lab, &input),
+        "UploadLayerPart" => layers::upload_part(lab, &input),
+        "CompleteLayerUpload" => layers::complete(lab, &input),
+        "GetDownloadUrlForLayer" => layers::download_url(lab, &input),
+        "GetAuthorizationToken" => token::issue(lab),
+        "DescribeRegistry" => Ok(serde_json::json!({
+            "registryId": lab.settings.account_id,
+            "replicationConfiguration": { "rules": [] },
+        })),
+        _ => Err(ApiError::unknown_operation(operation)),
+    }
+}
+
+impl EcrState {
+    /// Forgets the blobs that nothing refers to, and deletes from `data` what no repository has any more.
+    pub fn collect(&mut self, data: &Path, candidates: impl IntoIterator<Item = String>) {
+        for digest in candidates {
+            let kept = self.repositories.values().any(|repository| repository.has(&digest));
+            if !kept && is_digest(&digest) {
+                let _ = std::fs::remove_file(blob_path(data, &digest));
+            }
+        }
+    }
+
+    /// Deletes files in the blob folder that no repository has: what a lab left behind that was killed.
+    pub fn collect_all(&mut self, data: &Path) {
+        let Ok(files) = std::fs::read_dir(blobs_folder(data)) else { return };
+        let names = files.flatten().filter_map(|file| file.file_name().into_string().ok());
+        self.collect(data, names.map(|name| format!("sha256:{name}")));
+    }
+}
+
+impl Repository {
+    fn has(&self, digest: &str) -> bool {
+        self.blobs.contains_key(digest) || self.images.contains_key(digest)
+    }
+
+    /// The manifest digest that a tag or digest names here.
+    pub fn find(&self, reference: &str) -> Option<(&String, &Image)> {
+        let digest = self.tags.get(reference).map_or(reference, String::as_str);
+        self.images.get_key_value(digest)
+    }
+
+    /// All tags of an image, sorted.
+    pub fn tags_of(&self, digest: &str) -> Vec<&str> {
+        self.tags.iter().filter(|(_, tagged)| *tagged == digest).map(|(tag, _)| tag.as_str()).collect()
+    }
+}
+
+fn check_registry_id(settings: &Settings, input: &Value) -> Result<(), ApiError> {
+    match input.get("registryId").and_then(Value::as_str) {
+        Some(id) if id != settings.account_id => Err(not_found(input["repositoryName"].as_str().unwrap_or(""), id)),
+        _ => Ok(()),
+    }
+}
+
+fn not_found(name: &str, registry_id: &str) -> ApiError {
+    ApiError::new(
+        "RepositoryNotFoundException",
+        format!("The repository with name '{name}' does not exist in the registry with id '{registry_id}'"),
+    )
+}
+
+fn invalid(parameter: &str, constraint: &str) -> ApiError {
+    ApiError::new(
+        "InvalidParameterException",
+        format!("Invalid parameter at '{parameter}' failed to satisfy constraint: '{constraint}'"),
+    )
+}
+
+fn required<'a>(input: &'a Value, parameter: &str) -> Result<&'a str, ApiError> {
+    input.get(parameter).and_then(Value::as_str).ok_or_else(|| invalid(parameter, "Member must not be null"))
+}
+
+fn required_list<'a>(input: &'a Value, parameter: &str, most: usize) -> Result<&'a [Value], ApiError> {
+    let items = input.get(parameter).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    if items.is_empty() || items.len() > most {
+        return Err(invalid(parameter, &format!("Member must have length between 1 and {most}")));
+    }
+    Ok(items)
+}
+
+/// The repository that `repositoryName` names.
+fn repository<'a>(state: &'a EcrState, settings: &Settings, input: &Value) -> Result<&'a Repository, ApiError> {
+    let name = required(input, "repositoryName")?;
+    state.repositories.get(name).ok_or_else(|| not_found(name, &settings.account_id))
+}
+
+fn repository_mut<'a>(
+    state: &'a mut EcrState,
+    settings: &Settings,
+    input: &Value,
+) -> Result<&'a mut Repository, ApiError> {
+    let name = required(input, "repositoryName")?;
+    state.repositories.get_mut(name).ok_or_else(|| not_found(name, &settings.account_id))
+}
+
+/// The page that `maxResults` and `nextToken` ask for, and the token of the next one.
+fn page<T>(items: Vec<T>, input: &Value) -> Result<(Vec<T>, Option<String>), ApiError> {
+    let start = match input.get("nextToken").and_then(Value::as_str) {
+        None => 0,
+        Some(token) => BASE64
+            .decode(token)
+            .ok()
+            .and_then(|bytes| String::from_utf8(bytes).ok()?.parse::<usize>().ok())
+            .ok_or_else(|| invalid("nextToken", "Invalid token"))?,
+    };
+    let most = match input.get("maxResults") {
+        None => 100,
+        Some(most) => {
+            most.as_u64()
+                .filter(|most| (1..=1000).contains(most))
+                .ok_or_else(|| invalid("maxResults", "Member must have value between 1 and 1000"))? as usize
+        }
+    };
+    let end = start.saturating_add(most);
+    let next = (items.len() > end).then(|| BASE64.encode(end.to_string()));
+    Ok((items.into_iter().skip(start).take(most).collect(), next))
+}

@@ -1,6 +1,133 @@
-//! placeholder
-use serde::{Deserialize, Serialize};
+//! Amazon ECS: its API over the lab's state. What happens by itself is the scheduler's.
 
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct EcsState {}
+pub mod arn;
+pub mod clusters;
+pub mod model;
+pub mod request;
+pub mod service_deployments;
+pub mod service_rules;
+pub mod service_view;
+pub mod services;
+pub mod tags;
+pub mod task_definition_rules;
+pub mod task_definitions;
+pub mod task_view;
+pub mod tasks;
+
+use serde_json::Value;
+
+pub use clusters::prepare;
+pub use model::EcsState;
+use request::Request;
+
+use super::{
+    Lab, Settings,
+    api::{ApiError, ApiResult},
+    state::State,
+};
+
+enum Operation {
+    Read(fn(&State, &Request) -> ApiResult),
+    Write(fn(&mut State, &Request) -> ApiResult),
+}
+
+fn operation(name: &str) -> Option<Operation> {
+    use Operation::{Read, Write};
+    Some(match name {
+        "CreateCluster" => Write(clusters::create),
+        "DescribeClusters" => Read(clusters::describe),
+        "ListClusters" => Read(clusters::list),
+        "DeleteCluster" => Write(clusters::delete),
+        "ListContainerInstances" => Read(clusters::list_instances),
+        "DescribeContainerInstances" => Read(clusters::describe_instances),
+        "DescribeCapacityProviders" => Read(clusters::capacity_providers),
+        "ListAccountSettings" => Read(clusters::account_settings),
+        "RegisterTaskDefinition" => Write(task_definitions::register),
+        "DescribeTaskDefinition" => Read(task_definitions::describe),
+        "ListTaskDefinitions" => Read(task_definitions::list),
+        "ListTaskDefinitionFamilies" => Read(task_definitions::families),
+        "DeregisterTaskDefinition" => Write(task_definitions::deregister),
+        "DeleteTaskDefinitions" => Write(task_definitions::delete),
+        "CreateService" => Write(services::create),
+        "UpdateService" => Write(services::update),
+        "DeleteService" => Write(services::delete),
+        "DescribeServices" => Read(service_view::describe),
+        "ListServices" => Read(service_view::list),
+        "ListServiceDeployments" => Read(service_deployments::list),
+        "DescribeServiceDeployments" => Read(service_deployments::describe),
+        "DescribeServiceRevisions" => Read(service_deployments::revisions),
+        "StopServiceDeployment" => Write(service_deployments::stop),
+        "ListTasks" => Read(tasks::list),
+        "DescribeTasks" => Read(tasks::describe),
+        "RunTask" => Write(tasks::run),
+        "StopTask" => Write(tasks::stop),
+        "TagResource" => Write(tags::tag),
+        "UntagResource" => Write(tags::untag),
+        "ListTagsForResource" => Write(tags::list),
+        _ => return None,
+    })
+}
+
+/// Answers one request to ECS (awsJson1.1; `operation` without the target's prefix).
+pub fn handle(lab: &Lab, operation: &str, input: Value) -> ApiResult {
+    let now = lab.clock.now();
+    if !lab.read(|state| state.ecs.prepared) {
+        lab.write(|state| prepare(state, now));
+    }
+    let request = Request { settings: &lab.settings, now, input: &input };
+    match self::operation(operation) {
+        Some(Operation::Read(answer)) => lab.read(|state| answer(state, &request)),
+        Some(Operation::Write(answer)) => lab.write(|state| answer(state, &request)),
+        None => Err(unknown(operation)),
+    }
+}
+
+/// As [`handle`], over a state of one's own at a time of one's own (epoch milliseconds).
+pub fn apply(state: &mut State, settings: &Settings, now: i64, operation: &str, input: &Value) -> ApiResult {
+    prepare(state, now);
+    let request = Request { settings, now, input };
+    match self::operation(operation) {
+        Some(Operation::Read(answer)) => answer(state, &request),
+        Some(Operation::Write(answer)) => answer(state, &request),
+        None => Err(unknown(operation)),
+    }
+}
+
+fn unknown(operation: &str) -> ApiError {
+    ApiError::new("UnknownOperationException", format!("The lab's ECS has no operation {operation}."))
+}
+
+/// The task, and its container's port, behind a target: an EC2 instance's host port, or a task's
+/// address and port.
+pub fn locate(state: &State, target_id: &str, port: u16) -> Option<(String, u16)> {
+    let instances = &state.ecs.instances;
+    let instance = instances.values().find(|instance| instance.ec2_instance_id == target_id).map(|of| &of.id);
+    let mut tasks = state.ecs.tasks.values().filter(|task| !task.is_stopped());
+    match instance {
+        Some(instance) => tasks.filter(|task| task.instance.as_ref() == Some(instance)).find_map(|task| {
+            let mut bindings = task.containers.iter().flat_map(|container| &container.bindings);
+            let binding = bindings.find(|binding| binding.host_port == port && !binding.udp)?;
+            Some((task.id.clone(), binding.container_port))
+        }),
+        None => tasks
+            .find(|task| task.interface.as_ref().is_some_and(|interface| interface.address == target_id))
+            .map(|task| (task.id.clone(), port)),
+    }
+}
+
+/// The order in which a task's containers start, by `dependsOn`; `None` when they wait for each other.
+pub fn launch_order(containers: &[Value]) -> Option<Vec<usize>> {
+    let mut order: Vec<usize> = Vec::with_capacity(containers.len());
+    while order.len() < containers.len() {
+        let is_free = |container: &Value| {
+            container["dependsOn"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .all(|dependency| order.iter().any(|at| containers[*at]["name"] == dependency["containerName"]))
+        };
+        let next = (0..containers.len()).find(|at| !order.contains(at) && is_free(&containers[*at]))?;
+        order.push(next);
+    }
+    Some(order)
+}

@@ -1,6 +1,155 @@
-//! placeholder
-use serde::{Deserialize, Serialize};
+//! Elastic Load Balancing v2: its API over the lab's state, and what the scheduler and the balancer ask of it.
 
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct ElbState {}
+mod actions;
+mod attributes;
+mod listeners;
+mod load_balancers;
+mod model;
+mod rules;
+mod tags;
+mod target_groups;
+mod targets;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::api::{ApiError, ApiResult};
+use super::input::Input;
+use super::state::State;
+use super::{Lab, Settings};
+
+pub use model::*;
+pub use targets::{
+    TargetHealth, deregister_target, is_attached, register_target, target_groups_of_load_balancer, target_health,
+    target_is_gone,
+};
+
+/// How long a new load balancer is `provisioning` at AWS's pace.
+const PROVISIONING: Duration = Duration::from_secs(20);
+
+/// What an operation needs beside the state.
+struct Scope<'a> {
+    settings: &'a Settings,
+    now: i64,
+    provisioning_ms: i64,
+}
+
+impl Scope<'_> {
+    fn arn(&self, resource: &str) -> String {
+        format!("arn:aws:elasticloadbalancing:{}:{}:{resource}", self.settings.region, self.settings.account_id)
+    }
+}
+
+/// One ELBv2 operation, with members and replies named as the API spells them.
+pub fn handle(lab: &Lab, operation: &str, input: Value) -> ApiResult {
+    type Read = fn(&State, &Scope, Input) -> ApiResult;
+    type Write = fn(&mut State, &Scope, Input) -> ApiResult;
+
+    let input = Input::new(&input, "ValidationError");
+    let provisioning_ms = lab.clock.wait(PROVISIONING).as_millis() as i64;
+    let scope = Scope { settings: &lab.settings, now: lab.clock.now(), provisioning_ms };
+    let read: Option<Read> = match operation {
+        "DescribeLoadBalancers" => Some(load_balancers::describe),
+        "DescribeLoadBalancerAttributes" => Some(attributes::describe_of_load_balancer),
+        "DescribeTargetGroups" => Some(target_groups::describe),
+        "DescribeTargetGroupAttributes" => Some(attributes::describe_of_target_group),
+        "DescribeTargetHealth" => Some(targets::describe_health),
+        "DescribeListeners" => Some(listeners::describe),
+        "DescribeRules" => Some(rules::describe),
+        "DescribeTags" => Some(tags::describe),
+        _ => None,
+    };
+    if let Some(read) = read {
+        return lab.read(|state| read(state, &scope, input));
+    }
+    let write: Write = match operation {
+        "CreateListener" => return lab.write(|state| listeners::create(state, &scope, input, &lab.sockets)),
+        "ModifyListener" => return lab.write(|state| listeners::modify(state, &scope, input, &lab.sockets)),
+        "CreateLoadBalancer" => load_balancers::create,
+        "DeleteLoadBalancer" => load_balancers::delete,
+        "ModifyLoadBalancerAttributes" => attributes::modify_of_load_balancer,
+        "SetSubnets" => load_balancers::set_subnets,
+        "SetSecurityGroups" => load_balancers::set_security_groups,
+        "CreateTargetGroup" => target_groups::create,
+        "ModifyTargetGroup" => target_groups::modify,
+        "DeleteTargetGroup" => target_groups::delete,
+        "ModifyTargetGroupAttributes" => attributes::modify_of_target_group,
+        "RegisterTargets" => targets::register,
+        "DeregisterTargets" => targets::deregister,
+        "DeleteListener" => listeners::delete,
+        "CreateRule" => rules::create,
+        "ModifyRule" => rules::modify,
+        "DeleteRule" => rules::delete,
+        "AddTags" => tags::add,
+        "RemoveTags" => tags::remove,
+        _ => {
+            return Err(ApiError::new(
+                "UnknownOperationException",
+                format!("The lab does not know the operation {operation} of Elastic Load Balancing."),
+            ));
+        }
+    };
+    lab.write(|state| write(state, &scope, input))
+}
+
+/// Epoch milliseconds as XML replies write them.
+fn iso8601(epoch_ms: i64) -> String {
+    Timestamp::from_millisecond(epoch_ms).unwrap_or_default().to_string()
+}
+
+/// Names of load balancers and target groups.
+fn check_name(input: Input, what: &str, name: &str) -> Result<(), ApiError> {
+    if name.chars().count() > 32 {
+        return Err(input.error(format!("{what} name '{name}' cannot be longer than '32' characters")));
+    }
+    if !name.chars().all(|character| character.is_ascii_alphanumeric() || character == '-') {
+        return Err(input.error(format!(
+            "{what} name '{name}' can only contain characters that are alphanumeric characters or hyphens(-)"
+        )));
+    }
+    if name.starts_with('-') || name.ends_with('-') {
+        return Err(input.error(format!("{what} name '{name}' cannot begin or end with a hyphen(-)")));
+    }
+    Ok(())
+}
+
+/// The protocol of a listener, target group or health check, as far as the lab speaks it.
+fn protocol(name: &str) -> Result<Protocol, ApiError> {
+    match name {
+        "TCP" => Ok(Protocol::Tcp),
+        "HTTP" => Ok(Protocol::Http),
+        "HTTPS" | "TLS" | "UDP" | "TCP_UDP" | "GENEVE" | "QUIC" | "TCP_QUIC" => Err(ApiError::new(
+            "UnsupportedProtocol",
+            format!("The lab's load balancers speak HTTP and TCP, not {name}. Rehearse with one of these."),
+        )),
+        other => Err(ApiError::new(
+            "ValidationError",
+            format!(
+                "1 validation error detected: Value '{other}' at 'protocol' failed to satisfy constraint: \
+                 Member must satisfy enum value set: [HTTP, HTTPS, TCP, TLS, UDP, TCP_UDP, GENEVE]"
+            ),
+        )),
+    }
+}
+
+/// One page of a listing: items beyond `Marker`, at most `PageSize` of them, with the next marker.
+fn page<T>(input: Input, items: Vec<T>) -> Result<(Vec<T>, Option<String>), ApiError> {
+    let start = match input.text("Marker") {
+        None | Some("") => 0,
+        Some(marker) => marker.parse().map_err(|_| input.error(format!("The marker '{marker}' is not valid")))?,
+    };
+    let size = input.number_in("PageSize", 1..=400)?.unwrap_or(400) as usize;
+    let next = (start + size < items.len()).then(|| (start + size).to_string());
+    Ok((items.into_iter().skip(start).take(size).collect(), next))
+}
+
+/// A listing's reply.
+fn listing(name: &str, items: Vec<Value>, next: Option<String>) -> Value {
+    let mut reply = serde_json::Map::from_iter([(name.to_owned(), Value::Array(items))]);
+    if let Some(next) = next {
+        reply.insert("NextMarker".to_owned(), Value::String(next));
+    }
+    Value::Object(reply)
+}

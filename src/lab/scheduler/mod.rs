@@ -1,1 +1,95 @@
-//! placeholder
+//! The scheduler: what ECS does by itself.
+//!
+//! [`step`] is a function of the state and the time; it says what the runtime must do. [`run`] does that,
+//! and tells [`observe`] what came of it.
+
+mod driver;
+mod events;
+mod health;
+pub mod launch;
+mod life;
+mod observe;
+pub mod placement;
+mod reconcile;
+mod rollout;
+
+use std::time::Duration;
+
+pub use driver::run;
+pub use observe::{Observation, observe};
+
+use super::{Settings, clock::Clock, ecs, state::State};
+
+/// When and where a step is done; `now` in epoch milliseconds.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    pub settings: &'a Settings,
+    pub clock: Clock,
+    pub now: i64,
+}
+
+impl Context<'_> {
+    /// How many milliseconds a wait of AWS's takes.
+    fn wait(&self, seconds_at_aws: u64) -> i64 {
+        self.clock.wait(Duration::from_secs(seconds_at_aws)).as_millis() as i64
+    }
+}
+
+/// What the runtime has to do. The answer comes as an [`Observation`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    Start { task_id: String },
+    Stop { task_id: String, timeout: Duration },
+}
+
+#[derive(Debug, Default)]
+pub struct Outcome {
+    pub effects: Vec<Effect>,
+    /// When there is something to do again though nothing else happens (epoch milliseconds).
+    pub next: Option<i64>,
+    pub changed: bool,
+}
+
+struct Step<'a> {
+    state: &'a mut State,
+    context: Context<'a>,
+    outcome: Outcome,
+    notes: Vec<events::Note>,
+}
+
+impl Step<'_> {
+    fn wake_at(&mut self, at: i64) {
+        self.outcome.next = Some(self.outcome.next.map_or(at, |next| next.min(at)));
+    }
+
+    fn changed(&mut self) {
+        self.outcome.changed = true;
+    }
+}
+
+/// Does everything that is due at `context.now`.
+pub fn step(state: &mut State, context: Context) -> Outcome {
+    ecs::prepare(state, context.now);
+    let mut step = Step { state, context, outcome: Outcome::default(), notes: Vec::new() };
+    // One task's end makes room for another: until nothing follows from anything. The bound is for
+    // a rule that would contradict another.
+    let mut changed = false;
+    for _ in 0..32 {
+        step.outcome.next = None;
+        step.outcome.changed = false;
+        life::advance(&mut step);
+        for at in 0..step.state.ecs.services.len() {
+            let mut service = std::mem::take(&mut step.state.ecs.services[at]);
+            events::tell(&mut step, &mut service);
+            reconcile::reconcile(&mut step, &mut service);
+            step.state.ecs.services[at] = service;
+        }
+        step.notes.clear();
+        if !step.outcome.changed {
+            break;
+        }
+        changed = true;
+    }
+    step.outcome.changed = changed;
+    step.outcome
+}

@@ -1,1 +1,21 @@
-//! placeholder
+//! STS: who the caller is. In a lab that is always the same user.
+
+use serde_json::{Value, json};
+
+use super::Lab;
+use super::api::{ApiError, ApiResult};
+
+/// STS, `Version` 2011-06-15.
+pub fn handle(lab: &Lab, operation: &str, _input: Value) -> ApiResult {
+    match operation {
+        "GetCallerIdentity" => {
+            let account = &lab.settings.account_id;
+            Ok(json!({
+                "Arn": format!("arn:aws:iam::{account}:user/steady-lab"),
+                "UserId": "AIDASTEADYLABSTEADYLA",
+                "Account": account,
+            }))
+        }
+        _ => Err(ApiError::unknown_operation(operation)),
+    }
+}

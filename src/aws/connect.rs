@@ -1,0 +1,213 @@
+//! From settings to clients. Region, credentials and endpoints come from aws-config, except where the settings name
+//! them: these beat everything in the environment and in profiles.
+
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::{Builder, Connector, proxy::ProxyConfig, tls};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::OnceCell;
+
+use super::failure::Failure;
+use super::query::Ec2;
+use crate::error::{Error, Kind, Result};
+
+/// Where and as whom to call. What is `None` comes from aws-config: environment, profiles, SSO, roles.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    pub region: Option<String>,
+    pub profile: Option<String>,
+    /// Beats `AWS_ENDPOINT_URL` and all of `AWS_ENDPOINT_URL_<SERVICE>`.
+    pub endpoint_url: Option<String>,
+    /// Access key id and secret. With these neither environment nor profile files are read.
+    pub static_credentials: Option<(String, SecretString)>,
+}
+
+/// How long one attempt may take. The SDK itself waits for ever on a socket that hangs.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    pub connect: Duration,
+    pub attempt: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Timeouts { connect: Duration::from_secs(5), attempt: Duration::from_secs(20) }
+    }
+}
+
+/// Who the credentials belong to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    pub account_id: String,
+    pub arn: String,
+}
+
+/// One client a service, all over one connection pool. Cheap to clone.
+#[derive(Clone)]
+pub struct Clients {
+    pub region: String,
+    /// The one endpoint for all services, where one was set.
+    pub endpoint_url: Option<String>,
+    pub ecs: aws_sdk_ecs::Client,
+    /// Sends each request once: for operations that have no client token.
+    pub ecs_once: aws_sdk_ecs::Client,
+    pub ecr: aws_sdk_ecr::Client,
+    pub elbv2: aws_sdk_elasticloadbalancingv2::Client,
+    pub logs: aws_sdk_cloudwatchlogs::Client,
+    pub service_discovery: aws_sdk_servicediscovery::Client,
+    pub sts: aws_sdk_sts::Client,
+    pub ec2: Ec2,
+    identity: std::sync::Arc<OnceCell<Identity>>,
+}
+
+// Debug of SDK types prints tokens.
+impl std::fmt::Debug for Clients {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Clients")
+            .field("region", &self.region)
+            .field("endpoint_url", &self.endpoint_url)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Clients {
+    /// The caller's account and ARN (`sts:GetCallerIdentity`), asked once.
+    pub async fn identity(&self) -> Result<Identity, Failure> {
+        let asked = self.identity.get_or_try_init(|| async {
+            let reply = self
+                .sts
+                .get_caller_identity()
+                .send()
+                .await
+                .map_err(|error| Failure::from_sdk("STS", "GetCallerIdentity", error))?;
+            Ok(Identity {
+                account_id: reply.account().unwrap_or_default().to_owned(),
+                arn: reply.arn().unwrap_or_default().to_owned(),
+            })
+        });
+        asked.await.cloned()
+    }
+}
+
+/// Clients with the timeouts that fit AWS and the lab alike.
+pub async fn connect(settings: &Settings) -> Result<Clients> {
+    connect_with(settings, Timeouts::default()).await
+}
+
+pub async fn connect_with(settings: &Settings, timeouts: Timeouts) -> Result<Clients> {
+    // Without a default provider, reqwest panics; a second install is no error.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let config = match &settings.static_credentials {
+        Some((id, secret)) => fixed(settings, id, secret, timeouts),
+        None => from_environment(settings, timeouts).await,
+    };
+    let region = config.region().map(|region| region.as_ref().to_owned()).filter(|region| !region.is_empty());
+    let Some(region) = region else {
+        return Err(Error::preflight("no AWS region is set")
+            .hint("give --region, set AWS_REGION, or add `region:` to steady.yaml or to the profile"));
+    };
+    let endpoint = settings.endpoint_url.as_deref();
+    // Set on each service's own config: only there it beats AWS_ENDPOINT_URL_<SERVICE>.
+    macro_rules! client {
+        ($sdk:ident) => {
+            $sdk::Client::from_conf(with_endpoint!($sdk).build())
+        };
+    }
+    macro_rules! with_endpoint {
+        ($sdk:ident) => {{
+            let builder = $sdk::config::Builder::from(&config);
+            match endpoint {
+                Some(endpoint) => builder.endpoint_url(endpoint),
+                None => builder,
+            }
+        }};
+    }
+    Ok(Clients {
+        ecs: client!(aws_sdk_ecs),
+        ecs_once: aws_sdk_ecs::Client::from_conf(
+            with_endpoint!(aws_sdk_ecs).retry_config(RetryConfig::disabled()).build(),
+        ),
+        ecr: client!(aws_sdk_ecr),
+        elbv2: client!(aws_sdk_elasticloadbalancingv2),
+        logs: client!(aws_sdk_cloudwatchlogs),
+        service_discovery: client!(aws_sdk_servicediscovery),
+        sts: client!(aws_sdk_sts),
+        ec2: Ec2::new(&config, &region, endpoint, timeouts),
+        endpoint_url: endpoint.or(config.endpoint_url()).map(str::to_owned),
+        region,
+        identity: std::sync::Arc::default(),
+    })
+}
+
+/// Reads neither environment nor files, so that nothing there can lead a lab's calls elsewhere.
+fn fixed(settings: &Settings, id: &str, secret: &SecretString, timeouts: Timeouts) -> SdkConfig {
+    let credentials = Credentials::new(id, secret.expose_secret(), None, None, "settings");
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(settings.region.clone().map(Region::new))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .identity_cache(aws_config::identity::IdentityCache::lazy().build())
+        .http_client(http_client(settings))
+        .retry_config(retries())
+        .timeout_config(timeout_config(timeouts))
+        .sleep_impl(aws_smithy_async::rt::sleep::SharedAsyncSleep::new(aws_smithy_async::rt::sleep::TokioSleep::new()))
+        .time_source(aws_smithy_async::time::SystemTimeSource::new())
+        .build()
+}
+
+async fn from_environment(settings: &Settings, timeouts: Timeouts) -> SdkConfig {
+    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http_client(settings))
+        .retry_config(retries())
+        .timeout_config(timeout_config(timeouts));
+    if let Some(region) = &settings.region {
+        loader = loader.region(Region::new(region.clone()));
+    }
+    if let Some(profile) = &settings.profile {
+        loader = loader.profile_name(profile);
+    }
+    if let Some(endpoint) = &settings.endpoint_url {
+        loader = loader.endpoint_url(endpoint);
+    }
+    loader.load().await
+}
+
+fn retries() -> RetryConfig {
+    RetryConfig::standard().with_max_attempts(5).with_max_backoff(Duration::from_secs(8))
+}
+
+fn timeout_config(timeouts: Timeouts) -> TimeoutConfig {
+    TimeoutConfig::builder().connect_timeout(timeouts.connect).operation_attempt_timeout(timeouts.attempt).build()
+}
+
+fn http_client(settings: &Settings) -> SharedHttpClient {
+    let plain = settings.endpoint_url.as_deref().is_some_and(|url| url.starts_with("http://"));
+    if plain && settings.static_credentials.is_some() {
+        // A lab: no certificates to load, and never through a proxy.
+        return Builder::new().build_with_connector_fn(|timeouts, components| {
+            let mut builder = Connector::builder();
+            builder.set_connector_settings(timeouts.cloned());
+            builder.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
+            builder.build_http()
+        });
+    }
+    Builder::new().build_with_connector_fn(|timeouts, components| {
+        let mut builder = Connector::builder().proxy_config(ProxyConfig::from_env());
+        builder.set_connector_settings(timeouts.cloned());
+        builder.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
+        builder.tls_provider(tls::Provider::rustls(CryptoMode::Ring)).build()
+    })
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        failure.error(Kind::Other)
+    }
+}

@@ -1,0 +1,56 @@
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::context::Context;
+use super::shown;
+use crate::config::parse_duration;
+use crate::deploy;
+use crate::deploy::event::Events;
+use crate::error::{Error, Result};
+
+/// Take the service from its source to steady state
+///
+/// Builds and pushes the image, registers the task definition with its digest, creates or updates the service behind
+/// its load balancer, and follows that deployment until it is steady. What is there already is not done again.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Say what would change, and touch nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Tag the image with this instead of the project's tags; the first names the release
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<String>,
+    /// GET this path at the load balancer when steady
+    #[arg(long, value_name = "PATH")]
+    check_url: Option<String>,
+    /// Give up waiting after this long
+    #[arg(long, value_name = "15m", value_parser = parse_duration)]
+    timeout: Option<Duration>,
+    /// How many tasks to run
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i64).range(0..=5000))]
+    desired_count: Option<i64>,
+    /// Create the repository if it is missing
+    #[arg(long)]
+    create_repository: bool,
+}
+
+impl Args {
+    pub async fn run(self, context: &Context, events: &Events) -> Result<Option<Value>> {
+        let mut options = context.options()?;
+        if let Some(path) = self.check_url.as_deref().filter(|path| !path.starts_with('/')) {
+            return Err(Error::input(format!("--check-url {path}: a path begins with a slash"))
+                .hint(format!("did you mean --check-url /{path}?")));
+        }
+        options.tags = self.tags;
+        options.check_url = self.check_url;
+        options.timeout = self.timeout;
+        options.desired_count = self.desired_count;
+        options.create_repository = self.create_repository;
+        let (project, clients) = context.load(options, events).await?;
+        if self.dry_run {
+            return shown(&deploy::dry_run(&project.plan, &clients, events).await?);
+        }
+        shown(&deploy::run(&project.plan, &clients, events).await?)
+    }
+}

@@ -1,0 +1,148 @@
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::context::{Context, quoted};
+use crate::deploy::event::{Event, Events};
+use crate::error::{Error, Result};
+use crate::lab::clock::Pace;
+use crate::lab::lifecycle::{self, Endpoint, Options, Running, Status};
+use crate::lab::runtime::Level;
+use crate::report::Output;
+
+/// The rehearsal of AWS on this machine
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+    /// Where the lab keeps its state [default: $STEADY_LAB_DIR, else the user's data folder]
+    #[arg(long, global = true, value_name = "FOLDER")]
+    data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// Start the lab in the background
+    Start(How),
+    /// Stop the lab; its state stays
+    Stop,
+    /// Say whether the lab runs, where and how
+    Status,
+    /// Forget everything that the lab knows
+    Reset,
+    /// Run the lab in the foreground
+    Serve(How),
+    /// Print what points any AWS client at the lab: eval "$(steady lab env)"
+    Env,
+}
+
+#[derive(Debug, Default, clap::Args)]
+struct How {
+    /// The port of its APIs and registry, on loopback; 0 is any [default: the one it had, else 4580]
+    #[arg(long, value_name = "PORT")]
+    port: Option<u16>,
+    /// `fast` shortens AWS's waits and keeps every state; `aws` keeps its times
+    #[arg(long, value_name = "PACE", default_value = "fast", value_parser = pace)]
+    pace: Pace,
+    /// How containers are isolated, instead of the best that this machine allows: namespaces, user-namespaces, chroot
+    /// or process
+    #[arg(long, value_name = "LEVEL")]
+    runtime: Option<Level>,
+}
+
+fn pace(word: &str) -> std::result::Result<Pace, String> {
+    match word {
+        "fast" => Ok(Pace::Fast),
+        "aws" => Ok(Pace::Aws),
+        _ => Err("it is `fast` or `aws`".to_owned()),
+    }
+}
+
+impl Args {
+    /// Whether this runs the lab itself.
+    pub fn serves(&self) -> bool {
+        matches!(self.verb, Verb::Serve(_))
+    }
+
+    pub async fn run(self, context: &Context, events: &Events) -> Result<Option<Value>> {
+        match self.verb {
+            Verb::Start(how) => {
+                let running = lifecycle::start(&options(context, self.data_dir, how)?).await?;
+                Ok(Some(described("running", &running)))
+            }
+            Verb::Stop => {
+                let stopped = lifecycle::stop(&options(context, self.data_dir, How::default())?).await?;
+                Ok(Some(json!({ "status": "stopped", "wasRunning": stopped })))
+            }
+            Verb::Status => {
+                let status = lifecycle::status(&options(context, self.data_dir, How::default())?).await?;
+                Ok(Some(match status {
+                    Status::Stopped => json!({ "status": "stopped" }),
+                    Status::Unresponsive { pid } => json!({ "status": "unresponsive", "pid": pid }),
+                    Status::Running { running, report } => {
+                        let mut described = described("running", &running);
+                        if let (Some(described), Value::Object(report)) = (described.as_object_mut(), report) {
+                            described.extend(report);
+                        }
+                        described
+                    }
+                }))
+            }
+            Verb::Reset => {
+                lifecycle::reset(&options(context, self.data_dir, How::default())?).await?;
+                Ok(Some(json!({ "status": "empty" })))
+            }
+            Verb::Serve(how) => {
+                let options = options(context, self.data_dir, how)?;
+                events
+                    .emit(Event::Notice { message: format!("the lab keeps its state in {}", options.data.display()) });
+                lifecycle::serve(options, lifecycle::asked_to_end()).await?;
+                Ok(None)
+            }
+            Verb::Env => {
+                let running = lifecycle::ensure_running(&options(context, self.data_dir, How::default())?).await?;
+                let variables = lifecycle::environment(&running.endpoint);
+                if context.global.output == Output::Json {
+                    let variables = variables.into_iter().map(|(name, value)| (name.to_owned(), Value::String(value)));
+                    return Ok(Some(variables.collect()));
+                }
+                let mut script = format!("unset {}", lifecycle::UNSET.join(" "));
+                for (name, value) in variables {
+                    script += &format!("\nexport {name}={}", quoted(&value));
+                }
+                Ok(Some(Value::String(script)))
+            }
+        }
+    }
+}
+
+fn described(status: &str, running: &Running) -> Value {
+    json!({
+        "status": status,
+        "url": running.endpoint.url,
+        "region": running.endpoint.region,
+        "accountId": running.endpoint.account_id,
+        "pid": running.pid,
+    })
+}
+
+/// The lab that `--lab` means, started if it does not run.
+pub async fn endpoint(context: &Context, events: &Events) -> Result<Endpoint> {
+    let running = lifecycle::ensure_running(&options(context, None, How::default())?).await?;
+    if running.started {
+        events.emit(Event::Notice { message: format!("started the lab at {}", running.endpoint.url) });
+    }
+    Ok(running.endpoint)
+}
+
+fn options(context: &Context, data: Option<PathBuf>, how: How) -> Result<Options> {
+    let data = match data {
+        Some(data) => std::path::absolute(&data)
+            .map_err(|error| Error::input(format!("--data-dir is no path: {}", data.display())).cause(error))?,
+        None => lifecycle::data_dir(|name| context.variable(name).map(OsString::from))?,
+    };
+    let executable = std::env::current_exe()
+        .map_err(|error| Error::other("cannot find this executable, which containers are started with").cause(error))?;
+    Ok(Options { data, port: how.port, pace: how.pace, runtime_level: how.runtime, executable: Some(executable) })
+}

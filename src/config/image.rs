@@ -1,0 +1,178 @@
+//! The `image:` section.
+
+use super::decode::Fields;
+use super::files;
+use super::node::{Node, Value};
+use super::plan::{CreateRepository, DockerfileBuild, ExistingImage, ImagePlan, ImageSource, LayerEntry, LayersBuild};
+use crate::error::Error;
+
+pub fn read(mut fields: Fields<'_>) -> Option<ImagePlan> {
+    let repository = fields.text("repository");
+    if repository.is_none() && fields.node("repository").is_none() {
+        fields.missing("repository", "name the ECR repository that the image is pushed to");
+    }
+    let tags = fields.texts("tags").unwrap_or_default();
+    let container = fields.text("container");
+    let create = create(&mut fields);
+    let source = match fields.fields("build") {
+        Some(build) => source(build),
+        None => {
+            if fields.node("build").is_none() {
+                fields.missing("build", "give one of `build.layers`, `build.dockerfile` and `build.image`");
+            }
+            None
+        }
+    };
+    fields.finish();
+    Some(ImagePlan { repository: repository?, tags, source: source?, container, create })
+}
+
+/// `create: true`, or a map of what the repository is to be like.
+fn create(fields: &mut Fields<'_>) -> Option<CreateRepository> {
+    let node = fields.node("create")?;
+    match node.value {
+        Value::Bool(create) => create.then(CreateRepository::default),
+        _ => {
+            let mut create = fields.fields("create")?;
+            let policy = create.node("policy").and_then(|node| {
+                let name = create.reader.text(&create.path("policy"), node)?;
+                files::read(create.reader, node, &name)
+            });
+            let tag_mutability =
+                create.word("tag_mutability", &[("MUTABLE", "MUTABLE"), ("IMMUTABLE", "IMMUTABLE")]).map(str::to_owned);
+            let scan_on_push = create.boolean("scan_on_push");
+            create.finish();
+            Some(CreateRepository { policy, tag_mutability, scan_on_push })
+        }
+    }
+}
+
+fn source(mut fields: Fields<'_>) -> Option<ImageSource> {
+    let run = fields.text("run");
+    let ways = ["layers", "dockerfile", "image"];
+    let given: Vec<&str> = ways.into_iter().filter(|way| fields.node(way).is_some()).collect();
+    match *given.as_slice() {
+        ["layers"] => layers(fields, run).map(ImageSource::Layers),
+        ["dockerfile"] => dockerfile(fields, run).map(ImageSource::Dockerfile),
+        [_] => {
+            let folder = fields.reader.folder.clone();
+            let image = fields.text("image").map(|image| files::path_or_reference(&folder, &image));
+            fields.finish();
+            Some(ImageSource::Existing(ExistingImage { run, image: image? }))
+        }
+        [] => {
+            fields.missing("layers", "give one of `layers`, `dockerfile` and `image`");
+            layers(fields, run);
+            None
+        }
+        [first, second, ..] => {
+            let node = fields.node(second)?;
+            let error = Error::input(format!("`{first}` and `{second}` exclude each other in `image.build`"))
+                .hint("an image is made in one of these ways: keep one of them");
+            fields.reader.note(&node.span, None, error);
+            None
+        }
+    }
+}
+
+fn layers(mut fields: Fields<'_>, run: Option<String>) -> Option<LayersBuild> {
+    let base = fields.text("base").filter(|base| base != "scratch");
+    let items = fields.list("layers").unwrap_or_default();
+    let layers = items
+        .iter()
+        .map(|item| match &item.value {
+            Value::List(entries) => entries.iter().filter_map(|entry| layer_entry(&fields, entry)).collect(),
+            _ => layer_entry(&fields, item).into_iter().collect(),
+        })
+        .collect();
+    let build = LayersBuild {
+        run,
+        base: base.map(|base| files::path_or_reference(&fields.reader.folder, &base)),
+        layers,
+        entrypoint: fields.texts("entrypoint"),
+        command: fields.texts("command"),
+        env: fields.text_map("env"),
+        working_dir: fields.text("working_dir"),
+        user: fields.scalar("user"),
+        exposed_ports: fields.texts("exposed_ports").unwrap_or_default(),
+        labels: fields.text_map("labels"),
+        stop_signal: fields.text("stop_signal"),
+        platform: platform(&mut fields),
+    };
+    fields.finish();
+    Some(build)
+}
+
+fn layer_entry(build: &Fields<'_>, node: &Node) -> Option<LayerEntry> {
+    let mut fields = build.reader.fields(&build.path("layers"), node, &node.span)?;
+    let from = fields.text("from");
+    let to = fields.text("to");
+    let mode = mode(&mut fields);
+    let owner = owner(&mut fields);
+    for (key, value) in [("from", &from), ("to", &to)] {
+        if value.is_none() && fields.node(key).is_none() {
+            fields.missing(key, "a layer is made of entries such as { from: target/release/hello, to: /hello }");
+        }
+    }
+    if let (Some(to), Some(node)) = (&to, fields.node("to"))
+        && (!to.starts_with('/') || to.split('/').any(|part| part == ".."))
+    {
+        let error = Error::input(format!("`{}` has to be an absolute path without `..`", fields.path("to")))
+            .hint(format!("did you mean `/{}`?", to.trim_start_matches(['.', '/'])));
+        fields.reader.note(&node.span, None, error);
+    }
+    fields.finish();
+    Some(LayerEntry { from: build.reader.folder.join(from?), to: to?, mode, owner })
+}
+
+fn mode(fields: &mut Fields<'_>) -> Option<u32> {
+    let text = fields.scalar("mode")?;
+    let mode = u32::from_str_radix(text.trim_start_matches("0o"), 8).ok().filter(|mode| *mode <= 0o7777);
+    if mode.is_none() {
+        let node = fields.node("mode")?;
+        let error = Error::input(format!("`{}` has to be permission bits in octal, not `{text}`", fields.path("mode")))
+            .hint("write it as \"0755\" or \"0644\"");
+        fields.reader.note(&node.span, None, error);
+    }
+    mode
+}
+
+/// `uid` or `uid:gid`.
+fn owner(fields: &mut Fields<'_>) -> Option<(u32, u32)> {
+    let text = fields.scalar("owner")?;
+    let (user, group) = text.split_once(':').unwrap_or((&text, &text));
+    let owner = user.parse().ok().zip(group.parse().ok());
+    if owner.is_none() {
+        let node = fields.node("owner")?;
+        let error = Error::input(format!("`{}` has to be numeric ids, not `{text}`", fields.path("owner")))
+            .hint("write it as \"1000:1000\"; names are only known inside of an image");
+        fields.reader.note(&node.span, None, error);
+    }
+    owner
+}
+
+fn dockerfile(mut fields: Fields<'_>, run: Option<String>) -> Option<DockerfileBuild> {
+    let dockerfile = fields.text("dockerfile");
+    let context = fields.text("context");
+    let target = fields.text("target");
+    let args = fields.text_map("args");
+    let platform = platform(&mut fields);
+    let project = fields.reader.folder.clone();
+    fields.finish();
+    let dockerfile = project.join(dockerfile?);
+    let context = context.map_or_else(|| project.clone(), |context| project.join(context));
+    Some(DockerfileBuild { run, dockerfile, context, target, args, platform })
+}
+
+fn platform(fields: &mut Fields<'_>) -> Option<String> {
+    let platform = fields.text("platform")?;
+    let parts: Vec<&str> = platform.split('/').collect();
+    if !(2..=3).contains(&parts.len()) || parts.iter().any(|part| part.is_empty()) {
+        let node = fields.node("platform")?;
+        let error = Error::input(format!("`{}` has to be os/architecture, not `{platform}`", fields.path("platform")))
+            .hint("ECS runs linux/amd64 and linux/arm64");
+        fields.reader.note(&node.span, None, error);
+        return None;
+    }
+    Some(platform)
+}

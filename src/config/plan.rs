@@ -1,0 +1,309 @@
+//! The plan: everything a deploy needs, resolved. Files are read and paths absolute; templates are not yet rendered.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::error::SourceText;
+
+#[derive(Clone)]
+pub struct Plan {
+    /// The folder of the project file; absolute.
+    pub project: PathBuf,
+    pub environment: Option<String>,
+    /// The ECS service's name.
+    pub service: String,
+    pub cluster: String,
+    pub image: Option<ImagePlan>,
+    pub task_definition: SourceText,
+    pub service_document: Option<SourceText>,
+    pub allow_unknown_fields: bool,
+    pub load_balancer: Option<LoadBalancerPlan>,
+    pub network: Option<NetworkPlan>,
+    pub service_discovery: Option<DiscoveryPlan>,
+    pub rollout: RolloutPlan,
+    /// `var.*` of templates.
+    pub variables: BTreeMap<String, serde_json::Value>,
+    /// `env.*` of templates: the environment of this process.
+    pub env: BTreeMap<String, String>,
+    /// `git.*` of templates: `sha`, `short_sha`, `branch`, `tag`, `dirty`; only what was found.
+    pub git: BTreeMap<String, String>,
+    /// The path to GET at the load balancer when steady.
+    pub check_url: Option<String>,
+    pub desired_count: Option<i64>,
+    /// `EC2`, `FARGATE` or `EXTERNAL`, as ECS spells them.
+    pub launch_type: Option<String>,
+    /// The name of this release, for people: a tag given on the command line, else git's.
+    pub release: Option<String>,
+}
+
+impl fmt::Debug for Plan {
+    // Variables and the environment may hold secrets: only their names are shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plan")
+            .field("project", &self.project)
+            .field("environment", &self.environment)
+            .field("service", &self.service)
+            .field("cluster", &self.cluster)
+            .field("image", &self.image)
+            .field("task_definition", &self.task_definition)
+            .field("service_document", &self.service_document)
+            .field("allow_unknown_fields", &self.allow_unknown_fields)
+            .field("load_balancer", &self.load_balancer)
+            .field("network", &self.network)
+            .field("service_discovery", &self.service_discovery)
+            .field("rollout", &self.rollout)
+            .field("variables", &self.variables.keys())
+            .field("env", &format_args!("{} variables", self.env.len()))
+            .field("git", &self.git)
+            .field("check_url", &self.check_url)
+            .field("desired_count", &self.desired_count)
+            .field("launch_type", &self.launch_type)
+            .field("release", &self.release)
+            .finish()
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct ImagePlan {
+    /// An ECR repository's name, or registry and repository in full.
+    pub repository: String,
+    /// Templates; labels only, the digest is what gets deployed.
+    pub tags: Vec<String>,
+    pub source: ImageSource,
+    /// The container whose image this is; `None` when the task definition has only one.
+    pub container: Option<String>,
+    /// Create the repository when it is missing, and bring these settings to it.
+    pub create: Option<CreateRepository>,
+}
+
+impl ImagePlan {
+    /// The command that has to run before the image can be made.
+    pub fn run(&self) -> Option<&str> {
+        match &self.source {
+            ImageSource::Layers(build) => build.run.as_deref(),
+            ImageSource::Dockerfile(build) => build.run.as_deref(),
+            ImageSource::Existing(existing) => existing.run.as_deref(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateRepository {
+    /// A repository policy document, merged statement by statement into what is there.
+    pub policy: Option<SourceText>,
+    /// `MUTABLE` or `IMMUTABLE`, as ECR spells it.
+    pub tag_mutability: Option<String>,
+    pub scan_on_push: Option<bool>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum ImageSource {
+    Layers(LayersBuild),
+    Dockerfile(DockerfileBuild),
+    Existing(ExistingImage),
+}
+
+/// An image that is there already.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExistingImage {
+    pub run: Option<String>,
+    /// An OCI layout or an archive (an absolute path), else a reference.
+    pub image: String,
+}
+
+/// An image that is assembled from files, with no engine.
+#[derive(Clone, Default, PartialEq)]
+pub struct LayersBuild {
+    pub run: Option<String>,
+    /// A reference or the absolute path of an OCI layout or archive; `None` is `scratch`.
+    pub base: Option<String>,
+    /// Bottom layer first.
+    pub layers: Vec<Vec<LayerEntry>>,
+    pub entrypoint: Option<Vec<String>>,
+    pub command: Option<Vec<String>>,
+    pub env: BTreeMap<String, String>,
+    pub working_dir: Option<String>,
+    pub user: Option<String>,
+    /// As images spell them: `8080` or `8080/tcp`.
+    pub exposed_ports: Vec<String>,
+    pub labels: BTreeMap<String, String>,
+    pub stop_signal: Option<String>,
+    /// `linux/amd64`; `None` is the base's, else this machine's.
+    pub platform: Option<String>,
+}
+
+impl fmt::Debug for LayersBuild {
+    // What an image's environment holds may be secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LayersBuild")
+            .field("run", &self.run)
+            .field("base", &self.base)
+            .field("layers", &self.layers)
+            .field("entrypoint", &self.entrypoint)
+            .field("command", &self.command)
+            .field("env", &self.env.keys())
+            .field("working_dir", &self.working_dir)
+            .field("user", &self.user)
+            .field("exposed_ports", &self.exposed_ports)
+            .field("labels", &self.labels)
+            .field("stop_signal", &self.stop_signal)
+            .field("platform", &self.platform)
+            .finish()
+    }
+}
+
+/// A file or a folder of the project in a layer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LayerEntry {
+    /// Absolute; need not exist before `run` did.
+    pub from: PathBuf,
+    /// Absolute in the image.
+    pub to: String,
+    /// Permission bits, such as 0o755; `None` keeps only whether a file can be executed.
+    pub mode: Option<u32>,
+    /// User and group id; `None` is 0:0.
+    pub owner: Option<(u32, u32)>,
+}
+
+#[derive(Clone, PartialEq)]
+pub struct DockerfileBuild {
+    pub run: Option<String>,
+    /// Absolute.
+    pub dockerfile: PathBuf,
+    /// Absolute.
+    pub context: PathBuf,
+    pub target: Option<String>,
+    pub args: BTreeMap<String, String>,
+    pub platform: Option<String>,
+}
+
+impl fmt::Debug for DockerfileBuild {
+    // Build arguments may be secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DockerfileBuild")
+            .field("run", &self.run)
+            .field("dockerfile", &self.dockerfile)
+            .field("context", &self.context)
+            .field("target", &self.target)
+            .field("args", &self.args.keys())
+            .field("platform", &self.platform)
+            .finish()
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoadBalancerType {
+    Network,
+    Application,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoadBalancerPlan {
+    pub kind: LoadBalancerType,
+    /// Name and `arn` exclude each other; without either the service's name is the name.
+    pub name: Option<String>,
+    /// An existing one: attached to, never created.
+    pub arn: Option<String>,
+    /// Create what is missing; else a missing one is an error before anything is touched.
+    pub create: bool,
+    /// `internal` or `internet-facing`.
+    pub scheme: Option<String>,
+    pub subnets: Selector,
+    pub security_groups: Selector,
+    pub listener: ListenerPlan,
+    pub target_group: TargetGroupPlan,
+    pub container: Option<String>,
+    pub container_port: Option<u16>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct ListenerPlan {
+    pub arn: Option<String>,
+    pub port: u16,
+    /// As ELB spells it: `TCP`, `TLS`, `UDP`, `HTTP`, `HTTPS`; by the load balancer's type when not given.
+    pub protocol: String,
+    pub certificate_arn: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TargetGroupPlan {
+    pub name: Option<String>,
+    pub arn: Option<String>,
+    pub port: Option<u16>,
+    /// As ELB spells it; by the load balancer's type when not given.
+    pub protocol: Option<String>,
+    /// `ip` or `instance`; by the task definition's network mode when not given.
+    pub target_type: Option<String>,
+    pub deregistration_delay: Option<Duration>,
+    pub health_check: HealthCheckPlan,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct HealthCheckPlan {
+    pub path: Option<String>,
+    /// A port number or `traffic-port`.
+    pub port: Option<String>,
+    pub protocol: Option<String>,
+    pub interval: Option<Duration>,
+    pub timeout: Option<Duration>,
+    pub healthy_threshold: Option<i64>,
+    pub unhealthy_threshold: Option<i64>,
+    /// HTTP codes, such as `200-299`.
+    pub matcher: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct NetworkPlan {
+    pub subnets: Selector,
+    pub security_groups: Selector,
+    pub assign_public_ip: Option<bool>,
+}
+
+/// Which subnets or security groups.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum Selector {
+    /// Those of the default VPC.
+    #[default]
+    Default,
+    Ids(Vec<String>),
+    /// Those that carry all of these tags.
+    Tags(BTreeMap<String, String>),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct DiscoveryPlan {
+    /// An existing Cloud Map service; the other members are then only for the container.
+    pub arn: Option<String>,
+    /// The name or id of an existing namespace; empty exactly when `arn` is given.
+    pub namespace: String,
+    /// The Cloud Map service's name; the ECS service's when not given.
+    pub name: String,
+    /// `SRV` or `A`; by the task definition's network mode when not given.
+    pub record_type: Option<String>,
+    pub ttl: Duration,
+    pub container: Option<String>,
+    pub container_port: Option<u16>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFailure {
+    Rollback,
+    /// Leave it as it is, for inspection.
+    Stop,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct RolloutPlan {
+    pub timeout: Duration,
+    pub on_failure: OnFailure,
+    /// Give up after this many failed tasks of the deployment; 0 leaves it to ECS.
+    pub fail_fast: u32,
+}
+
+impl Default for RolloutPlan {
+    fn default() -> Self {
+        RolloutPlan { timeout: Duration::from_secs(15 * 60), on_failure: OnFailure::Rollback, fail_fast: 3 }
+    }
+}

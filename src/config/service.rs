@@ -1,0 +1,89 @@
+//! One service of the `services:` map.
+
+use super::decode::{Fields, Reader};
+use super::node::{Entry, Node};
+use super::plan::{DiscoveryPlan, ImagePlan, LoadBalancerPlan, NetworkPlan, OnFailure, RolloutPlan};
+use super::{files, image, network};
+use crate::error::{Error, SourceText};
+
+/// A service as it stands in the file.
+pub struct Service<'a> {
+    pub cluster: Option<String>,
+    pub image: Option<ImagePlan>,
+    pub tags: &'a [Node],
+    pub task_definition: Option<SourceText>,
+    pub document: Option<SourceText>,
+    pub allow_unknown_fields: bool,
+    pub load_balancer: Option<LoadBalancerPlan>,
+    pub network: Option<NetworkPlan>,
+    pub service_discovery: Option<DiscoveryPlan>,
+    pub rollout: RolloutPlan,
+    pub variables: &'a [Entry],
+    pub check_url: Option<String>,
+    pub desired_count: Option<i64>,
+    pub launch_type: Option<String>,
+}
+
+/// Reads a service; what is wrong is noted at `reader`.
+pub fn read<'a>(reader: &'a Reader, entry: &'a Entry) -> Option<Service<'a>> {
+    let (name, node) = (entry.key.as_str(), &entry.node);
+    let mut fields = reader.fields(&format!("services.{name}"), node, &entry.span)?;
+    let tags = node.get("image").and_then(|image| image.get("tags"));
+    let tags = match tags.map(|tags| &tags.value) {
+        Some(super::node::Value::List(tags)) => tags.as_slice(),
+        _ => &[],
+    };
+    let task_definition = document(&mut fields, "task_definition");
+    if task_definition.is_none() && fields.node("task_definition").is_none() {
+        fields.missing("task_definition", "name a task definition, a template of one, or a dockerrun");
+    }
+    let service = Service {
+        cluster: fields.text("cluster"),
+        image: fields.fields("image").and_then(image::read),
+        tags,
+        task_definition,
+        document: document(&mut fields, "service"),
+        allow_unknown_fields: fields.boolean("allow_unknown_fields").unwrap_or(false),
+        load_balancer: fields.fields("load_balancer").and_then(network::load_balancer),
+        network: fields.fields("network").map(network::network),
+        service_discovery: fields
+            .fields("service_discovery")
+            .and_then(|fields| network::service_discovery(fields, name)),
+        rollout: fields.fields("rollout").map(rollout).unwrap_or_default(),
+        variables: fields.map("variables").unwrap_or_default(),
+        check_url: network::url_path(&mut fields, "check_url"),
+        desired_count: fields.integer("desired_count", 0..=5_000),
+        launch_type: fields
+            .word("launch_type", &[("EC2", "EC2"), ("FARGATE", "FARGATE"), ("EXTERNAL", "EXTERNAL")])
+            .map(str::to_owned),
+    };
+    if let (Some(entry), None) = (fields.entry("check_url"), fields.node("load_balancer")) {
+        let error = Error::input("`check_url` needs a `load_balancer`, whose address is what gets checked");
+        reader.note(&entry.span, None, error.hint("add one, or leave `check_url` out"));
+    }
+    fields.finish();
+    Some(service)
+}
+
+fn document(fields: &mut Fields<'_>, key: &'static str) -> Option<SourceText> {
+    let path = fields.text(key)?;
+    files::read(fields.reader, fields.node(key)?, &path)
+}
+
+fn rollout(mut fields: Fields<'_>) -> RolloutPlan {
+    let default = RolloutPlan::default();
+    let plan = RolloutPlan {
+        timeout: fields.duration("timeout").unwrap_or(default.timeout),
+        on_failure: fields
+            .word("on_failure", &[("rollback", OnFailure::Rollback), ("stop", OnFailure::Stop)])
+            .unwrap_or(default.on_failure),
+        fail_fast: fields.integer("fail_fast", 0..=1_000).map_or(default.fail_fast, |count| count as u32),
+    };
+    fields.finish();
+    plan
+}
+
+/// ECS's rule for a service's name, which families and clusters share.
+pub fn is_service_name(name: &str) -> bool {
+    (1..=255).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+}

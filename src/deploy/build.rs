@@ -1,0 +1,173 @@
+//! From source to an image: assembled from files, built by docker, or opened where it is.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use secrecy::SecretString;
+use serde_json::Value;
+
+use super::event::{BlobState, Event, Events};
+use super::login;
+use super::repository::Repository;
+use crate::aws::Clients;
+use crate::aws::reply::optional;
+use crate::config::{DockerfileBuild, ImagePlan, ImageSource, LayersBuild, Plan};
+use crate::error::{Error, Kind, Result};
+use crate::image::config::Execution;
+use crate::image::engine::{self, DockerBuild};
+use crate::image::layers::{self, LayerEntry, LayersSpec};
+use crate::image::{BlobCache, Image, Open, Platform, Reference};
+use crate::registry;
+
+/// The image, with the output of what builds it as events. `task_definition` says for which machine it is.
+pub async fn image(
+    plan: &Plan,
+    image: &ImagePlan,
+    task_definition: &Value,
+    clients: &Clients,
+    events: &Events,
+) -> Result<Image> {
+    let mut on_line = |line: &str| events.emit(Event::BuildOutput { line: line.to_owned() });
+    if let Some(run) = image.run() {
+        engine::run(&engine::shell(run, &plan.project), &mut on_line).await?;
+    }
+    let cache = BlobCache::open(BlobCache::default_folder())?;
+    let wanted = wanted_platform(task_definition);
+    let built = match &image.source {
+        ImageSource::Layers(build) => layers(plan, build, wanted.as_ref(), cache, clients, events).await?,
+        ImageSource::Dockerfile(build) => dockerfile(plan, build, wanted.as_ref(), cache, &mut on_line).await?,
+        ImageSource::Existing(existing) => {
+            existing_image(&existing.image, wanted.as_ref(), cache, clients, events).await?
+        }
+    };
+    if let Some(wanted) = wanted.filter(|wanted| !built.platform.matches(wanted)) {
+        let message = format!("the image is for {}, and the task definition asks for {wanted}", built.platform);
+        return Err(Error::preflight(message)
+            .hint("build it for that platform (`platform:`), or change `runtimePlatform` in the task definition"));
+    }
+    Ok(built)
+}
+
+/// What the tasks run on, if the task definition says so: EC2 instances may be of any kind when it does not.
+fn wanted_platform(task_definition: &Value) -> Option<Platform> {
+    let runtime = &task_definition["runtimePlatform"];
+    let (system, architecture) = (optional(runtime, "operatingSystemFamily"), optional(runtime, "cpuArchitecture"));
+    let fargate = task_definition["requiresCompatibilities"] == serde_json::json!(["FARGATE"]);
+    (architecture.is_some() || fargate).then(|| Platform::from_ecs(system, architecture))
+}
+
+fn platform(named: Option<&str>, wanted: Option<&Platform>) -> Result<Option<Platform>> {
+    named.map(|named| named.parse::<Platform>()).transpose().map(|named| named.or_else(|| wanted.cloned()))
+}
+
+async fn layers(
+    plan: &Plan,
+    build: &LayersBuild,
+    wanted: Option<&Platform>,
+    cache: BlobCache,
+    clients: &Clients,
+    events: &Events,
+) -> Result<Image> {
+    let named = platform(build.platform.as_deref(), wanted)?;
+    let base = match &build.base {
+        Some(base) => Some(existing_image(base, named.as_ref(), cache.clone(), clients, events).await?),
+        None => None,
+    };
+    let base_platform = base.as_ref().map(|base| base.platform.clone());
+    let entry = |entry: &crate::config::LayerEntry| LayerEntry {
+        from: entry.from.clone(),
+        to: entry.to.clone(),
+        mode: entry.mode,
+        owner: entry.owner,
+    };
+    let spec = LayersSpec {
+        project: plan.project.clone(),
+        layers: build.layers.iter().map(|entries| entries.iter().map(entry).collect()).collect(),
+        execution: Execution {
+            entrypoint: build.entrypoint.clone(),
+            command: build.command.clone(),
+            env: build.env.clone(),
+            working_dir: build.working_dir.clone(),
+            user: build.user.clone(),
+            exposed_ports: build.exposed_ports.clone(),
+            labels: build.labels.clone(),
+            stop_signal: build.stop_signal.clone(),
+        },
+        platform: named.or(base_platform).unwrap_or_else(Platform::linux_here),
+        created: None,
+        cache,
+    };
+    blocking(move || layers::assemble(spec, base)).await
+}
+
+async fn dockerfile(
+    plan: &Plan,
+    build: &DockerfileBuild,
+    wanted: Option<&Platform>,
+    cache: BlobCache,
+    on_line: &mut (dyn FnMut(&str) + Send),
+) -> Result<Image> {
+    let platform = platform(build.platform.as_deref(), wanted)?;
+    let secret = |(name, value): (&String, &String)| (name.clone(), SecretString::from(value.clone()));
+    let docker = DockerBuild {
+        program: "docker".into(),
+        tag: format!("steady/{}", plan.service.to_lowercase()),
+        context: build.context.clone(),
+        file: Some(build.dockerfile.clone()),
+        target: build.target.clone(),
+        build_args: build.args.iter().map(secret).collect(),
+        labels: BTreeMap::new(),
+        platform: platform.clone(),
+    };
+    engine::docker_image(&docker, &plan.project, &Open { platform, cache }, on_line).await
+}
+
+/// An image that is there: a path, or a reference in some registry.
+async fn existing_image(
+    name: &str,
+    wanted: Option<&Platform>,
+    cache: BlobCache,
+    clients: &Clients,
+    events: &Events,
+) -> Result<Image> {
+    let path = PathBuf::from(name);
+    if path.is_absolute() || path.exists() {
+        let open = Open { platform: wanted.cloned(), cache };
+        return blocking(move || crate::image::open(Path::new(&path), &open)).await;
+    }
+    let reference: Reference = name.parse()?;
+    let credentials = match reference.ecr() {
+        Some(_) => {
+            let repository = Repository::of(&reference);
+            login::session(&repository, clients).await?.credentials
+        }
+        None => None,
+    };
+    let client = registry::Client::of(&reference, credentials)?;
+    let platform = wanted.cloned().unwrap_or_else(Platform::linux_here);
+    let progress = |progress: registry::Progress| {
+        events.emit(Event::Blob {
+            digest: progress.digest,
+            size: progress.size,
+            sent: progress.sent,
+            state: blob_state(progress.state),
+        });
+    };
+    let (repository, wanted) = (reference.repository.as_str(), reference.tag_or_digest());
+    registry::pull_image(&client, repository, wanted, &platform, &cache, &progress).await
+}
+
+pub(super) fn blob_state(state: registry::BlobState) -> BlobState {
+    match state {
+        registry::BlobState::Checking => BlobState::Checking,
+        registry::BlobState::Exists => BlobState::Exists,
+        registry::BlobState::Mounted => BlobState::Mounted,
+        registry::BlobState::Uploading => BlobState::Uploading,
+        registry::BlobState::Pushed => BlobState::Pushed,
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let joined = tokio::task::spawn_blocking(work).await;
+    joined.map_err(|error| Error::new(Kind::BuildOrPush, "the build was broken off").cause(error))?
+}

@@ -1,0 +1,249 @@
+//! What to do with the service, decided from what is live and what is wanted. Pure: table-tested.
+
+use serde_json::{Map, Value, json};
+
+use crate::aws::reply::{list, number, object, optional, text};
+use crate::error::{Error, Kind};
+
+/// Members of CreateService that UpdateService does not have.
+const CREATE_ONLY: [&str; 5] = ["tags", "role", "launchType", "clientToken", "schedulingStrategy"];
+
+/// Members whose change makes ECS start a deployment; others take effect at once.
+const DEPLOYING: [&str; 9] = [
+    "taskDefinition",
+    "networkConfiguration",
+    "platformVersion",
+    "loadBalancers",
+    "serviceRegistries",
+    "serviceConnectConfiguration",
+    "volumeConfigurations",
+    "vpcLatticeConfigurations",
+    "forceNewDeployment",
+];
+
+#[derive(Debug)]
+pub enum Decision {
+    /// CreateService with this input.
+    Create(Value),
+    /// UpdateService with this input; `deploys` when a change makes ECS roll.
+    Update {
+        input: Value,
+        changes: Vec<String>,
+        deploys: bool,
+    },
+    /// All is as it is wanted, by this deployment.
+    Nothing {
+        deployment_id: String,
+    },
+    /// An earlier run started this deployment, and it is under way.
+    Follow {
+        deployment_id: String,
+    },
+    /// The old service has to be gone first.
+    WaitDraining,
+    Refuse(Error),
+}
+
+/// `wanted` holds members of CreateService and UpdateService, `taskDefinition` an ARN among them. `fail_fast` is the
+/// number of failed tasks after which another's deployment with nothing running counts as failed (0: 3).
+pub fn decide(live: Option<&Value>, wanted: &Value, fail_fast: u32, warnings: &mut Vec<String>) -> Decision {
+    let Some(live) = live else { return Decision::Create(create_input(wanted, None)) };
+    match text(live, "status") {
+        "DRAINING" => return Decision::WaitDraining,
+        "INACTIVE" | "" => return Decision::Create(create_input(wanted, Some(live))),
+        _ => {}
+    }
+    let controller = live.pointer("/deploymentController/type").and_then(Value::as_str).unwrap_or("ECS");
+    if controller != "ECS" {
+        return Decision::Refuse(
+            Error::preflight(format!("the service's deployments are controlled by {controller}, not by ECS"))
+                .hint("steady deploys services with the deployment controller ECS"),
+        );
+    }
+    let changes = changes(live, wanted, warnings);
+    let mut input = update_input(wanted);
+    let deploys = changes.iter().any(|change| DEPLOYING.contains(&change.as_str()));
+    let Some(primary) = primary(live) else { return Decision::Update { input, changes, deploys } };
+    let id = text(primary, "id").to_owned();
+    let settled = changes.is_empty();
+    match optional(primary, "rolloutState") {
+        Some("FAILED") if settled => {
+            // The same input again is a wish to try again.
+            input["forceNewDeployment"] = true.into();
+            return Decision::Update { input, changes: vec!["forceNewDeployment".into()], deploys: true };
+        }
+        Some("IN_PROGRESS") if settled => return Decision::Follow { deployment_id: id },
+        Some("IN_PROGRESS") if !deploys => {}
+        Some("IN_PROGRESS") if !is_failing(primary, fail_fast) => return Decision::Refuse(in_progress(live, primary)),
+        Some("IN_PROGRESS") => {
+            warnings.push(format!(
+                "deployment {id} is in progress and has {} failed tasks and none running: it is replaced",
+                number(primary, "failedTasks")
+            ));
+        }
+        Some(_) if settled => return Decision::Nothing { deployment_id: id },
+        // Servers without rollout states: counts tell.
+        None if settled && number(live, "runningCount") == number(live, "desiredCount") => {
+            return Decision::Nothing { deployment_id: id };
+        }
+        None if settled => return Decision::Follow { deployment_id: id },
+        _ => {}
+    }
+    Decision::Update { input, changes, deploys }
+}
+
+pub fn primary(service: &Value) -> Option<&Value> {
+    list(service, "deployments").iter().find(|deployment| text(deployment, "status") == "PRIMARY")
+}
+
+fn is_failing(deployment: &Value, fail_fast: u32) -> bool {
+    let enough = if fail_fast == 0 { 3 } else { i64::from(fail_fast) };
+    number(deployment, "failedTasks") >= enough && number(deployment, "runningCount") == 0
+}
+
+fn in_progress(live: &Value, primary: &Value) -> Error {
+    let rolling_back = text(primary, "rolloutStateReason").contains("rolling back");
+    let what = if rolling_back { "a rollback" } else { "another deployment" };
+    let id = text(primary, "id");
+    let revision = crate::aws::reply::id(text(primary, "taskDefinition"));
+    Error::new(Kind::InProgress, format!("{what} is in progress: {id} of {revision}"))
+        .hint(format!("wait for it: steady wait --service {}", text(live, "serviceName")))
+        .hint("then run the same command again; what was pushed and registered is used again")
+}
+
+fn create_input(wanted: &Value, inactive: Option<&Value>) -> Value {
+    let mut input = without_nulls(wanted);
+    input.shift_remove("forceNewDeployment");
+    let daemon = input.get("schedulingStrategy").and_then(Value::as_str) == Some("DAEMON");
+    if !input.contains_key("desiredCount") && !daemon {
+        input.insert("desiredCount".into(), 1.into());
+    }
+    // The same plan is the same request, so that a lost reply or a killed run makes no second service; a service that
+    // was deleted meanwhile is a new one.
+    if !input.contains_key("clientToken") {
+        let generation = inactive.map(|inactive| inactive["createdAt"].to_string()).unwrap_or_default();
+        let seed = format!("{}\n{generation}", Value::Object(input.clone()));
+        let hash = ring::digest::digest(&ring::digest::SHA256, seed.as_bytes());
+        input.insert("clientToken".into(), hex::encode(&hash.as_ref()[..16]).into());
+    }
+    Value::Object(input)
+}
+
+fn update_input(wanted: &Value) -> Value {
+    let mut input = without_nulls(wanted);
+    for member in CREATE_ONLY {
+        input.shift_remove(member);
+    }
+    if let Some(name) = input.shift_remove("serviceName") {
+        input.insert("service".into(), name);
+    }
+    Value::Object(input)
+}
+
+fn without_nulls(wanted: &Value) -> Map<String, Value> {
+    let members = wanted.as_object().cloned().unwrap_or_default();
+    members.into_iter().filter(|(_, value)| !value.is_null()).collect()
+}
+
+/// The wanted members that are not so in the live service.
+fn changes(live: &Value, wanted: &Value, warnings: &mut Vec<String>) -> Vec<String> {
+    let mut changes = Vec::new();
+    let Some(wanted) = wanted.as_object() else { return changes };
+    for (member, value) in wanted.iter().filter(|(_, value)| !value.is_null()) {
+        match member.as_str() {
+            "cluster" | "service" | "serviceName" | "clientToken" | "tags" | "role" => {}
+            "forceNewDeployment" => {
+                if value == true {
+                    changes.push(member.clone());
+                }
+            }
+            // It is what would be deployed if a rollback came first that counts, so look at the deployment.
+            "taskDefinition" => {
+                let running = primary(live).map_or(text(live, member), |primary| text(primary, member));
+                if running != value {
+                    changes.push(member.clone());
+                }
+            }
+            "launchType" | "schedulingStrategy" => {
+                if let Some(now) = optional(live, member)
+                    && now != value
+                {
+                    warnings.push(format!(
+                        "`{member}` is {now} and cannot be changed to {value} by an update: delete the service and deploy anew"
+                    ));
+                }
+            }
+            "desiredCount" if optional(live, "schedulingStrategy") == Some("DAEMON") => {}
+            _ if covers(live_member(live, member), value) => {}
+            _ => changes.push(member.clone()),
+        }
+    }
+    changes
+}
+
+/// Some members are only shown on the deployment.
+fn live_member<'a>(live: &'a Value, member: &str) -> &'a Value {
+    live.get(member).or_else(|| primary(live)?.get(member)).unwrap_or(&Value::Null)
+}
+
+/// Whether `live` is as `wanted` says. AWS fills in defaults, so that members which were not asked for do not count;
+/// lists have no order where they name subnets, groups or load balancers.
+pub fn covers(live: &Value, wanted: &Value) -> bool {
+    match (live, wanted) {
+        (_, Value::Null) => true,
+        (Value::Null, Value::Bool(false)) => true,
+        (Value::Null, Value::Number(number)) => number.as_i64() == Some(0),
+        (Value::Null, Value::Array(items)) => items.is_empty(),
+        (Value::Null, Value::Object(members)) => members.values().all(|value| covers(&Value::Null, value)),
+        (Value::Object(live), Value::Object(wanted)) => {
+            wanted.iter().all(|(key, value)| covers(live.get(key).unwrap_or(&Value::Null), value))
+        }
+        (Value::Array(live), Value::Array(wanted)) => {
+            let mut left: Vec<&Value> = live.iter().collect();
+            live.len() == wanted.len()
+                && wanted.iter().all(|value| match left.iter().position(|one| covers(one, value)) {
+                    Some(at) => {
+                        left.swap_remove(at);
+                        true
+                    }
+                    None => false,
+                })
+        }
+        (Value::Number(live), Value::Number(wanted)) => live.as_f64() == wanted.as_f64(),
+        (live, wanted) => live == wanted,
+    }
+}
+
+/// Turns on the deployment circuit breaker where the user's document does not speak of it.
+pub fn with_circuit_breaker(wanted: &mut Value, rollback: bool) {
+    let own = optional(&wanted["deploymentController"], "type").is_none_or(|kind| kind == "ECS");
+    let spoken_of = object(wanted, "deploymentConfiguration")
+        .is_some_and(|configuration| configuration.contains_key("deploymentCircuitBreaker"));
+    if !own || spoken_of {
+        return;
+    }
+    if !wanted["deploymentConfiguration"].is_object() {
+        wanted["deploymentConfiguration"] = json!({});
+    }
+    wanted["deploymentConfiguration"]["deploymentCircuitBreaker"] = json!({ "enable": true, "rollback": rollback });
+}
+
+/// Takes out a `role` that ECS would refuse, and says why.
+pub fn without_conflicting_role(wanted: &mut Value, network_mode: &str, warnings: &mut Vec<String>) {
+    let Some(role) = optional(wanted, "role").map(str::to_owned) else { return };
+    let reason = if !list(wanted, "serviceRegistries").is_empty() {
+        "it conflicts with service discovery"
+    } else if network_mode == "awsvpc" {
+        "tasks in network mode awsvpc use the service-linked role"
+    } else if list(wanted, "loadBalancers").len() != 1 {
+        "it is only for services with exactly one load balancer"
+    } else if role.contains("AWSServiceRoleForECS") {
+        "ECS uses the service-linked role by itself"
+    } else {
+        return;
+    };
+    warnings.push(format!("`role` ({role}) is left out: {reason}"));
+    if let Some(wanted) = wanted.as_object_mut() {
+        wanted.shift_remove("role");
+    }
+}

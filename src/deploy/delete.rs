@@ -1,0 +1,117 @@
+//! The command `delete`: the service goes down and away; on request also what steady created for it. What does not carry
+//! our tag stays.
+
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::event::{Event, Events, ResourceAction, Step};
+use super::follow::pace;
+use super::repository::{OWNER, OWNER_TAG};
+use super::{delete_created, service};
+use crate::aws::Clients;
+use crate::aws::reply::{number, optional, text};
+use crate::config::Plan;
+use crate::error::{Error, Kind, Result};
+
+#[derive(Debug, Clone, Copy, Default)]
+pub struct DeleteOptions {
+    /// Also delete load balancer, target group, listener, Cloud Map service and repository that steady created.
+    pub created: bool,
+}
+
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeleteOutcome {
+    /// `deleted`, or `absent` when there was no such service.
+    pub status: &'static str,
+    pub service: String,
+    pub cluster: String,
+    /// What was deleted beside the service, as `kind id`.
+    pub deleted: Vec<String>,
+    /// What was left because steady did not create it.
+    pub kept: Vec<String>,
+    pub duration_ms: u64,
+}
+
+pub async fn delete(plan: &Plan, options: DeleteOptions, clients: &Clients, events: &Events) -> Result<DeleteOutcome> {
+    let started = Instant::now();
+    let until = started + plan.rollout.timeout;
+    let work = async {
+        let live = service::describe(&plan.cluster, &plan.service, clients).await?;
+        let there = live.as_ref().is_some_and(|live| text(live, "status") != "INACTIVE");
+        if let Some(live) = live.as_ref().filter(|_| there) {
+            bring_down(plan, live, until, clients, events).await?;
+        }
+        let left = match options.created {
+            true => delete_created::delete_created(plan, live.as_ref(), clients, events).await?,
+            false => delete_created::Left::default(),
+        };
+        Ok((there, left))
+    };
+    let (there, left) = super::step(events, Step::Delete, work, |_| plan.service.clone()).await?;
+    Ok(DeleteOutcome {
+        status: if there { "deleted" } else { "absent" },
+        service: plan.service.clone(),
+        cluster: plan.cluster.clone(),
+        deleted: left.deleted,
+        kept: left.kept,
+        duration_ms: started.elapsed().as_millis() as u64,
+    })
+}
+
+async fn bring_down(plan: &Plan, live: &Value, until: Instant, clients: &Clients, events: &Events) -> Result<()> {
+    let daemon = optional(live, "schedulingStrategy") == Some("DAEMON");
+    if text(live, "status") == "ACTIVE" {
+        if !daemon && number(live, "desiredCount") > 0 {
+            let input = json!({ "cluster": plan.cluster, "service": plan.service, "desiredCount": 0 });
+            service::update(input, Some(live), clients, events).await?;
+        }
+        if !daemon {
+            wait_for(plan, until, clients, "tasks are still running", |live| number(live, "runningCount") == 0).await?;
+        }
+        // Forced: a task that is still pending must not keep the service alive.
+        let input = json!({ "cluster": plan.cluster, "service": plan.service, "force": true });
+        match clients.delete_service(input).await {
+            Ok(_) => {}
+            Err(failure) if failure.is("ServiceNotFoundException") || failure.is("ServiceNotActiveException") => {}
+            Err(failure) => return Err(failure.into()),
+        }
+    }
+    wait_for(plan, until, clients, "the service is still draining", |live| text(live, "status") == "INACTIVE").await?;
+    let id = plan.service.clone();
+    events.emit(Event::Resource { action: ResourceAction::Deleted, kind: "service".into(), id });
+    Ok(())
+}
+
+/// A service that is not there any more is what was waited for.
+async fn wait_for(
+    plan: &Plan,
+    until: Instant,
+    clients: &Clients,
+    otherwise: &str,
+    done: impl Fn(&Value) -> bool,
+) -> Result<()> {
+    let started = Instant::now();
+    loop {
+        match service::describe(&plan.cluster, &plan.service, clients).await? {
+            None => return Ok(()),
+            Some(live) if text(&live, "status") == "INACTIVE" || done(&live) => return Ok(()),
+            Some(_) => {}
+        }
+        if Instant::now() >= until {
+            return Err(
+                Error::new(Kind::DeadlinePassed, otherwise).hint("run the same command again: it goes on from there")
+            );
+        }
+        tokio::time::sleep(pace(started.elapsed()).max(Duration::from_millis(50))).await;
+    }
+}
+
+/// Whether a list of tags says that steady created it, for this service where it says for which.
+pub fn is_ours(tags: &[Value], plan: &Plan) -> bool {
+    let tag = |key: &str| crate::aws::reply::tag(tags, key);
+    let service = format!("{}/{}", plan.cluster, plan.service);
+    tag(OWNER_TAG) == Some(OWNER) && tag(super::load_balancer::SERVICE_TAG).is_none_or(|named| named == service)
+}

@@ -1,0 +1,114 @@
+//! Why a rollout failed, for the person who has to mend it: stopped reasons, exit codes, target reasons, last log lines.
+
+use serde_json::{Value, json};
+
+use super::event::{Event, Events};
+use super::register;
+use super::steady::{Container, Observation, Ours, Task, has_failed, is_ours};
+use crate::aws::Clients;
+use crate::aws::reply::{list, optional, text};
+
+/// So many of a failed container's last log lines are shown.
+const LOG_LINES: usize = 20;
+
+/// The findings, most telling first; log lines also go out as events.
+pub async fn explain(seen: &Observation, ours: &Ours<'_>, clients: &Clients, events: &Events) -> Vec<String> {
+    let mut findings = causes(seen, ours);
+    let Some(task) = culprit(seen, ours) else { return findings };
+    let Ok(Some(revision)) = register::describe(&task.task_definition, clients).await else { return findings };
+    for container in containers(task) {
+        let lines = last_lines(&revision["taskDefinition"], container, &task.id, clients).await;
+        if lines.is_empty() {
+            continue;
+        }
+        for line in &lines {
+            events.emit(Event::Log { task: task.id.clone(), container: container.name.clone(), line: line.clone() });
+        }
+        let from = lines.len().saturating_sub(5);
+        findings.push(format!("last log lines of `{}`:\n    {}", container.name, lines[from..].join("\n    ")));
+    }
+    findings
+}
+
+/// What the observation itself says.
+pub fn causes(seen: &Observation, ours: &Ours<'_>) -> Vec<String> {
+    let mut findings: Vec<String> = Vec::new();
+    let mut add = |finding: String| {
+        if !findings.contains(&finding) {
+            findings.push(finding);
+        }
+    };
+    let stopped: Vec<&Task> = seen.tasks.iter().filter(|task| is_ours(task, ours) && has_failed(task)).collect();
+    if let Some(last) = stopped.last() {
+        let reason = last.stopped_reason.as_deref().unwrap_or("no reason given");
+        let count = match stopped.len() {
+            1 => "a task stopped".to_owned(),
+            count => format!("{count} tasks stopped, the last"),
+        };
+        add(format!("{count} ({}): {reason}", last.id));
+        for container in &last.containers {
+            match (container.exit_code, container.reason.as_deref()) {
+                (Some(code), reason) => {
+                    let reason = reason.map_or_else(|| exit_meaning(code).to_owned(), |reason| format!(": {reason}"));
+                    add(format!("the container `{}` exited with code {code}{reason}", container.name));
+                }
+                (None, Some(reason)) => add(format!("the container `{}`: {reason}", container.name)),
+                (None, None) => {}
+            }
+        }
+    }
+    for target in seen.targets.iter().filter(|target| matches!(target.state.as_str(), "unhealthy" | "unavailable")) {
+        let reason = target.reason.as_deref().unwrap_or("no reason given");
+        let described = target.description.as_deref().map_or(String::new(), |text| format!(": {text}"));
+        add(format!("the target {} is {} ({reason}{described})", target.id, target.state));
+    }
+    findings
+}
+
+fn exit_meaning(code: i64) -> &'static str {
+    match code {
+        0 => ": it ended by itself; a service's container has to keep running",
+        126 => ": the command cannot be executed",
+        127 => ": the command was not found",
+        137 => ": killed, perhaps for its memory",
+        139 => ": segmentation fault",
+        143 => ": ended by SIGTERM",
+        255 => ": perhaps built for another architecture",
+        _ => "",
+    }
+}
+
+/// The task to show logs of: the last that failed, else one that runs and is not found healthy.
+fn culprit<'a>(seen: &'a Observation, ours: &Ours<'_>) -> Option<&'a Task> {
+    let own = || seen.tasks.iter().filter(|task| is_ours(task, ours));
+    own().filter(|task| has_failed(task)).last().or_else(|| own().last())
+}
+
+fn containers(task: &Task) -> impl Iterator<Item = &Container> {
+    let failed = task.containers.iter().any(|one| one.exit_code.is_some_and(|code| code != 0));
+    task.containers.iter().filter(move |one| !failed || one.exit_code.is_some_and(|code| code != 0))
+}
+
+async fn last_lines(task_definition: &Value, container: &Container, task: &str, clients: &Clients) -> Vec<String> {
+    let definitions = list(task_definition, "containerDefinitions");
+    let Some(definition) = definitions.iter().find(|one| text(one, "name") == container.name) else {
+        return Vec::new();
+    };
+    let options = &definition["logConfiguration"]["options"];
+    if text(&definition["logConfiguration"], "logDriver") != "awslogs" {
+        return Vec::new();
+    }
+    let (Some(group), Some(prefix)) = (optional(options, "awslogs-group"), optional(options, "awslogs-stream-prefix"))
+    else {
+        return Vec::new();
+    };
+    let input = json!({
+        "logGroupName": group,
+        "logStreamName": format!("{prefix}/{}/{task}", container.name),
+        "limit": LOG_LINES,
+        "startFromHead": false,
+    });
+    // The explanation of a failure must not fail itself: no logs, or no right to read them.
+    let reply = clients.get_log_events(input).await.unwrap_or_default();
+    list(&reply, "events").iter().map(|event| text(event, "message").to_owned()).collect()
+}

@@ -1,0 +1,206 @@
+//! From a document to a revision: the identical one that is there, or a new one.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::event::{Event, Events, ResourceAction};
+use super::render::Facts;
+use crate::aws::failure::Reach;
+use crate::aws::reply::{self, list, number, text};
+use crate::aws::{Clients, Failure};
+use crate::document;
+use crate::error::{Kind, Result};
+
+pub const FINGERPRINT_TAG: &str = "steady:fingerprint";
+pub const RELEASE_TAG: &str = "steady:release";
+
+/// So many of a family's newest revisions are looked at. A run that was stopped leaves its revision among these.
+const LOOKED_AT: usize = 10;
+
+/// A revision that can be deployed.
+#[derive(Debug, Clone)]
+pub struct Registered {
+    pub arn: String,
+    pub family: String,
+    pub revision: i64,
+    /// It was there already.
+    pub reused: bool,
+    /// As DescribeTaskDefinition has it.
+    pub task_definition: Value,
+}
+
+impl Registered {
+    pub fn detail(&self) -> String {
+        format!("{}:{}{}", self.family, self.revision, if self.reused { " (unchanged)" } else { "" })
+    }
+
+    fn of(reply: &Value, reused: bool) -> Self {
+        let task_definition = reply["taskDefinition"].clone();
+        Registered {
+            arn: text(&task_definition, "taskDefinitionArn").to_owned(),
+            family: text(&task_definition, "family").to_owned(),
+            revision: number(&task_definition, "revision"),
+            reused,
+            task_definition,
+        }
+    }
+}
+
+/// Registers `input` unless an ACTIVE revision with its fingerprint exists: the service's own, or one of the family's
+/// newest.
+pub async fn register(
+    input: &Value,
+    facts: &Facts,
+    clients: &Clients,
+    events: &Events,
+    live: Option<&Value>,
+) -> Result<Registered> {
+    let fingerprint = document::fingerprint(input);
+    let family = text(input, "family");
+    let own = live.map(|live| text(live, "taskDefinition"));
+    if let Some(found) = find(&fingerprint, family, own, clients).await? {
+        return Ok(found);
+    }
+    let input = tagged(input, &fingerprint, &facts.release);
+    let mut attempt: u32 = 0;
+    loop {
+        attempt += 1;
+        match clients.register_task_definition(input.clone()).await {
+            Ok(reply) => {
+                let registered = Registered::of(&reply, false);
+                let id = format!("{}:{}", registered.family, registered.revision);
+                events.emit(Event::Resource { action: ResourceAction::Created, kind: "task definition".into(), id });
+                return Ok(registered);
+            }
+            Err(failure) if attempt >= MAX_ATTEMPTS => return Err(explained(failure)),
+            Err(failure) if failure.is_concurrent_revision() || failure.is_throttled() => {
+                if attempt == 1 {
+                    events.warn(format!("{failure}; retrying"), None);
+                }
+                tokio::time::sleep(pause(attempt)).await;
+                // The other attempt may have been this very input.
+                if let Some(found) = find(&fingerprint, family, own, clients).await? {
+                    return Ok(found);
+                }
+            }
+            // It may have been done: read back before sending it again.
+            Err(failure) if failure.reach == Reach::Unknown => {
+                events.warn(format!("{failure}; looking whether it was registered all the same"), None);
+                if let Some(found) = find_in_time(&fingerprint, family, own, clients).await? {
+                    return Ok(Registered { reused: false, ..found });
+                }
+            }
+            Err(failure) => return Err(explained(failure)),
+        }
+    }
+}
+
+const MAX_ATTEMPTS: u32 = 8;
+
+fn pause(attempt: u32) -> Duration {
+    let full = Duration::from_millis(100) * 2u32.pow(attempt.min(6));
+    // Two runs that collided must not collide again.
+    let jitter =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |now| now.subsec_nanos() % 1000);
+    full / 2 + full * jitter / 2000
+}
+
+fn explained(failure: Failure) -> crate::error::Error {
+    match failure.reach {
+        Reach::Refused if !failure.is_denied() && !failure.is_expired() => {
+            failure.error(Kind::Input).hint("ECS refuses this task definition; `steady render` shows it as it is sent")
+        }
+        _ => failure.error(Kind::Other),
+    }
+}
+
+/// ECS lists are eventually consistent: what was registered a moment ago may not be in them yet.
+async fn find_in_time(
+    fingerprint: &str,
+    family: &str,
+    own: Option<&str>,
+    clients: &Clients,
+) -> Result<Option<Registered>> {
+    for wait in [0, 150, 400, 1000] {
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+        if let Some(found) = find(fingerprint, family, own, clients).await? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+pub(super) async fn find(
+    fingerprint: &str,
+    family: &str,
+    own: Option<&str>,
+    clients: &Clients,
+) -> Result<Option<Registered>> {
+    // The service's own revision answers most deploys that change nothing, in one call.
+    if let Some(own) = own.filter(|own| !own.is_empty()) {
+        let reply = describe(own, clients).await?;
+        if let Some(reply) = reply.filter(|reply| matches(reply, family, fingerprint)) {
+            return Ok(Some(Registered::of(&reply, true)));
+        }
+    }
+    // A description by family name shows a new revision before the list does.
+    let (listed, newest) = tokio::join!(
+        clients.list_task_definitions(json!({
+            "familyPrefix": family, "status": "ACTIVE", "sort": "DESC", "maxResults": LOOKED_AT,
+        })),
+        describe(family, clients),
+    );
+    let newest = newest?;
+    let mut arns = reply::texts(&listed?, "taskDefinitionArns");
+    let described = |reply: &Value| text(&reply["taskDefinition"], "taskDefinitionArn").to_owned();
+    arns.retain(|arn| newest.as_ref().is_none_or(|newest| described(newest) != *arn) && Some(arn.as_str()) != own);
+    let others = futures_util::future::try_join_all(arns.iter().map(|arn| describe(arn, clients))).await?;
+    let candidates: Vec<Value> = newest.into_iter().chain(others.into_iter().flatten()).collect();
+    Ok(matching(&candidates, family, fingerprint).map(|reply| Registered::of(reply, true)))
+}
+
+/// The newest of these replies of DescribeTaskDefinition that can be deployed instead of a new revision.
+pub fn matching<'a>(replies: &'a [Value], family: &str, fingerprint: &str) -> Option<&'a Value> {
+    let fits = replies.iter().filter(|reply| matches(reply, family, fingerprint));
+    fits.max_by_key(|reply| number(&reply["taskDefinition"], "revision"))
+}
+
+// An INACTIVE revision cannot be deployed again.
+fn matches(reply: &Value, family: &str, fingerprint: &str) -> bool {
+    let task_definition = &reply["taskDefinition"];
+    text(task_definition, "family") == family
+        && text(task_definition, "status") == "ACTIVE"
+        && reply::tag(list(reply, "tags"), FINGERPRINT_TAG) == Some(fingerprint)
+}
+
+/// The revision with its tags; `None` when there is none.
+pub async fn describe(task_definition: &str, clients: &Clients) -> Result<Option<Value>, Failure> {
+    let input = json!({ "taskDefinition": task_definition, "include": ["TAGS"] });
+    match clients.describe_task_definition(input).await {
+        Ok(reply) => Ok(Some(reply)),
+        // "Unable to describe task definition."
+        Err(failure) if failure.reach == Reach::Refused && failure.is("ClientException") => Ok(None),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// The input with what a later run needs to know in its tags, beside the user's own.
+pub fn tagged(input: &Value, fingerprint: &str, release: &str) -> Value {
+    let mut tags: Vec<Value> = list(input, "tags")
+        .iter()
+        .filter(|tag| ![FINGERPRINT_TAG, RELEASE_TAG].contains(&text(tag, "key")))
+        .cloned()
+        .collect();
+    tags.push(json!({ "key": FINGERPRINT_TAG, "value": fingerprint }));
+    tags.push(json!({ "key": RELEASE_TAG, "value": tag_value(release) }));
+    let mut input = input.clone();
+    input["tags"] = Value::Array(tags);
+    input
+}
+
+/// The text as a tag may hold it: 256 characters of those that AWS allows.
+fn tag_value(text: &str) -> String {
+    let allowed = |c: char| c.is_alphanumeric() || " +-=._:/@".contains(c);
+    text.chars().take(256).map(|c| if allowed(c) { c } else { '_' }).collect()
+}

@@ -1,0 +1,192 @@
+//! From templates to documents: the context that templates see, and what comes out of them.
+
+use serde_json::{Map, Value, json};
+
+use super::event::Events;
+use super::preflight::Ground;
+use crate::aws::Clients;
+use crate::config::Plan;
+use crate::document::{self, ImageForContainer, TaskDefinitionOptions, template};
+use crate::error::{Result, SourceText};
+use crate::image::reference::check_tag;
+
+/// An image in its repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PushedImage {
+    /// `host/path`.
+    pub repository_uri: String,
+    pub digest: String,
+    pub tags: Vec<String>,
+}
+
+impl PushedImage {
+    /// `repository@digest`: what a task definition names.
+    pub fn uri(&self) -> String {
+        format!("{}@{}", self.repository_uri, self.digest)
+    }
+}
+
+/// What templates can know.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    pub region: String,
+    pub account_id: String,
+    pub image: Option<PushedImage>,
+    /// The release's name, for people.
+    pub release: String,
+}
+
+impl Facts {
+    pub fn new(plan: &Plan, clients: &Clients, ground: &Ground, image: Option<&PushedImage>) -> Self {
+        Facts {
+            region: clients.region.clone(),
+            account_id: ground.identity.account_id.clone(),
+            image: image.cloned(),
+            release: release(plan, image.map(|image| image.digest.as_str())),
+        }
+    }
+
+    pub fn digest(&self) -> Option<&str> {
+        self.image.as_ref().map(|image| image.digest.as_str())
+    }
+}
+
+/// The name given, else git's commit if nothing differs from it, else the digest's first digits.
+pub fn release(plan: &Plan, digest: Option<&str>) -> String {
+    let commit = plan.git.get("short_sha").filter(|_| plan.git.get("dirty").is_none_or(|dirty| dirty != "true"));
+    let digits = digest.map(|digest| digest.trim_start_matches("sha256:").chars().take(12).collect::<String>());
+    plan.release.clone().or_else(|| commit.cloned()).or(digits).unwrap_or_else(|| "unversioned".to_owned())
+}
+
+/// What a template sees: `image`, `repository_uri`, `tag`, `digest`, `release`, `region`, `account_id`, `cluster`,
+/// `service`, `environment`, `var`, `env`, `git`. What is not known is absent, so that strict mode refuses it.
+pub fn context(plan: &Plan, facts: &Facts) -> Value {
+    let mut context = Map::new();
+    let mut put = |key: &str, value: Value| context.insert(key.to_owned(), value);
+    if let Some(image) = &facts.image {
+        put("image", image.uri().into());
+        put("repository_uri", image.repository_uri.as_str().into());
+        put("digest", image.digest.as_str().into());
+        if let Some(tag) = image.tags.first() {
+            put("tag", tag.as_str().into());
+        }
+    }
+    put("release", facts.release.as_str().into());
+    put("region", facts.region.as_str().into());
+    put("account_id", facts.account_id.as_str().into());
+    put("cluster", plan.cluster.as_str().into());
+    put("service", plan.service.as_str().into());
+    if let Some(environment) = &plan.environment {
+        put("environment", environment.as_str().into());
+    }
+    put("var", plan.variables.iter().map(|(key, value)| (key.clone(), value.clone())).collect());
+    put("env", json!(plan.env));
+    put("git", json!(plan.git));
+    Value::Object(context)
+}
+
+/// The documents that ECS gets.
+#[derive(Debug, Clone)]
+pub struct Rendered {
+    /// RegisterTaskDefinition's input.
+    pub task_definition: Value,
+    /// Members of CreateService and UpdateService; an empty object when the plan has no service document.
+    pub service: Value,
+}
+
+impl Rendered {
+    pub fn detail(&self) -> String {
+        let containers = self.task_definition["containerDefinitions"].as_array().map_or(0, Vec::len);
+        let family = self.task_definition["family"].as_str().unwrap_or_default();
+        format!("{family}, {containers} container{}", if containers == 1 { "" } else { "s" })
+    }
+}
+
+pub fn documents(plan: &Plan, facts: &Facts, events: &Events) -> Result<Rendered> {
+    let (rendered, warnings) = compose(plan, facts)?;
+    for warning in warnings {
+        events.warn(warning, None);
+    }
+    Ok(rendered)
+}
+
+pub(super) fn compose(plan: &Plan, facts: &Facts) -> Result<(Rendered, Vec<String>)> {
+    let context = context(plan, facts);
+    let uri = facts.image.as_ref().map(PushedImage::uri);
+    let replaces = !template::references_image(&plan.task_definition);
+    let image = match (&plan.image, &uri) {
+        (Some(image), Some(uri)) if replaces => {
+            Some(ImageForContainer { container: image.container.as_deref(), uri: uri.as_str() })
+        }
+        _ => None,
+    };
+    let options =
+        TaskDefinitionOptions { allow_unknown_fields: plan.allow_unknown_fields, default_family: &plan.service, image };
+    let task_definition = document::render_task_definition(&plan.task_definition, &context, options)?;
+    let mut warnings = task_definition.warnings;
+    let service = match &plan.service_document {
+        Some(source) => {
+            let checked = document::render_service(source, &context, plan.allow_unknown_fields)?;
+            warnings.extend(checked.warnings);
+            checked.value
+        }
+        None => json!({}),
+    };
+    Ok((Rendered { task_definition: task_definition.value, service }, warnings))
+}
+
+/// Renders with stand-ins for what only AWS and the build can tell, so that a mistake in a document is found before
+/// anything is called or built.
+pub fn rehearse(plan: &Plan, clients: &Clients) -> Result<Rendered> {
+    compose(plan, &stand_ins(plan, clients)?).map(|(rendered, _)| rendered)
+}
+
+/// What [`rehearse`] renders with, for a look at documents without a build.
+pub fn stand_ins(plan: &Plan, clients: &Clients) -> Result<Facts> {
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let image = match &plan.image {
+        Some(image) => Some(PushedImage {
+            repository_uri: match super::repository::names_registry(&image.repository) {
+                true => image.repository.clone(),
+                false => format!("123456789012.dkr.ecr.{}.amazonaws.com/{}", clients.region, image.repository),
+            },
+            digest: digest.clone(),
+            tags: tags(plan, &image.tags, &clients.region)?,
+        }),
+        None => None,
+    };
+    Ok(Facts {
+        region: clients.region.clone(),
+        account_id: "123456789012".to_owned(),
+        release: release(plan, image.as_ref().map(|_| digest.as_str())),
+        image,
+    })
+}
+
+/// An image's tags: templates that see everything but the image.
+pub fn tags(plan: &Plan, templates: &[String], region: &str) -> Result<Vec<String>> {
+    let facts = Facts {
+        region: region.to_owned(),
+        account_id: String::new(),
+        image: None,
+        release: plan.release.clone().or_else(|| plan.git.get("short_sha").cloned()).unwrap_or_default(),
+    };
+    let mut context = context(plan, &facts);
+    if let Some(context) = context.as_object_mut() {
+        context.shift_remove("account_id");
+        if facts.release.is_empty() {
+            context.shift_remove("release");
+        }
+    }
+    let render = |(at, template): (usize, &String)| {
+        let name = format!("image.tags[{at}]");
+        let rendered = template::render(&SourceText::new(&name, template), &context)?;
+        let tag = rendered.text.trim().to_owned();
+        check_tag(&tag).map_err(|error| error.hint(format!("it comes from {name}: `{template}`")))?;
+        Ok(tag)
+    };
+    let mut tags = templates.iter().enumerate().map(render).collect::<Result<Vec<_>>>()?;
+    let mut seen = std::collections::HashSet::new();
+    tags.retain(|tag| seen.insert(tag.clone()));
+    Ok(tags)
+}

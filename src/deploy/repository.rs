@@ -1,0 +1,259 @@
+//! The repository that an image is pushed to: found, or created and set up as the plan says.
+
+use serde_json::{Value, json};
+
+use super::event::{Event, Events, ResourceAction};
+use crate::aws::Clients;
+use crate::aws::reply::{list, optional, text};
+use crate::config::{CreateRepository, ImagePlan};
+use crate::document;
+use crate::error::{Error, Kind, Result, nearest};
+use crate::image::Reference;
+
+/// Marks what steady created, so that `delete` never takes what it did not.
+pub const OWNER_TAG: &str = "steady:created-by";
+pub const OWNER: &str = "steady";
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Repository {
+    /// `uri` is `host/name`; `account_id` is known when the host is ECR's own. `exists` is false before it is created.
+    Ecr { name: String, uri: String, account_id: Option<String>, described: bool, exists: bool },
+    /// Any other registry: nothing is asked of ECR.
+    Other { registry: String, path: String },
+}
+
+impl Repository {
+    /// The repository of a reference: nothing is asked of this account's ECR about it.
+    pub fn of(reference: &Reference) -> Self {
+        match reference.ecr() {
+            Some(host) => Repository::Ecr {
+                name: reference.repository.clone(),
+                uri: reference.name(),
+                account_id: Some(host.account_id),
+                described: false,
+                exists: true,
+            },
+            None => Repository::Other { registry: reference.registry.clone(), path: reference.repository.clone() },
+        }
+    }
+
+    /// `host/path`, to which tags and digests are appended.
+    pub fn uri(&self) -> String {
+        match self {
+            Repository::Ecr { uri, .. } => uri.clone(),
+            Repository::Other { registry, path } => format!("{registry}/{path}"),
+        }
+    }
+
+    pub fn registry(&self) -> &str {
+        match self {
+            Repository::Ecr { uri, .. } => uri.split('/').next().unwrap_or_default(),
+            Repository::Other { registry, .. } => registry,
+        }
+    }
+
+    /// The path below the registry's `/v2/`.
+    pub fn path(&self) -> &str {
+        match self {
+            Repository::Ecr { uri, .. } => uri.split_once('/').map_or(uri, |(_, path)| path),
+            Repository::Other { path, .. } => path,
+        }
+    }
+
+    pub fn is_ecr(&self) -> bool {
+        matches!(self, Repository::Ecr { .. })
+    }
+
+    /// The name to ask this account's ECR about; `None` for what was named in full.
+    pub fn ecr_name(&self) -> Option<&str> {
+        match self {
+            Repository::Ecr { name, described: true, .. } => Some(name),
+            _ => None,
+        }
+    }
+}
+
+/// Whether a repository is named in full, that is with its registry's host.
+pub fn names_registry(repository: &str) -> bool {
+    repository.split_once('/').is_some_and(|(host, _)| host.contains(['.', ':']) || host == "localhost")
+        || repository.contains("://")
+}
+
+/// Finds the plan's repository without changing anything. `None` when the plan has no image.
+pub async fn find(plan: Option<&ImagePlan>, clients: &Clients) -> Result<Option<Repository>> {
+    let Some(plan) = plan else { return Ok(None) };
+    if names_registry(&plan.repository) {
+        let reference: Reference = plan.repository.parse()?;
+        return Ok(Some(Repository::of(&reference)));
+    }
+    let name = plan.repository.as_str();
+    match clients.describe_repositories(json!({ "repositoryNames": [name] })).await {
+        Ok(reply) => {
+            let found = list(&reply, "repositories").first().map_or("", |found| text(found, "repositoryUri"));
+            if found.is_empty() {
+                return Err(missing(name, &[]));
+            }
+            Ok(Some(ecr(name, found, true)))
+        }
+        Err(failure) if failure.is("RepositoryNotFoundException") && plan.create.is_some() => {
+            Ok(Some(ecr(name, name, false)))
+        }
+        Err(failure) if failure.is("RepositoryNotFoundException") => {
+            let all = clients.describe_repositories(json!({ "maxResults": 1000 })).await.unwrap_or_default();
+            let names: Vec<&str> = list(&all, "repositories").iter().map(|one| text(one, "repositoryName")).collect();
+            Err(missing(name, &names))
+        }
+        Err(failure) => Err(failure.error(Kind::Preflight)),
+    }
+}
+
+fn ecr(name: &str, uri: &str, exists: bool) -> Repository {
+    Repository::Ecr { name: name.to_owned(), uri: uri.to_owned(), account_id: None, described: true, exists }
+}
+
+fn missing(name: &str, others: &[&str]) -> Error {
+    let error = Error::preflight(format!("the ECR repository `{name}` does not exist"));
+    let error = match nearest(name, others.iter().copied()) {
+        Some(near) => error.hint(format!("did you mean `{near}`?")),
+        None => error,
+    };
+    error.hint("let steady create it: `create: true` below `image:`, or --create-repository")
+}
+
+/// Creates the repository when it is missing and brings the plan's settings to it. What is as it should be is left alone.
+pub async fn ensure(
+    found: Repository,
+    create: Option<&CreateRepository>,
+    clients: &Clients,
+    events: &Events,
+) -> Result<Repository> {
+    let (Some(create), Some(name)) = (create, found.ecr_name().map(str::to_owned)) else { return Ok(found) };
+    let repository = match &found {
+        Repository::Ecr { exists: false, .. } => {
+            let mut input = json!({ "repositoryName": name, "tags": [{ "Key": OWNER_TAG, "Value": OWNER }] });
+            if let Some(mutability) = &create.tag_mutability {
+                input["imageTagMutability"] = mutability.as_str().into();
+            }
+            if let Some(scan) = create.scan_on_push {
+                input["imageScanningConfiguration"] = json!({ "scanOnPush": scan });
+            }
+            match clients.create_repository(input).await {
+                Ok(reply) => {
+                    changed(events, ResourceAction::Created, "repository", &name);
+                    reply["repository"].clone()
+                }
+                // Another run was faster.
+                Err(failure) if failure.is("RepositoryAlreadyExistsException") => describe(&name, clients).await?,
+                Err(failure) => return Err(failure.error(Kind::BuildOrPush)),
+            }
+        }
+        _ => describe(&name, clients).await?,
+    };
+    let (settings, policy) =
+        tokio::join!(settings(&name, create, &repository, clients, events), policy(&name, create, clients, events),);
+    settings?;
+    policy?;
+    Ok(ecr(&name, text(&repository, "repositoryUri"), true))
+}
+
+async fn describe(name: &str, clients: &Clients) -> Result<Value> {
+    let asked = clients.describe_repositories(json!({ "repositoryNames": [name] })).await;
+    let reply = asked.map_err(|failure| failure.error(Kind::BuildOrPush))?;
+    Ok(list(&reply, "repositories").first().cloned().unwrap_or_default())
+}
+
+async fn settings(
+    name: &str,
+    create: &CreateRepository,
+    live: &Value,
+    clients: &Clients,
+    events: &Events,
+) -> Result<()> {
+    if let Some(mutability) = &create.tag_mutability
+        && optional(live, "imageTagMutability").unwrap_or("MUTABLE") != mutability
+    {
+        let input = json!({ "repositoryName": name, "imageTagMutability": mutability });
+        clients.put_image_tag_mutability(input).await.map_err(|failure| failure.error(Kind::BuildOrPush))?;
+        changed(events, ResourceAction::Updated, "tag mutability", name);
+    }
+    let scans = live.pointer("/imageScanningConfiguration/scanOnPush").and_then(Value::as_bool).unwrap_or_default();
+    if let Some(scan) = create.scan_on_push
+        && scans != scan
+    {
+        let input = json!({ "repositoryName": name, "imageScanningConfiguration": { "scanOnPush": scan } });
+        clients.put_image_scanning_configuration(input).await.map_err(|failure| failure.error(Kind::BuildOrPush))?;
+        changed(events, ResourceAction::Updated, "scan on push", name);
+    }
+    Ok(())
+}
+
+async fn policy(name: &str, create: &CreateRepository, clients: &Clients, events: &Events) -> Result<()> {
+    let Some(source) = &create.policy else { return Ok(()) };
+    let wanted = document::parse(source)?.value;
+    let live = match clients.get_repository_policy(json!({ "repositoryName": name })).await {
+        Ok(reply) => serde_json::from_str(text(&reply, "policyText")).ok(),
+        Err(failure) if failure.is("RepositoryPolicyNotFoundException") => None,
+        Err(failure) => return Err(failure.error(Kind::BuildOrPush)),
+    };
+    let Some(merged) = merge_policy(live.as_ref(), &wanted) else { return Ok(()) };
+    let input = json!({ "repositoryName": name, "policyText": merged.to_string() });
+    clients.set_repository_policy(input).await.map_err(|failure| failure.error(Kind::BuildOrPush))?;
+    changed(events, ResourceAction::Updated, "repository policy", name);
+    Ok(())
+}
+
+/// The live policy with the wanted statements in it, by `Sid`; `None` when it has them all as they are wanted.
+/// SetRepositoryPolicy replaces the whole policy, so what others wrote has to be in it.
+pub fn merge_policy(live: Option<&Value>, wanted: &Value) -> Option<Value> {
+    let Some(live) = live else { return Some(wanted.clone()) };
+    let statements = |policy: &Value| match policy.get("Statement") {
+        Some(Value::Array(statements)) => statements.clone(),
+        Some(statement) => vec![statement.clone()],
+        None => Vec::new(),
+    };
+    let mut merged = statements(live);
+    for statement in statements(wanted) {
+        let sid = optional(&statement, "Sid");
+        let same = |other: &Value| same_statement(other, &statement);
+        let place = match sid {
+            Some(sid) => merged.iter().position(|other| optional(other, "Sid") == Some(sid)),
+            None => merged.iter().position(same),
+        };
+        match place {
+            Some(at) if same(&merged[at]) => {}
+            Some(at) => merged[at] = statement,
+            None => merged.push(statement),
+        }
+    }
+    if merged == statements(live) {
+        return None;
+    }
+    let mut policy = live.clone();
+    policy["Statement"] = Value::Array(merged);
+    Some(policy)
+}
+
+/// Equal as IAM reads them: one value is the same as a list of it, and lists have no order.
+fn same_statement(one: &Value, other: &Value) -> bool {
+    fn canonical(value: &Value) -> Value {
+        match value {
+            Value::Object(members) => {
+                let mut members: Vec<_> = members.iter().map(|(key, value)| (key.clone(), canonical(value))).collect();
+                members.sort_by(|one, other| one.0.cmp(&other.0));
+                Value::Object(members.into_iter().collect())
+            }
+            Value::Array(items) => {
+                let mut items: Vec<Value> = items.iter().map(canonical).collect();
+                items.sort_by_key(Value::to_string);
+                items.dedup();
+                if items.len() == 1 { items.remove(0) } else { Value::Array(items) }
+            }
+            other => other.clone(),
+        }
+    }
+    canonical(one) == canonical(other)
+}
+
+fn changed(events: &Events, action: ResourceAction, kind: &str, id: &str) {
+    events.emit(Event::Resource { action, kind: kind.to_owned(), id: id.to_owned() });
+}

@@ -1,0 +1,289 @@
+//! Back to what was good: ECS's own rollback followed to its end, or ours; verified, or said to have failed.
+
+use std::collections::HashSet;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use super::event::{Events, Step};
+use super::follow::{End, Followed, Steady, Teller, follow};
+use super::history::{self, Release};
+use super::observe::Eye;
+use super::service::{self, Action, Placed};
+use super::steady::{Observation, Ours, Verdict};
+use super::{decide, failure};
+use crate::aws::Clients;
+use crate::aws::reply::{id, text};
+use crate::config::{OnFailure, Plan};
+use crate::error::{Error, Kind, Result};
+
+pub use super::rollback_command::{RollbackOutcome, rollback};
+
+/// Follows the deployment to steady state. What fails is brought back to what was good before, as the plan says.
+pub async fn follow_or_roll_back(
+    plan: &Plan,
+    placed: &Placed,
+    digest: Option<&str>,
+    clients: &Clients,
+    events: &Events,
+) -> Result<Steady> {
+    let deadline = Instant::now() + plan.rollout.timeout;
+    let ours = Ours {
+        deployment_id: &placed.deployment_id,
+        task_definition: &placed.task_definition,
+        digest,
+        fail_fast: plan.rollout.fail_fast,
+        expects_targets: expects_targets(&placed.service),
+    };
+    let mut eye = Eye::new(&placed.cluster, &placed.service_name, placed.service_deployment.clone());
+    if placed.action == Action::Unchanged {
+        // The service's last service deployment may be of a release that was rolled back.
+        eye.service_deployment = None;
+        eye.no_service_deployments = true;
+    }
+    let mut teller = Teller::new(events, placed.seen_events.clone());
+    let first = |verdict: &Verdict| !matches!(verdict, Verdict::Pending(_));
+    let followed = follow(&ours, eye, deadline, &mut teller, clients, first).await;
+    let resume = format!("steady wait --cluster {} --service {}", placed.cluster, placed.service_name);
+    let (why, ecs_rolls_back) = match &followed.end {
+        End::Verdict(Verdict::Steady { note }) => {
+            if let Some(note) = note {
+                events.warn(note.clone(), None);
+            }
+            return Ok(steady(followed, &placed.deployment_id));
+        }
+        End::Verdict(Verdict::Superseded(by)) => {
+            return Err(Error::new(Kind::Superseded, format!("superseded: {by}"))
+                .hint("the other deployment is left alone")
+                .hint(format!("follow it: {resume}")));
+        }
+        End::Lost(lost) => {
+            let message = "lost sight of the rollout, which goes on at AWS's side";
+            return Err(Error::new(Kind::DeadlinePassed, format!("{message}: {lost}"))
+                .hint("log in again if the credentials have expired")
+                .hint(format!("then resume: {resume}")));
+        }
+        End::Deadline(waits_for) => {
+            let took = humantime::format_duration(plan.rollout.timeout);
+            (format!("not steady after {took}: {waits_for}"), None)
+        }
+        End::Verdict(Verdict::Failed(why)) => (why.clone(), None),
+        End::Verdict(Verdict::RollbackFailed(why)) => (why.clone(), Some(false)),
+        End::Verdict(Verdict::RollingBack(why) | Verdict::RolledBack(why)) => (why.clone(), Some(true)),
+        End::Verdict(Verdict::Pending(why)) => (why.clone(), None),
+    };
+    let timed_out = matches!(followed.end, End::Deadline(_));
+    let mut findings = failure::explain(&followed.seen, &ours, clients, events).await;
+    if timed_out || findings.is_empty() {
+        findings.extend(last_event(&followed.service));
+    }
+    let revision = id(&placed.task_definition).to_owned();
+    let failed = |kind: Kind, ending: &str, next: String| {
+        let error = Error::new(kind, format!("the rollout of {revision} failed: {why}; {ending}"));
+        findings.iter().fold(error, |error, finding| error.hint(finding.clone())).hint(next)
+    };
+    let previous = match ecs_rolls_back {
+        Some(false) => None,
+        _ => good_before(placed, clients).await,
+    };
+    let Some(previous) = previous else {
+        if timed_out {
+            return Err(failed(Kind::DeadlinePassed, "it goes on rolling", format!("resume: {resume}")));
+        }
+        let ending = match ecs_rolls_back {
+            Some(false) => "ECS could not bring the previous release back",
+            _ => "there is no good release before it, so it is left for inspection",
+        };
+        let look = format!("look closer: steady status --cluster {} --service {}", placed.cluster, placed.service_name);
+        return Err(failed(Kind::RolloutFailed, ending, look));
+    };
+    if ecs_rolls_back.is_none() && plan.rollout.on_failure == OnFailure::Stop {
+        let (kind, ending) = match timed_out {
+            true => (Kind::DeadlinePassed, "it goes on rolling"),
+            false => (Kind::RolloutFailed, "it is left as it is (`on_failure: stop`)"),
+        };
+        let back = format!("go back: steady rollback --cluster {} --service {}", placed.cluster, placed.service_name);
+        return Err(failed(kind, ending, back));
+    }
+    let until = Instant::now() + plan.rollout.timeout;
+    let work = restore(placed, &ours, &previous, &followed, ecs_rolls_back.is_some(), until, &mut teller, clients);
+    match super::step(events, Step::Rollback, work, |back: &String| back.clone()).await {
+        Ok(back) => {
+            let ending = format!("the previous release {} is back and steady", id(&back));
+            Err(failed(Kind::RolledBack, &ending, "mend it and deploy again".to_owned()))
+        }
+        Err(error) if error.kind() == Kind::Superseded => Err(error),
+        Err(error) => {
+            let ending = format!("and so did the rollback: {error}");
+            let look =
+                format!("look closer: steady status --cluster {} --service {}", placed.cluster, placed.service_name);
+            Err(failed(Kind::RolloutFailed, &ending, look).cause(error))
+        }
+    }
+}
+
+pub(super) fn expects_targets(service: &Value) -> bool {
+    crate::aws::reply::list(service, "loadBalancers").iter().any(|one| !text(one, "targetGroupArn").is_empty())
+}
+
+pub(super) fn steady(followed: Followed, deployment_id: &str) -> Steady {
+    let note = match followed.end {
+        End::Verdict(Verdict::Steady { note }) => note,
+        _ => None,
+    };
+    Steady {
+        deployment_id: deployment_id.to_owned(),
+        service_deployment: followed.service_deployment,
+        desired: followed.seen.desired,
+        running: followed.seen.running,
+        note,
+        service: followed.service,
+    }
+}
+
+fn last_event(service: &Value) -> Option<String> {
+    let event = crate::aws::reply::list(service, "events").first()?;
+    Some(format!("ECS says: {}", text(event, "message")))
+}
+
+/// The release that was good before ours; history knows even when ours followed a failed one.
+async fn good_before(placed: &Placed, clients: &Clients) -> Option<Release> {
+    let successes = history::successes(&placed.cluster, &placed.service_name, clients).await.unwrap_or_default();
+    let other = |release: &&Release| release.task_definition != placed.task_definition;
+    let known = |wanted: &str| successes.iter().rev().find(|release| release.task_definition == wanted).cloned();
+    match &placed.previous {
+        Some(previous) => Some(known(&previous.task_definition).unwrap_or_else(|| Release {
+            task_definition: previous.task_definition.clone(),
+            service_revision: None,
+            created_at: 0,
+        })),
+        None => successes.iter().rev().find(other).cloned(),
+    }
+}
+
+/// Brings the previous release back, or follows ECS doing so, and verifies it. Returns the revision that runs.
+#[allow(clippy::too_many_arguments)]
+async fn restore(
+    placed: &Placed,
+    ours: &Ours<'_>,
+    previous: &Release,
+    failed: &Followed,
+    by_ecs: bool,
+    until: Instant,
+    teller: &mut Teller<'_>,
+    clients: &Clients,
+) -> Result<String> {
+    let stopped = !by_ecs && stop(failed.service_deployment.as_deref(), clients).await;
+    if by_ecs || stopped {
+        let eye = Eye::new(&placed.cluster, &placed.service_name, failed.service_deployment.clone());
+        // Without fail_fast: the failed tasks are still counted, and what counts now is ECS's word.
+        let patient = Ours { fail_fast: 0, ..ours.clone() };
+        let over = |verdict: &Verdict| {
+            matches!(verdict, Verdict::RolledBack(_) | Verdict::RollbackFailed(_) | Verdict::Superseded(_))
+                || (by_ecs && matches!(verdict, Verdict::Failed(_)))
+        };
+        match follow(&patient, eye, until, teller, clients, over).await.end {
+            End::Verdict(Verdict::RolledBack(_)) => return verify(placed, until, teller, clients).await,
+            End::Verdict(Verdict::Superseded(by)) => {
+                return Err(Error::new(Kind::Superseded, format!("superseded: {by}")));
+            }
+            End::Verdict(verdict) => return Err(Error::other(words(&verdict))),
+            End::Deadline(what) => return Err(Error::other(format!("not back in time: {what}"))),
+            End::Lost(lost) => return Err(lost.into()),
+        }
+    }
+    let live = service::describe(&placed.cluster, &placed.service_name, clients).await?.unwrap_or_default();
+    if decide::primary(&live).is_some_and(|primary| text(primary, "id") != ours.deployment_id) {
+        let by = decide::primary(&live).map_or("", |primary| text(primary, "id"));
+        return Err(Error::new(Kind::Superseded, format!("superseded by deployment {by}, which is left alone")));
+    }
+    let input = back_to(placed, previous, clients).await?;
+    service::update(input, Some(&live), clients, teller.events()).await?;
+    verify(placed, until, teller, clients).await
+}
+
+/// ECS's own rollback, which also brings load balancers and network back. False where it is not to be had.
+async fn stop(service_deployment: Option<&str>, clients: &Clients) -> bool {
+    let Some(arn) = service_deployment else { return false };
+    clients.stop_service_deployment(json!({ "serviceDeploymentArn": arn, "stopType": "ROLLBACK" })).await.is_ok()
+}
+
+/// UpdateService's input that brings a release back with the settings it ran with.
+pub(super) async fn update_to(cluster: &str, service: &str, release: &Release, clients: &Clients) -> Result<Value> {
+    let mut input = json!({ "cluster": cluster, "service": service, "taskDefinition": release.task_definition });
+    if let Some(arn) = &release.service_revision {
+        let revisions = history::service_revisions(std::slice::from_ref(arn), clients).await?;
+        let members = ["networkConfiguration", "loadBalancers", "serviceRegistries", "serviceConnectConfiguration"];
+        for member in members {
+            let value = revisions.first().and_then(|revision| revision.get(member));
+            if let Some(value) = value.filter(|value| !value.is_null()) {
+                input[member] = value.clone();
+            }
+        }
+    }
+    Ok(input)
+}
+
+async fn back_to(placed: &Placed, previous: &Release, clients: &Clients) -> Result<Value> {
+    update_to(&placed.cluster, &placed.service_name, previous, clients).await
+}
+
+/// Whether what is PRIMARY now gets steady. Returns its revision.
+async fn verify(placed: &Placed, until: Instant, teller: &mut Teller<'_>, clients: &Clients) -> Result<String> {
+    let live = service::describe(&placed.cluster, &placed.service_name, clients).await?.unwrap_or_default();
+    let primary = decide::primary(&live).cloned().unwrap_or_default();
+    let (deployment_id, task_definition) =
+        (text(&primary, "id").to_owned(), text(&primary, "taskDefinition").to_owned());
+    if task_definition == placed.task_definition {
+        return Err(Error::other("the service still runs the release that failed"));
+    }
+    settle(&live, &deployment_id, &task_definition, until, teller, clients).await.map(|_| task_definition)
+}
+
+/// Follows a deployment that is expected to be good, judged by its rollout state alone.
+pub(super) async fn settle(
+    live: &Value,
+    deployment_id: &str,
+    task_definition: &str,
+    until: Instant,
+    teller: &mut Teller<'_>,
+    clients: &Clients,
+) -> Result<Steady> {
+    let mut eye = Eye::new(text(live, "clusterArn"), text(live, "serviceName"), None);
+    eye.no_service_deployments = true;
+    let ours = Ours { deployment_id, task_definition, expects_targets: expects_targets(live), ..Ours::default() };
+    let over = |verdict: &Verdict| !matches!(verdict, Verdict::Pending(_) | Verdict::RollingBack(_));
+    let followed = follow(&ours, eye, until, teller, clients, over).await;
+    match &followed.end {
+        End::Verdict(Verdict::Steady { .. }) => Ok(steady(followed, deployment_id)),
+        End::Verdict(Verdict::Superseded(by)) => Err(Error::new(Kind::Superseded, format!("superseded: {by}"))),
+        End::Verdict(verdict) => Err(explained(words(verdict), &followed.seen, &ours)),
+        End::Deadline(what) => {
+            let error = explained(format!("not steady in time: {what}"), &followed.seen, &ours);
+            Err(error.with_kind(Kind::DeadlinePassed))
+        }
+        End::Lost(lost) => Err(Error::new(Kind::DeadlinePassed, format!("lost sight of the rollout: {lost}"))),
+    }
+}
+
+fn explained(message: String, seen: &Observation, ours: &Ours<'_>) -> Error {
+    let error = Error::new(Kind::RolloutFailed, message);
+    failure::causes(seen, ours).into_iter().fold(error, Error::hint)
+}
+
+fn words(verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::Pending(text)
+        | Verdict::Failed(text)
+        | Verdict::RollingBack(text)
+        | Verdict::RolledBack(text)
+        | Verdict::RollbackFailed(text)
+        | Verdict::Superseded(text) => text.clone(),
+        Verdict::Steady { .. } => "steady".to_owned(),
+    }
+}
+
+/// The ids of a service's events, so that only what comes after them is told.
+pub(super) fn event_ids(service: &Value) -> HashSet<String> {
+    crate::aws::reply::list(service, "events").iter().map(|event| text(event, "id").to_owned()).collect()
+}

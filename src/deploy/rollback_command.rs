@@ -1,0 +1,177 @@
+//! The command `rollback`: to the release that was good before, or to the revision that is named.
+
+use std::time::Instant;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::event::{Event, Events, Step};
+use super::follow::Teller;
+use super::history::{self, Release, family_and_revision};
+use super::rollback::{event_ids, settle, update_to};
+use super::{decide, load_balancer, register, service};
+use crate::aws::Clients;
+use crate::aws::reply::{id, list, optional, tag, text};
+use crate::config::RolloutPlan;
+use crate::error::{Error, Kind, Result};
+
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RollbackOutcome {
+    pub status: &'static str,
+    pub service: String,
+    pub cluster: String,
+    pub deployment_id: String,
+    pub task_definition: String,
+    /// The image of the first container that names a digest.
+    pub image: Option<String>,
+    pub digest: Option<String>,
+    pub release: Option<String>,
+    pub url: Option<String>,
+    pub previous_task_definition: String,
+    pub duration_ms: u64,
+}
+
+/// Brings the service to the previous good release, or to `to`: a revision's number, `family:revision` or an ARN.
+pub async fn rollback(
+    cluster: &str,
+    service_name: &str,
+    to: Option<&str>,
+    rollout: &RolloutPlan,
+    clients: &Clients,
+    events: &Events,
+) -> Result<RollbackOutcome> {
+    let started = Instant::now();
+    let until = started + rollout.timeout;
+    let live = service::describe(cluster, service_name, clients).await?;
+    let live = live.filter(|live| text(live, "status") == "ACTIVE").ok_or_else(|| {
+        Error::preflight(format!("there is no active service `{service_name}` in the cluster `{cluster}`"))
+    })?;
+    let primary = decide::primary(&live).cloned().unwrap_or_default();
+    let current = text(&primary, "taskDefinition").to_owned();
+    let target = match to {
+        Some(to) => named(to, &current, cluster, service_name, clients).await?,
+        None => previous(&current, cluster, service_name, clients).await?,
+    };
+    let (target, revision) = deployable(target, clients, events).await?;
+    let work = async {
+        let mut teller = Teller::new(events, event_ids(&live));
+        let service = if target.task_definition == current {
+            events.emit(Event::Notice { message: format!("{} is what runs already", id(&current)) });
+            live.clone()
+        } else {
+            let input = update_to(cluster, service_name, &target, clients).await?;
+            service::update(input, Some(&live), clients, events).await?
+        };
+        let deployment = decide::primary(&service).map_or("", |primary| text(primary, "id")).to_owned();
+        settle(&service, &deployment, &target.task_definition, until, &mut teller, clients).await
+    };
+    let steady = super::step(events, Step::Rollback, work, |_| id(&target.task_definition).to_owned()).await?;
+    let image = list(&revision["taskDefinition"], "containerDefinitions")
+        .iter()
+        .filter_map(|container| optional(container, "image"))
+        .find(|image| image.contains("@sha256:"));
+    Ok(RollbackOutcome {
+        status: "steady",
+        service: service_name.to_owned(),
+        cluster: cluster.to_owned(),
+        deployment_id: steady.deployment_id.clone(),
+        task_definition: target.task_definition.clone(),
+        image: image.map(str::to_owned),
+        digest: image.and_then(|image| image.split_once('@')).map(|(_, digest)| digest.to_owned()),
+        release: tag(list(&revision, "tags"), register::RELEASE_TAG).map(str::to_owned),
+        url: load_balancer::service_url(&steady.service, clients).await?,
+        previous_task_definition: current,
+        duration_ms: started.elapsed().as_millis() as u64,
+    })
+}
+
+async fn previous(current: &str, cluster: &str, service: &str, clients: &Clients) -> Result<Release> {
+    let successes = history::successes(cluster, service, clients).await?;
+    if let Some(release) = history::previous(&successes, current) {
+        return Ok(release.clone());
+    }
+    if successes.is_empty()
+        && let Some(release) = history::previous_by_tags(current, clients).await?
+    {
+        return Ok(release);
+    }
+    Err(Error::preflight(format!("there is no good release before {} to go back to", id(current)))
+        .hint(format!("see `steady revisions --cluster {cluster} --service {service}`, and name one: --to REVISION")))
+}
+
+async fn named(to: &str, current: &str, cluster: &str, service: &str, clients: &Clients) -> Result<Release> {
+    let wanted = revision_name(to, current)?;
+    let Some(found) = register::describe(&wanted, clients).await? else {
+        return Err(Error::input(format!("there is no revision {}", id(&wanted)))
+            .hint(format!("see `steady revisions --cluster {cluster} --service {service}`")));
+    };
+    let arn = text(&found["taskDefinition"], "taskDefinitionArn").to_owned();
+    let successes = history::successes(cluster, service, clients).await?;
+    let known = successes.iter().rev().find(|release| release.task_definition == arn);
+    Ok(known.cloned().unwrap_or(Release { task_definition: arn, service_revision: None, created_at: 0 }))
+}
+
+/// A revision as DescribeTaskDefinition takes it, from its number, `family:revision` or ARN.
+pub fn revision_name(to: &str, current: &str) -> Result<String> {
+    let number = |text: &str| text.parse::<u32>().is_ok_and(|number| number > 0);
+    if number(to) {
+        return Ok(format!("{}:{to}", family_and_revision(current).0));
+    }
+    match to.rsplit_once(':') {
+        Some((family, revision)) if !family.is_empty() && number(revision) => Ok(to.to_owned()),
+        _ => Err(Error::input(format!("`{to}` names no revision"))
+            .hint("give its number (7), family and number (hello:7), or its ARN")),
+    }
+}
+
+/// An INACTIVE revision cannot be deployed: its content is registered again.
+async fn deployable(target: Release, clients: &Clients, events: &Events) -> Result<(Release, Value)> {
+    let revision = register::describe(&target.task_definition, clients).await?;
+    let Some(revision) = revision else {
+        return Err(Error::preflight(format!("the revision {} is gone", id(&target.task_definition))));
+    };
+    if text(&revision["taskDefinition"], "status") != "INACTIVE" {
+        return Ok((target, revision));
+    }
+    let message = format!("{} is INACTIVE: its content is registered again", id(&target.task_definition));
+    events.emit(Event::Notice { message });
+    let facts = super::render::Facts {
+        region: clients.region.clone(),
+        account_id: String::new(),
+        image: None,
+        release: tag(list(&revision, "tags"), register::RELEASE_TAG).unwrap_or("unversioned").to_owned(),
+    };
+    let input = registrable(&revision);
+    let registered = register::register(&input, &facts, clients, events, None)
+        .await
+        .map_err(|error| error.with_kind(Kind::Other))?;
+    let release = Release { task_definition: registered.arn, ..target };
+    Ok((release, revision))
+}
+
+/// What can be registered of a described revision: without what only AWS writes.
+pub fn registrable(described: &Value) -> Value {
+    let mut input = described["taskDefinition"].clone();
+    if let Some(members) = input.as_object_mut() {
+        for member in [
+            "taskDefinitionArn",
+            "revision",
+            "status",
+            "requiresAttributes",
+            "compatibilities",
+            "registeredAt",
+            "registeredBy",
+            "deregisteredAt",
+        ] {
+            members.shift_remove(member);
+        }
+        members.retain(|_, value| !value.is_null());
+    }
+    let own = [register::FINGERPRINT_TAG, register::RELEASE_TAG];
+    let others: Vec<&Value> = list(described, "tags").iter().filter(|tag| !own.contains(&text(tag, "key"))).collect();
+    if !others.is_empty() {
+        input["tags"] = json!(others);
+    }
+    input
+}

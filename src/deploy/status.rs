@@ -1,0 +1,196 @@
+//! The command `status`: what runs now, and how it is.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::observe::Eye;
+use super::steady::{Observation, Task};
+use super::{decide, load_balancer, register, service};
+use crate::aws::Clients;
+use crate::aws::reply::{list, millis, optional, tag, text};
+use crate::error::{Error, Result};
+
+/// So many of the newest service events are shown.
+const EVENTS: usize = 5;
+
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// `steady`, `inProgress` or `failed`: the current deployment's state.
+    pub status: &'static str,
+    pub service: String,
+    pub cluster: String,
+    pub deployment_id: String,
+    pub rollout_state: Option<String>,
+    pub rollout_state_reason: Option<String>,
+    pub task_definition: String,
+    pub release: Option<String>,
+    pub image: Option<String>,
+    pub digest: Option<String>,
+    pub url: Option<String>,
+    pub desired_count: i64,
+    pub running_count: i64,
+    pub pending_count: i64,
+    pub deployments: Vec<DeploymentStatus>,
+    pub tasks: Vec<TaskStatus>,
+    pub targets: Vec<TargetStatus>,
+    /// Newest first.
+    pub events: Vec<EventStatus>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeploymentStatus {
+    pub id: String,
+    pub status: String,
+    pub rollout_state: Option<String>,
+    pub task_definition: String,
+    pub desired_count: i64,
+    pub running_count: i64,
+    pub pending_count: i64,
+    pub failed_tasks: i64,
+}
+
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TaskStatus {
+    pub id: String,
+    pub task_definition: String,
+    pub last_status: String,
+    pub health: Option<String>,
+    pub stopped_reason: Option<String>,
+    pub containers: Vec<ContainerStatus>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ContainerStatus {
+    pub name: String,
+    pub digest: Option<String>,
+    pub exit_code: Option<i64>,
+    pub reason: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TargetStatus {
+    pub target_group: String,
+    pub target: String,
+    pub state: String,
+    pub reason: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EventStatus {
+    /// Epoch milliseconds.
+    pub created_at: i64,
+    pub message: String,
+}
+
+pub async fn status(cluster: &str, service_name: &str, clients: &Clients) -> Result<Status> {
+    let mut eye = Eye::new(cluster, service_name, None);
+    eye.no_service_deployments = true;
+    let (seen, live) = eye.look("", clients).await?;
+    if seen.service_status.is_empty() || seen.service_status == "INACTIVE" {
+        return Err(service_missing(cluster, service_name, clients).await);
+    }
+    let task_definition = decide::primary(&live).map_or("", |primary| text(primary, "taskDefinition"));
+    let (revision, url) =
+        tokio::join!(register::describe(task_definition, clients), load_balancer::service_url(&live, clients));
+    Ok(of(cluster, service_name, &seen, &live, revision?.unwrap_or_default(), url?))
+}
+
+async fn service_missing(cluster: &str, name: &str, clients: &Clients) -> Error {
+    match service::describe(cluster, name, clients).await {
+        Ok(Some(_)) => {
+            Error::preflight(format!("the service `{name}` was deleted")).hint("deploy it anew: steady deploy")
+        }
+        _ => Error::preflight(format!("there is no service `{name}` in the cluster `{cluster}`"))
+            .hint("deploy it: steady deploy"),
+    }
+}
+
+fn of(cluster: &str, name: &str, seen: &Observation, live: &Value, revision: Value, url: Option<String>) -> Status {
+    let primary = decide::primary(live).cloned().unwrap_or_default();
+    let rollout = optional(&primary, "rolloutState");
+    let whole = seen.running == seen.desired && seen.pending == 0;
+    let image = list(&revision["taskDefinition"], "containerDefinitions")
+        .iter()
+        .filter_map(|container| optional(container, "image"))
+        .max_by_key(|image| image.contains("@sha256:"));
+    let own = |task: &&Task| task.last_status != "STOPPED" || task.started_by == text(&primary, "id");
+    Status {
+        status: match rollout {
+            Some("COMPLETED") | None if whole => "steady",
+            Some("FAILED") => "failed",
+            _ => "inProgress",
+        },
+        service: name.to_owned(),
+        cluster: cluster.to_owned(),
+        deployment_id: text(&primary, "id").to_owned(),
+        rollout_state: rollout.map(str::to_owned),
+        rollout_state_reason: optional(&primary, "rolloutStateReason").map(str::to_owned),
+        task_definition: text(&primary, "taskDefinition").to_owned(),
+        release: tag(list(&revision, "tags"), register::RELEASE_TAG).map(str::to_owned),
+        image: image.map(str::to_owned),
+        digest: image.and_then(|image| image.split_once('@')).map(|(_, digest)| digest.to_owned()),
+        url,
+        desired_count: seen.desired,
+        running_count: seen.running,
+        pending_count: seen.pending,
+        deployments: seen
+            .deployments
+            .iter()
+            .map(|one| DeploymentStatus {
+                id: one.id.clone(),
+                status: one.status.clone(),
+                rollout_state: one.rollout_state.clone(),
+                task_definition: one.task_definition.clone(),
+                desired_count: one.desired,
+                running_count: one.running,
+                pending_count: one.pending,
+                failed_tasks: one.failed,
+            })
+            .collect(),
+        tasks: seen.tasks.iter().filter(own).map(task).collect(),
+        targets: seen
+            .targets
+            .iter()
+            .map(|one| TargetStatus {
+                target_group: one.group.clone(),
+                target: one.id.clone(),
+                state: one.state.clone(),
+                reason: one.reason.clone(),
+            })
+            .collect(),
+        events: list(live, "events")
+            .iter()
+            .take(EVENTS)
+            .map(|event| EventStatus {
+                created_at: millis(event, "createdAt"),
+                message: text(event, "message").to_owned(),
+            })
+            .collect(),
+    }
+}
+
+fn task(task: &Task) -> TaskStatus {
+    TaskStatus {
+        id: task.id.clone(),
+        task_definition: task.task_definition.clone(),
+        last_status: task.last_status.clone(),
+        health: task.health.clone(),
+        stopped_reason: task.stopped_reason.clone(),
+        containers: task
+            .containers
+            .iter()
+            .map(|one| ContainerStatus {
+                name: one.name.clone(),
+                digest: one.digest.clone(),
+                exit_code: one.exit_code,
+                reason: one.reason.clone(),
+            })
+            .collect(),
+    }
+}

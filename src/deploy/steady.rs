@@ -1,0 +1,263 @@
+//! From what was observed to a verdict. Pure: all of a rollout's ends are rows of a table in the tests.
+
+/// One look at a service. Enums stay the texts that AWS sent: what a newer API adds is shown and taken as not terminal.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Observation {
+    /// Empty when there is no such service.
+    pub service_status: String,
+    pub desired: i64,
+    pub running: i64,
+    pub pending: i64,
+    pub deployments: Vec<Deployment>,
+    /// Ours, where the endpoint has service deployments.
+    pub service_deployment: Option<ServiceDeployment>,
+    /// Running tasks, and stopped ones as far as ECS still lists them.
+    pub tasks: Vec<Task>,
+    pub targets: Vec<Target>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Deployment {
+    pub id: String,
+    /// PRIMARY, ACTIVE or INACTIVE.
+    pub status: String,
+    /// `None` where the server has no rollout states.
+    pub rollout_state: Option<String>,
+    pub reason: String,
+    pub task_definition: String,
+    pub desired: i64,
+    pub running: i64,
+    pub pending: i64,
+    pub failed: i64,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ServiceDeployment {
+    pub arn: String,
+    pub status: String,
+    pub reason: String,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Task {
+    pub id: String,
+    pub started_by: String,
+    pub task_definition: String,
+    pub last_status: String,
+    pub desired_status: String,
+    pub health: Option<String>,
+    pub stop_code: Option<String>,
+    pub stopped_reason: Option<String>,
+    pub containers: Vec<Container>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Container {
+    pub name: String,
+    /// The reference that the task definition names.
+    pub image: String,
+    /// What AWS says runs; `None` where it does not say.
+    pub digest: Option<String>,
+    pub exit_code: Option<i64>,
+    pub reason: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Target {
+    pub group: String,
+    /// `id:port`.
+    pub id: String,
+    pub state: String,
+    pub reason: Option<String>,
+    pub description: Option<String>,
+}
+
+/// What is followed.
+#[derive(Debug, Clone, Default)]
+pub struct Ours<'a> {
+    pub deployment_id: &'a str,
+    pub task_definition: &'a str,
+    /// What the containers that run our image have to carry.
+    pub digest: Option<&'a str>,
+    /// Give up after so many failed tasks; 0 leaves it to ECS.
+    pub fail_fast: u32,
+    /// The service has target groups.
+    pub expects_targets: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Not yet, and on what it waits.
+    Pending(String),
+    /// `note` says what could not be proved.
+    Steady { note: Option<String> },
+    /// It failed, and nobody brings the old release back yet.
+    Failed(String),
+    /// ECS is bringing the old release back.
+    RollingBack(String),
+    /// ECS brought the old release back.
+    RolledBack(String),
+    /// The rollback failed too.
+    RollbackFailed(String),
+    /// Another deployment took the place of ours.
+    Superseded(String),
+}
+
+pub fn verdict(seen: &Observation, ours: &Ours<'_>) -> Verdict {
+    match seen.service_status.as_str() {
+        "" | "INACTIVE" => return Verdict::Failed("the service is gone: somebody deleted it".into()),
+        "DRAINING" => return Verdict::Failed("the service is being deleted".into()),
+        _ => {}
+    }
+    let own = seen.deployments.iter().find(|deployment| deployment.id == ours.deployment_id);
+    let primary = seen.deployments.iter().find(|deployment| deployment.status == "PRIMARY");
+    if let Some(ended) = by_service_deployment(seen, own, primary, ours) {
+        return ended;
+    }
+    let Some(own) = own.filter(|own| own.status == "PRIMARY") else {
+        return displaced(own, primary);
+    };
+    match own.rollout_state.as_deref() {
+        Some("FAILED") => return Verdict::Failed(or(&own.reason, "ECS gave the deployment up")),
+        Some("COMPLETED") => return proved(seen, ours),
+        None if own.running == own.desired && own.pending == 0 && seen.deployments.len() == 1 => {
+            return proved(seen, ours);
+        }
+        _ => {}
+    }
+    let failed = own.failed.max(failures(seen, ours));
+    if ours.fail_fast > 0 && failed >= i64::from(ours.fail_fast) {
+        return Verdict::Failed(format!("{failed} tasks of this deployment failed"));
+    }
+    Verdict::Pending(format!("{} of {} tasks running", own.running, own.desired))
+}
+
+fn by_service_deployment(
+    seen: &Observation,
+    own: Option<&Deployment>,
+    primary: Option<&Deployment>,
+    ours: &Ours<'_>,
+) -> Option<Verdict> {
+    let deployment = seen.service_deployment.as_ref()?;
+    let reason = |otherwise: &str| or(&deployment.reason, otherwise);
+    // Ours is what the rollback of another deployment leads to.
+    if deployment.status.starts_with("ROLLBACK_")
+        && deployment.status != "ROLLBACK_FAILED"
+        && own.is_some_and(|own| own.status == "PRIMARY")
+    {
+        return None;
+    }
+    Some(match deployment.status.as_str() {
+        "SUCCESSFUL" => match own {
+            Some(own) if own.status == "PRIMARY" => proved(seen, ours),
+            // It ended well, and then the next one came.
+            _ => displaced(own, primary),
+        },
+        "ROLLBACK_REQUESTED" | "ROLLBACK_IN_PROGRESS" => Verdict::RollingBack(reason("the deployment failed")),
+        "ROLLBACK_SUCCESSFUL" => Verdict::RolledBack(reason("the deployment failed")),
+        "ROLLBACK_FAILED" => Verdict::RollbackFailed(reason("the rollback failed")),
+        "STOPPED" | "STOP_REQUESTED" => match primary {
+            Some(primary) if primary.id != ours.deployment_id => displaced(own, Some(primary)),
+            _ if deployment.status == "STOPPED" => Verdict::Failed(reason("the deployment was stopped")),
+            _ => Verdict::Pending("the deployment is being stopped".into()),
+        },
+        // PENDING, IN_PROGRESS, and whatever a newer API says.
+        _ => return None,
+    })
+}
+
+/// Ours is not the PRIMARY deployment any more: rolled back by ECS, or replaced by somebody.
+fn displaced(own: Option<&Deployment>, primary: Option<&Deployment>) -> Verdict {
+    let Some(primary) = primary else { return Verdict::Pending("waiting for the deployment to appear".into()) };
+    let failed = own.is_some_and(|own| own.rollout_state.as_deref() == Some("FAILED"));
+    let back = primary.reason.contains("rolling back") || primary.reason.contains("rollback");
+    if failed || back {
+        let why = own.map_or(String::new(), |own| own.reason.clone());
+        let why = or(&why, &or(&primary.reason, "the deployment failed"));
+        return match primary.rollout_state.as_deref() {
+            Some("COMPLETED") | None => Verdict::RolledBack(why),
+            Some("FAILED") => Verdict::RollbackFailed(why),
+            _ => Verdict::RollingBack(why),
+        };
+    }
+    let revision = primary.task_definition.rsplit('/').next().unwrap_or_default();
+    Verdict::Superseded(format!("deployment {} of {revision} took the place of ours", primary.id))
+}
+
+/// ECS calls it done; what runs has to prove it.
+fn proved(seen: &Observation, ours: &Ours<'_>) -> Verdict {
+    if seen.running != seen.desired || seen.pending > 0 {
+        return Verdict::Pending(format!("{} of {} tasks running", seen.running, seen.desired));
+    }
+    if seen.desired == 0 {
+        return Verdict::Steady { note: Some("the desired count is 0: no task proved healthy".into()) };
+    }
+    let running: Vec<&Task> = seen
+        .tasks
+        .iter()
+        .filter(|task| {
+            // After a rollback the tasks of the old deployment stay, under the id that started them.
+            let fits = is_ours(task, ours) || task.task_definition == ours.task_definition;
+            task.last_status == "RUNNING" && task.desired_status != "STOPPED" && fits
+        })
+        .collect();
+    if (running.len() as i64) < seen.desired {
+        return Verdict::Pending(format!(
+            "{} of {} tasks of this deployment seen running",
+            running.len(),
+            seen.desired
+        ));
+    }
+    let mut note = None;
+    if let Some(digest) = ours.digest {
+        let carries = |container: &&Container| container.image.ends_with(digest);
+        let containers = running.iter().flat_map(|task| task.containers.iter().filter(carries));
+        let mut proofs = 0;
+        for container in containers {
+            match container.digest.as_deref() {
+                Some(runs) if runs != digest => {
+                    let name = &container.name;
+                    return Verdict::Failed(format!("the container `{name}` runs {runs} where {digest} was deployed"));
+                }
+                Some(_) => proofs += 1,
+                None => {}
+            }
+        }
+        if proofs == 0 {
+            note = Some("the tasks do not say which digest they run".into());
+        }
+    }
+    if ours.expects_targets {
+        let healthy = seen.targets.iter().filter(|target| target.state == "healthy").count() as i64;
+        if healthy < seen.desired {
+            return Verdict::Pending(format!("{healthy} of {} targets healthy", seen.desired));
+        }
+    }
+    Verdict::Steady { note }
+}
+
+pub fn is_ours(task: &Task, ours: &Ours<'_>) -> bool {
+    task.started_by == ours.deployment_id
+        || (!task.started_by.starts_with("ecs-svc/") && task.task_definition == ours.task_definition)
+}
+
+/// Tasks of our deployment that ended by themselves or were found unhealthy; scaling and stopping by hand are no failures.
+fn failures(seen: &Observation, ours: &Ours<'_>) -> i64 {
+    seen.tasks.iter().filter(|task| is_ours(task, ours) && has_failed(task)).count() as i64
+}
+
+pub fn has_failed(task: &Task) -> bool {
+    if !matches!(task.last_status.as_str(), "STOPPED" | "DEPROVISIONING" | "STOPPING" | "DEACTIVATING") {
+        return false;
+    }
+    let reason = task.stopped_reason.as_deref().unwrap_or_default();
+    match task.stop_code.as_deref() {
+        Some("TaskFailedToStart" | "EssentialContainerExited") => true,
+        Some("UserInitiated" | "SpotInterruption" | "TerminationNotice") => false,
+        _ => reason.contains("failed") || reason.contains("Essential container") || reason.contains("Error"),
+    }
+}
+
+fn or(text: &str, otherwise: &str) -> String {
+    if text.is_empty() { otherwise.to_owned() } else { text.to_owned() }
+}

@@ -1,0 +1,262 @@
+//! Archives of images: what `docker save` writes, and OCI layouts in a tar. Read by offset, without unpacking.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
+
+use bytes::Bytes;
+use serde::Deserialize;
+
+use super::cache::BlobCache;
+use super::digest::{self, Hasher};
+use super::layers::{compress, gzip_blob};
+use super::layout::{self, Located};
+use super::manifest::{self, LAYER_GZIP, LAYER_TAR, LAYER_ZSTD};
+use super::{Blob, BlobSource, Descriptor, Image, Open, config};
+use crate::error::{Error, Result};
+
+/// Opens the one image of an archive. Layers that are not compressed go compressed into the cache; they, and the manifest
+/// that names them, are the same on every machine. Blocks.
+///
+/// # Errors
+/// `Input` when this is no image archive or holds several images; `BuildOrPush` when it is damaged.
+pub fn open(path: &Path, open: &Open) -> Result<Image> {
+    let archive = Archive::index(path)?;
+    let name = format!("`{}`", path.display());
+    let image = if archive.members.contains_key("index.json") && archive.members.contains_key("oci-layout") {
+        let index = archive.read("index.json")?;
+        let locate =
+            |descriptor: &Descriptor| archive.locate(&format!("blobs/sha256/{}", digest::hex_of(&descriptor.digest)?));
+        let image = layout::resolve(&index, &locate, open.platform.as_ref(), &name)?;
+        compress_layers(image, &archive, &open.cache)?
+    } else if archive.members.contains_key("manifest.json") {
+        docker(&archive, &open.cache, &name)?
+    } else {
+        return Err(Error::input(format!("{name} is not an archive of an image"))
+            .hint("`docker save -o image.tar NAME`, `podman save` and `skopeo copy … oci-archive:` write them"));
+    };
+    match &open.platform {
+        Some(wanted) if !image.platform.matches(wanted) => {
+            Err(Error::input(format!("{name} holds an image for {}, and {wanted} is wanted", image.platform)))
+        }
+        _ => Ok(image),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct DockerImage {
+    config: String,
+    #[serde(default)]
+    repo_tags: Option<Vec<String>>,
+    layers: Vec<String>,
+}
+
+fn docker(archive: &Archive<'_>, cache: &BlobCache, name: &str) -> Result<Image> {
+    let images: Vec<DockerImage> = serde_json::from_slice(&archive.read("manifest.json")?)
+        .map_err(|error| Error::build_or_push(format!("`manifest.json` of {name} is malformed")).cause(error))?;
+    let [image] = &images[..] else {
+        let tags: Vec<String> = images.into_iter().flat_map(|image| image.repo_tags.unwrap_or_default()).collect();
+        return Err(Error::input(format!("{name} holds {} images: {}", tags.len(), tags.join(", ")))
+            .hint("save one: `docker save -o image.tar NAME`"));
+    };
+    let config = archive.read(&image.config)?;
+    let diff_ids = config::diff_ids(&config)?;
+    if diff_ids.len() != image.layers.len() {
+        return Err(Error::build_or_push(format!(
+            "{name} holds {} layers, and its config lists {}",
+            image.layers.len(),
+            diff_ids.len()
+        )));
+    }
+    let layers = image.layers.iter().zip(&diff_ids).map(|(layer, diff_id)| {
+        let found = archive.locate(layer).ok_or_else(|| archive.lacks(layer))?;
+        archive.layer(&found, diff_id, cache)
+    });
+    let layers = layers.collect::<Result<Vec<Blob>>>()?;
+    let platform = manifest::platform_of(&config)?;
+    Ok(manifest::write(layers, config, platform))
+}
+
+/// Docker's containerd-less store saves OCI archives with plain layers: compressed, they make a new manifest.
+/// An image whose layers are all compressed stays as it is, with its digest.
+fn compress_layers(image: Image, archive: &Archive<'_>, cache: &BlobCache) -> Result<Image> {
+    let plain = |blob: &Blob| manifest::oci_layer_type(&blob.descriptor.media_type) == LAYER_TAR;
+    if !image.layers().iter().any(plain) {
+        return Ok(image);
+    }
+    let diff_ids = config::diff_ids(&image.config)?;
+    if diff_ids.len() != image.layers().len() {
+        return Err(Error::build_or_push("the image's config lists another number of layers than it has"));
+    }
+    let layers = image.layers().iter().zip(&diff_ids).map(|(blob, diff_id)| match &blob.source {
+        BlobSource::File { path, offset } if plain(blob) => {
+            let range = Located { path: path.clone(), offset: *offset, size: blob.descriptor.size };
+            archive.layer(&range, diff_id, cache)
+        }
+        _ => {
+            let mut blob = blob.clone();
+            blob.descriptor.media_type = manifest::oci_layer_type(&blob.descriptor.media_type).to_owned();
+            Ok(blob)
+        }
+    });
+    let layers = layers.collect::<Result<Vec<Blob>>>()?;
+    Ok(manifest::write(layers, image.config.clone(), image.platform))
+}
+
+/// Where the members of a tar are.
+struct Archive<'a> {
+    path: &'a Path,
+    members: HashMap<String, Member>,
+}
+
+enum Member {
+    File {
+        offset: u64,
+        size: u64,
+    },
+    /// Older versions of docker save a layer that two images share as a link.
+    Link(String),
+}
+
+impl<'a> Archive<'a> {
+    fn index(path: &'a Path) -> Result<Self> {
+        let cannot = |error: io::Error| Error::input(format!("cannot read `{}`", path.display())).cause(error);
+        let mut file = File::open(path).map_err(cannot)?;
+        let mut magic = [0; 4];
+        let read = file.read(&mut magic).map_err(cannot)?;
+        if let Some(tool) = unpacker(&magic[..read]) {
+            return Err(Error::input(format!("`{}` is compressed", path.display()))
+                .hint(format!("unpack it first: `{tool} -dk {}`", path.display())));
+        }
+        file.rewind().map_err(cannot)?;
+        let not_a_tar = |error: io::Error| {
+            Error::input(format!("`{}` is not an archive of an image", path.display()))
+                .cause(error)
+                .hint("`docker save -o image.tar NAME` writes one")
+        };
+        let length = file.metadata().map_err(cannot)?.len();
+        let mut members = HashMap::new();
+        let mut tar = tar::Archive::new(file);
+        for entry in tar.entries_with_seek().map_err(not_a_tar)? {
+            let entry = entry.map_err(not_a_tar)?;
+            let name = normalize(&String::from_utf8_lossy(&entry.path_bytes()));
+            let kind = entry.header().entry_type();
+            if kind.is_file() {
+                let (offset, size) = (entry.raw_file_position(), entry.size());
+                if offset.checked_add(size).is_none_or(|end| end > length) {
+                    return Err(Error::build_or_push(format!("`{}` ends within `{name}`", path.display()))
+                        .hint("the archive was not written to its end: save it again"));
+                }
+                members.insert(name, Member::File { offset, size });
+            } else if (kind.is_symlink() || kind.is_hard_link())
+                && let Some(target) = entry.link_name_bytes()
+            {
+                let target = String::from_utf8_lossy(&target).into_owned();
+                let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
+                let target = if kind.is_symlink() { format!("{folder}/{target}") } else { target };
+                members.insert(name, Member::Link(normalize(&target)));
+            }
+        }
+        Ok(Archive { path, members })
+    }
+
+    fn locate(&self, name: &str) -> Option<Located> {
+        let mut member = self.members.get(&normalize(name))?;
+        for _ in 0..8 {
+            match member {
+                Member::File { offset, size } => {
+                    return Some(Located { path: self.path.to_owned(), offset: *offset, size: *size });
+                }
+                Member::Link(target) => member = self.members.get(target)?,
+            }
+        }
+        None
+    }
+
+    fn read(&self, name: &str) -> Result<Bytes> {
+        let found = self.locate(name).ok_or_else(|| self.lacks(name))?;
+        layout::read_range(&found).map_err(|error| {
+            Error::build_or_push(format!("cannot read `{name}` of `{}`", self.path.display())).cause(error)
+        })
+    }
+
+    fn lacks(&self, name: &str) -> Error {
+        Error::build_or_push(format!("`{}` lacks `{name}`", self.path.display())).hint("save the image again")
+    }
+
+    /// A layer as a registry should get it: compressed into the cache, unless it is compressed already.
+    fn layer(&self, found: &Located, diff_id: &str, cache: &BlobCache) -> Result<Blob> {
+        let cannot = |error: io::Error| {
+            Error::build_or_push(format!("cannot read a layer of `{}`", self.path.display())).cause(error)
+        };
+        let mut file = File::open(self.path).map_err(cannot)?;
+        file.seek(SeekFrom::Start(found.offset)).map_err(cannot)?;
+        let mut magic = [0; 4];
+        let read = file.read(&mut magic).map_err(cannot)?;
+        file.seek(SeekFrom::Start(found.offset)).map_err(cannot)?;
+        let mut layer = file.take(found.size);
+        let media_type = match unpacker(&magic[..read]) {
+            None => {
+                let (compressed, path) = match cache.compressed(diff_id) {
+                    Some(known) => known,
+                    None => compress(cache, diff_id, |out| io::copy(&mut layer, out).map(drop).map_err(cannot))?,
+                };
+                return Ok(gzip_blob(compressed, path));
+            }
+            Some("gzip") => LAYER_GZIP,
+            Some(_) => LAYER_ZSTD,
+        };
+        let mut reader = Hashed { inner: layer, hasher: Hasher::new() };
+        let mut content = Hasher::new();
+        let unpacked = if media_type == LAYER_GZIP {
+            io::copy(&mut flate2::bufread::MultiGzDecoder::new(io::BufReader::new(&mut reader)), &mut content)
+        } else {
+            zstd::stream::read::Decoder::new(&mut reader).and_then(|mut raw| io::copy(&mut raw, &mut content))
+        };
+        unpacked.and_then(|_| io::copy(&mut reader, &mut io::sink())).map_err(cannot)?;
+        if content.finish() != diff_id {
+            return Err(Error::build_or_push(format!("a layer of `{}` is damaged", self.path.display()))
+                .hint(format!("its content is not `{diff_id}`, as the image's config says")));
+        }
+        let descriptor =
+            Descriptor { media_type: media_type.to_owned(), digest: reader.hasher.finish(), size: found.size };
+        Ok(Blob { descriptor, source: BlobSource::File { path: self.path.to_owned(), offset: found.offset } })
+    }
+}
+
+struct Hashed<R> {
+    inner: R,
+    hasher: Hasher,
+}
+
+impl<R: Read> Read for Hashed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.hasher.update(&buffer[..read]);
+        Ok(read)
+    }
+}
+
+/// The tool that unpacks what begins like this.
+fn unpacker(magic: &[u8]) -> Option<&'static str> {
+    match magic {
+        [0x1f, 0x8b, ..] => Some("gzip"),
+        [0x28, 0xb5, 0x2f, 0xfd] => Some("zstd"),
+        _ => None,
+    }
+}
+
+/// A member's name without `.`, `..` and slashes that mean nothing.
+fn normalize(name: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in name.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
+}

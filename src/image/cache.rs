@@ -1,0 +1,192 @@
+//! The folder where blobs wait between runs, named by their content.
+
+use std::fs::{DirBuilder, File, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
+
+use super::digest::{self, Hasher};
+use crate::error::{Error, Kind, Result};
+
+/// No run writes one blob for so long.
+const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A content-addressed folder, mode 0700: `sha256/<hex>` holds blobs, and `gzip/<hex of a diffID>` names the
+/// blob that a layer was compressed to. Files appear whole (written aside, then renamed), so that runs may share it.
+#[derive(Debug, Clone)]
+pub struct BlobCache {
+    folder: PathBuf,
+}
+
+/// What a layer was compressed to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Compressed {
+    pub digest: String,
+    /// In bytes.
+    pub size: u64,
+}
+
+impl BlobCache {
+    /// `$XDG_CACHE_HOME/steady/blobs`, else `~/.cache/steady/blobs`, else a folder of this user's among the temporary files.
+    pub fn default_folder() -> PathBuf {
+        let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        absolute("XDG_CACHE_HOME")
+            .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
+            .unwrap_or_else(|| std::env::temp_dir().join("steady-cache"))
+            .join("steady/blobs")
+    }
+
+    /// Opens the cache, making its folder if there is none.
+    ///
+    /// # Errors
+    /// `Other` when the folder cannot be made or belongs to someone who lets others write.
+    pub fn open(folder: impl Into<PathBuf>) -> Result<Self> {
+        let folder = folder.into();
+        let hint = "set XDG_CACHE_HOME to a folder that you can write to";
+        for part in ["sha256", "gzip"] {
+            let part = folder.join(part);
+            DirBuilder::new().recursive(true).mode(0o700).create(&part).map_err(|error| {
+                Error::other(format!("cannot make the blob cache `{}`", part.display())).cause(error).hint(hint)
+            })?;
+        }
+        let mode = |error: io::Error| Error::other(format!("cannot protect `{}`", folder.display())).cause(error);
+        if folder.metadata().map_err(mode)?.permissions().mode() & 0o077 != 0 {
+            std::fs::set_permissions(&folder, Permissions::from_mode(0o700)).map_err(|error| mode(error).hint(hint))?;
+        }
+        sweep(&folder);
+        Ok(BlobCache { folder })
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Where the blob of a valid digest is or would be.
+    fn path(&self, digest: &str) -> Option<PathBuf> {
+        Some(self.folder.join("sha256").join(digest::hex_of(digest)?))
+    }
+
+    /// The blob, if it is here and has its size. Its content is verified where it is read, and a damaged blob
+    /// is removed there ([`BlobCache::verify`] does it now).
+    pub fn find(&self, digest: &str, size: u64) -> Option<PathBuf> {
+        let path = self.path(digest)?;
+        (std::fs::metadata(&path).ok()?.len() == size).then_some(path)
+    }
+
+    /// The blob, if it is here and its content is what its name says.
+    pub fn verify(&self, digest: &str, size: u64) -> Option<PathBuf> {
+        let path = self.find(digest, size)?;
+        let mut hasher = Hasher::new();
+        io::copy(&mut File::open(&path).ok()?, &mut hasher).ok()?;
+        if hasher.finish() == digest {
+            return Some(path);
+        }
+        let _ = std::fs::remove_file(&path);
+        None
+    }
+
+    /// A blob to be written; it is nowhere until [`BlobWriter::keep`].
+    ///
+    /// # Errors
+    /// `Other` when the folder cannot be written.
+    pub fn writer(&self) -> Result<BlobWriter> {
+        let file = NamedTempFile::with_prefix_in(".writing-", &self.folder).map_err(|error| self.failed(error))?;
+        Ok(BlobWriter { cache: self.clone(), file, hasher: Hasher::new() })
+    }
+
+    /// What the layer with this diffID was compressed to, if that is still here.
+    pub fn compressed(&self, diff_id: &str) -> Option<(Compressed, PathBuf)> {
+        let text = std::fs::read(self.folder.join("gzip").join(digest::hex_of(diff_id)?)).ok()?;
+        let compressed: Compressed = serde_json::from_slice(&text).ok()?;
+        let path = self.find(&compressed.digest, compressed.size)?;
+        Some((compressed, path))
+    }
+
+    /// # Errors
+    /// `Other` when the folder cannot be written.
+    pub fn remember_compressed(&self, diff_id: &str, compressed: &Compressed) -> Result<()> {
+        let Some(hex) = digest::hex_of(diff_id) else { return Ok(()) };
+        let write = || -> io::Result<()> {
+            let mut file = NamedTempFile::with_prefix_in(".writing-", &self.folder)?;
+            file.write_all(&serde_json::to_vec(compressed)?)?;
+            file.persist(self.folder.join("gzip").join(hex))?;
+            Ok(())
+        };
+        write().map_err(|error| self.failed(error))
+    }
+
+    /// The error for this cache's folder.
+    pub(crate) fn failed(&self, error: io::Error) -> Error {
+        Error::new(Kind::Other, format!("cannot use the blob cache `{}`", self.folder.display()))
+            .cause(error)
+            .hint("free some space there, or set XDG_CACHE_HOME to another folder")
+    }
+}
+
+/// Removes what runs that were killed left half written.
+fn sweep(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let half_written = entry.file_name().to_string_lossy().starts_with(".writing-");
+        let age = entry.metadata().and_then(|metadata| metadata.modified()).ok().and_then(|time| time.elapsed().ok());
+        if half_written && age.is_some_and(|age| age > ABANDONED) {
+            let path = entry.path();
+            let _ = std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir_all(&path));
+        }
+    }
+}
+
+/// Hashes what it writes.
+pub struct BlobWriter {
+    cache: BlobCache,
+    file: NamedTempFile,
+    hasher: Hasher,
+}
+
+impl BlobWriter {
+    /// Bytes so far.
+    pub fn size(&self) -> u64 {
+        self.hasher.size()
+    }
+
+    /// Puts the blob under its digest.
+    ///
+    /// # Errors
+    /// `Other` when the folder cannot be written.
+    pub fn keep(self) -> Result<(Compressed, PathBuf)> {
+        let compressed = Compressed { size: self.hasher.size(), digest: self.hasher.finish() };
+        let hex = digest::hex_of(&compressed.digest).unwrap_or_default();
+        let path = self.cache.folder.join("sha256").join(hex);
+        self.file.persist(&path).map_err(|error| self.cache.failed(error.error))?;
+        Ok((compressed, path))
+    }
+
+    /// Puts the blob under the digest it was expected to have.
+    ///
+    /// # Errors
+    /// `BuildOrPush` when it has another one; nothing is kept then.
+    pub fn keep_as(self, expected: &str) -> Result<PathBuf> {
+        let found = self.hasher.clone().finish();
+        if found != expected {
+            return Err(Error::build_or_push(format!(
+                "a blob is damaged: it was to be `{expected}`, and is `{found}`"
+            )));
+        }
+        self.keep().map(|(_, path)| path)
+    }
+}
+
+impl Write for BlobWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}

@@ -1,0 +1,301 @@
+//! Health checks. AWS's intervals are scaled by the lab's pace; what waits for the target itself is not.
+
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use http_body_util::Empty;
+use hyper::body::Bytes;
+use hyper::{Request, header};
+use hyper_util::rt::TokioIo;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::Dial;
+use super::connections::TargetKey;
+use crate::lab::Lab;
+use crate::lab::clock::{Clock, Pace};
+use crate::lab::elbv2::{HealthCheck, LoadBalancerType, Protocol, TargetStatus};
+
+/// No target is checked more often than this.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+
+/// A target has at least this long for an answer.
+const SHORTEST_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A program needs its time to start listening, at any pace.
+const STARTUP: Duration = Duration::from_secs(3);
+/// And, once it answers, to answer well.
+const WARMUP: Duration = Duration::from_millis(500);
+/// A task that does not run yet, as after `lab start`, is the scheduler's to wait for.
+const TASK_START: Duration = Duration::from_secs(60);
+
+/// What one health check found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Finding {
+    Passed,
+    Code(u16),
+    TimedOut,
+    Refused,
+    NotRunning,
+}
+
+/// Checks one target until it is aborted or the target is gone.
+pub(super) async fn watch(lab: Arc<Lab>, dial: Dial, key: TargetKey) {
+    let mut streak = Streak::new();
+    // A group that is attached again begins anew.
+    if !matches!(status(&lab, &key), Some(TargetStatus::Initial { .. })) {
+        set_status(&lab, &key, &TargetStatus::Initial { checking: false });
+    }
+    while let Some((check, group, host)) = settings(&lab, &key) {
+        let port = check.port.unwrap_or(key.port);
+        let patience = lab.clock.wait(Duration::from_secs(check.timeout)).max(SHORTEST_TIMEOUT);
+        let probe = probe(&dial, &check, &key, port, &host);
+        let finding = timeout(patience, probe).await.unwrap_or(Finding::TimedOut);
+        let Some(status) = status(&lab, &key) else { return };
+        let next = streak.judge(&status, &check, group, finding, &lab.clock);
+        let initial = matches!(next.as_ref().unwrap_or(&status), TargetStatus::Initial { .. });
+        if let Some(next) = next {
+            tracing::debug!(target = %key.target, port = key.port, status = ?next, "target health");
+            set_status(&lab, &key, &next);
+        }
+        sleep(pause(&lab.clock, &check, initial)).await;
+    }
+}
+
+/// The check's settings, the kind of load balancer, and the target's address for the Host header.
+fn settings(lab: &Lab, key: &TargetKey) -> Option<(HealthCheck, LoadBalancerType, String)> {
+    lab.read(|state| {
+        let group = state.elbv2.target_group(&key.group)?;
+        let kind = match group.protocol {
+            Protocol::Tcp => LoadBalancerType::Network,
+            Protocol::Http => LoadBalancerType::Application,
+        };
+        let instance = state.ec2.instances.iter().find(|instance| instance.id == key.target);
+        let host = instance.map_or_else(|| key.target.clone(), |instance| instance.private_ip.to_string());
+        Some((group.health_check.clone(), kind, host))
+    })
+}
+
+fn status(lab: &Lab, key: &TargetKey) -> Option<TargetStatus> {
+    lab.read(|state| {
+        let mut targets = state.elbv2.target_group(&key.group)?.targets.iter();
+        let target = targets.find(|target| target.id == key.target && target.port == key.port)?;
+        Some(target.status.clone())
+    })
+}
+
+fn set_status(lab: &Lab, key: &TargetKey, status: &TargetStatus) {
+    lab.write(|state| {
+        let targets = state.elbv2.target_group_mut(&key.group).into_iter().flat_map(|group| &mut group.targets);
+        for target in targets.filter(|target| target.id == key.target && target.port == key.port) {
+            if !target.status.is_draining() {
+                target.status = status.clone();
+            }
+        }
+    });
+}
+
+/// How long until the next check. At the fast pace a new target is asked eagerly, so that a rollout waits for the
+/// program and not for the clock.
+fn pause(clock: &Clock, check: &HealthCheck, initial: bool) -> Duration {
+    if initial && clock.pace == Pace::Fast {
+        return SHORTEST_PAUSE;
+    }
+    clock.wait(Duration::from_secs(check.interval)).max(SHORTEST_PAUSE)
+}
+
+async fn probe(dial: &Dial, check: &HealthCheck, key: &TargetKey, port: u16, host: &str) -> Finding {
+    let stream = match dial(key.target.clone(), port).await {
+        Ok(stream) => stream,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Finding::NotRunning,
+        Err(_) => return Finding::Refused,
+    };
+    if check.protocol == Protocol::Tcp {
+        return Finding::Passed;
+    }
+    let request = Request::get(check.path.as_deref().unwrap_or("/"))
+        .header(header::HOST, format!("{host}:{port}"))
+        .header(header::USER_AGENT, "ELB-HealthChecker/2.0")
+        .header(header::CONNECTION, "close")
+        .body(Empty::<Bytes>::new());
+    let (Ok(request), Ok((mut sender, connection))) =
+        (request, hyper::client::conn::http1::handshake(TokioIo::new(stream)).await)
+    else {
+        return Finding::Refused;
+    };
+    // The connection moves only while it is polled, and ends with this check.
+    let answered = match select(pin!(sender.send_request(request)), pin!(connection)).await {
+        Either::Left((answered, _)) => answered,
+        Either::Right((_, answer)) => answer.await,
+    };
+    match answered {
+        Ok(response) if check.matches(response.status().as_u16()) => Finding::Passed,
+        Ok(response) => Finding::Code(response.status().as_u16()),
+        Err(_) => Finding::Refused,
+    }
+}
+
+/// Consecutive findings, and when the target first failed its first checks.
+struct Streak {
+    passed: u32,
+    failed: u32,
+    began: Instant,
+    last: Option<Finding>,
+}
+
+impl Streak {
+    fn new() -> Self {
+        Streak { passed: 0, failed: 0, began: Instant::now(), last: None }
+    }
+
+    /// The target's new status, if this finding changes it.
+    fn judge(
+        &mut self,
+        status: &TargetStatus,
+        check: &HealthCheck,
+        kind: LoadBalancerType,
+        finding: Finding,
+        clock: &Clock,
+    ) -> Option<TargetStatus> {
+        if finding == Finding::Passed {
+            self.last = Some(finding);
+            self.failed = 0;
+            self.passed += 1;
+            let enough = match status {
+                TargetStatus::Initial { .. } => true,
+                TargetStatus::Unhealthy { .. } => self.passed >= check.healthy_threshold,
+                _ => false,
+            };
+            return enough.then_some(TargetStatus::Healthy);
+        }
+        self.passed = 0;
+        self.failed += 1;
+        let ran_before = self.last.replace(finding) != Some(Finding::NotRunning);
+        if *status == (TargetStatus::Initial { checking: false }) || (finding != Finding::NotRunning && !ran_before) {
+            self.failed = 1;
+            self.began = Instant::now();
+        }
+        let (reason, description) = explain(finding, kind);
+        let unhealthy = TargetStatus::Unhealthy { reason: reason.to_owned(), description };
+        let enough = self.failed >= check.unhealthy_threshold;
+        match status {
+            TargetStatus::Initial { checking } => {
+                let at_aws = Duration::from_secs(check.interval) * check.unhealthy_threshold;
+                let least = match finding {
+                    Finding::Code(_) => WARMUP,
+                    Finding::NotRunning => TASK_START,
+                    _ => STARTUP,
+                };
+                let over = self.began.elapsed() >= clock.wait(at_aws).max(least);
+                match (enough && over, checking) {
+                    (true, _) => Some(unhealthy),
+                    (false, false) => Some(TargetStatus::Initial { checking: true }),
+                    (false, true) => None,
+                }
+            }
+            TargetStatus::Healthy => enough.then_some(unhealthy),
+            TargetStatus::Unhealthy { .. } => (unhealthy != *status).then_some(unhealthy),
+            TargetStatus::Draining { .. } => None,
+        }
+    }
+}
+
+/// AWS's reason code and description. A network load balancer has one code for all; the description still says what
+/// was found.
+fn explain(finding: Finding, kind: LoadBalancerType) -> (&'static str, String) {
+    let (code, description) = match finding {
+        Finding::Code(code) => {
+            ("Target.ResponseCodeMismatch", format!("Health checks failed with these codes: [{code}]"))
+        }
+        Finding::TimedOut => ("Target.Timeout", "Request timed out".to_owned()),
+        Finding::Refused | Finding::NotRunning | Finding::Passed => {
+            ("Target.FailedHealthChecks", "Health checks failed".to_owned())
+        }
+    };
+    match kind {
+        LoadBalancerType::Application => (code, description),
+        LoadBalancerType::Network => ("Target.FailedHealthChecks", description),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INITIAL: TargetStatus = TargetStatus::Initial { checking: false };
+    const CHECKING: TargetStatus = TargetStatus::Initial { checking: true };
+
+    fn check() -> HealthCheck {
+        HealthCheck {
+            enabled: true,
+            protocol: Protocol::Http,
+            port: None,
+            path: Some("/".to_owned()),
+            interval: 30,
+            timeout: 5,
+            healthy_threshold: 3,
+            unhealthy_threshold: 2,
+            matcher: Some("200".to_owned()),
+        }
+    }
+
+    /// The word for the status that a row of findings leads to; each comes this long after the one before.
+    fn after(status: &TargetStatus, findings: &[Finding], apart: Duration) -> &'static str {
+        let mut streak = Streak::new();
+        let mut status = status.clone();
+        for finding in findings {
+            streak.began = streak.began.checked_sub(apart).expect("the machine runs long enough");
+            let next =
+                streak.judge(&status, &check(), LoadBalancerType::Application, *finding, &Clock::new(Pace::Fast));
+            status = next.unwrap_or(status);
+        }
+        match status {
+            TargetStatus::Initial { .. } => "initial",
+            TargetStatus::Healthy => "healthy",
+            TargetStatus::Unhealthy { .. } => "unhealthy",
+            TargetStatus::Draining { .. } => "draining",
+        }
+    }
+
+    #[test]
+    fn findings_lead_to_a_status() {
+        use Finding::{Code, NotRunning, Passed, Refused, TimedOut};
+        let unhealthy = TargetStatus::Unhealthy { reason: "r".to_owned(), description: "d".to_owned() };
+        let draining = TargetStatus::Draining { since: 0, drained: false };
+        let (soon, late) = (Duration::from_millis(10), Duration::from_secs(4));
+        let table: &[(&TargetStatus, &[Finding], Duration, &str)] = &[
+            (&INITIAL, &[Passed], soon, "healthy"),
+            (&INITIAL, &[Refused, Refused, Refused], soon, "initial"),
+            (&INITIAL, &[Refused, Refused], late, "unhealthy"),
+            (&INITIAL, &[Refused, Passed], late, "healthy"),
+            (&CHECKING, &[Code(503), Code(503)], soon, "initial"),
+            (&CHECKING, &[Code(503), Code(503)], late, "unhealthy"),
+            (&INITIAL, &[NotRunning, NotRunning, NotRunning], late, "initial"),
+            (&INITIAL, &[NotRunning, NotRunning, Refused], late, "initial"),
+            (&INITIAL, &[NotRunning, NotRunning, Refused, Refused], late, "unhealthy"),
+            (&TargetStatus::Healthy, &[Refused], late, "healthy"),
+            (&TargetStatus::Healthy, &[Refused, Passed, Refused], late, "healthy"),
+            (&TargetStatus::Healthy, &[TimedOut, Code(500)], soon, "unhealthy"),
+            (&TargetStatus::Healthy, &[NotRunning, NotRunning], soon, "unhealthy"),
+            (&unhealthy, &[Passed, Passed], soon, "unhealthy"),
+            (&unhealthy, &[Passed, Refused, Passed, Passed], soon, "unhealthy"),
+            (&unhealthy, &[Passed, Passed, Passed], soon, "healthy"),
+            (&draining, &[Refused, Refused], late, "draining"),
+            (&draining, &[Passed], late, "draining"),
+        ];
+        for (status, findings, apart, expected) in table {
+            assert_eq!(after(status, findings, *apart), *expected, "{status:?} {findings:?} {apart:?} apart");
+        }
+    }
+
+    #[test]
+    fn a_target_is_never_asked_more_often_than_every_50_ms() {
+        let fast = Clock::new(Pace::Fast);
+        assert_eq!(pause(&fast, &check(), true), Duration::from_millis(50));
+        assert_eq!(pause(&fast, &check(), false), Duration::from_millis(300));
+        assert_eq!(pause(&fast, &HealthCheck { interval: 5, ..check() }, false), Duration::from_millis(50));
+        assert_eq!(pause(&Clock::new(Pace::Aws), &check(), true), Duration::from_secs(30));
+    }
+}

@@ -1,0 +1,266 @@
+//! Images as ECR's API shows them.
+
+use serde_json::{Value, json};
+
+use super::manifest::{self, Incoming, Refused};
+use super::{
+    EcrState, Image, Repository, blob_path, invalid, is_digest, not_found, page, repository, required, required_list,
+};
+use crate::lab::Lab;
+use crate::lab::api::{ApiError, ApiResult};
+use crate::lab::wire::epoch_seconds;
+
+pub fn describe(lab: &Lab, input: &Value) -> ApiResult {
+    lab.read(|state| {
+        let repository = repository(&state.ecr, &lab.settings, input)?;
+        let wanted = input.get("imageIds").and_then(Value::as_array).filter(|ids| !ids.is_empty());
+        let found: Vec<&String> = match wanted {
+            Some(ids) => {
+                let one = |id| find(repository, id).ok_or_else(|| image_not_found(lab, repository, id));
+                let mut digests = ids.iter().map(one).collect::<Result<Vec<_>, _>>()?;
+                digests.sort();
+                digests.dedup();
+                digests
+            }
+            None => repository.images.keys().collect(),
+        };
+        let shown = found.into_iter().filter(|digest| status_wanted(input, repository.tags_of(digest).is_empty()));
+        let (page, next) = page(shown.collect(), input)?;
+        let details: Vec<Value> = page.into_iter().map(|digest| detail(lab, repository, digest)).collect();
+        Ok(json!({ "imageDetails": details, "nextToken": next }))
+    })
+}
+
+fn detail(lab: &Lab, repository: &Repository, digest: &str) -> Value {
+    let Image { media_type, image_size, artifact_media_type, subject, pushed_at, .. } = &repository.images[digest];
+    let tags = repository.tags_of(digest);
+    json!({
+        "registryId": lab.settings.account_id,
+        "repositoryName": repository.name,
+        "imageDigest": digest,
+        "imageTags": (!tags.is_empty()).then_some(tags),
+        "imageSizeInBytes": image_size,
+        "imagePushedAt": epoch_seconds(*pushed_at),
+        "imageManifestMediaType": media_type,
+        "artifactMediaType": artifact_media_type,
+        "subjectManifestDigest": subject,
+        "imageStatus": "ACTIVE",
+    })
+}
+
+pub fn list(lab: &Lab, input: &Value) -> ApiResult {
+    lab.read(|state| {
+        let repository = repository(&state.ecr, &lab.settings, input)?;
+        let ids = repository.images.keys().flat_map(|digest| {
+            let tags = repository.tags_of(digest);
+            let untagged = tags.is_empty().then(|| json!({ "imageDigest": digest }));
+            let tagged = tags.into_iter().map(move |tag| json!({ "imageDigest": digest, "imageTag": tag }));
+            tagged.chain(untagged).collect::<Vec<_>>()
+        });
+        let shown: Vec<Value> = ids.filter(|id| status_wanted(input, id.get("imageTag").is_none())).collect();
+        let (page, next) = page(shown, input)?;
+        Ok(json!({ "imageIds": page, "nextToken": next }))
+    })
+}
+
+fn status_wanted(input: &Value, untagged: bool) -> bool {
+    match input["filter"]["tagStatus"].as_str() {
+        Some("TAGGED") => !untagged,
+        Some("UNTAGGED") => untagged,
+        _ => true,
+    }
+}
+
+pub fn batch_get(lab: &Lab, input: &Value) -> ApiResult {
+    let ids = required_list(input, "imageIds", 100)?;
+    let (found, failures) = lab.read(|state| {
+        let repository = repository(&state.ecr, &lab.settings, input)?;
+        let (mut found, mut failures) = (Vec::new(), Vec::new());
+        for id in ids {
+            match known(repository, id) {
+                Ok(digest) => found.push((digest.clone(), repository.images[digest].media_type.clone(), id.clone())),
+                Err(failure) => failures.push(failure),
+            }
+        }
+        Ok((found, failures))
+    })?;
+    let images = found.into_iter().map(|(digest, media_type, mut id)| {
+        let content = std::fs::read_to_string(blob_path(&lab.settings.data, &digest))
+            .map_err(|error| server_error(&format!("{digest}: {error}")))?;
+        id["imageDigest"] = digest.into();
+        Ok(image_reply(lab, input, id, content, &media_type))
+    });
+    Ok(json!({ "images": images.collect::<Result<Vec<Value>, ApiError>>()?, "failures": failures }))
+}
+
+pub fn batch_delete(lab: &Lab, input: &Value) -> ApiResult {
+    let ids = required_list(input, "imageIds", 100)?;
+    lab.write(|state| {
+        let name = repository(&state.ecr, &lab.settings, input)?.name.clone();
+        let (mut deleted, mut failures) = (Vec::new(), Vec::new());
+        for id in ids {
+            match delete(&mut state.ecr, lab, &name, id) {
+                Ok(gone) => deleted.extend(gone),
+                Err(failure) => failures.push(failure),
+            }
+        }
+        Ok(json!({ "imageIds": deleted, "failures": failures }))
+    })
+}
+
+/// A tag takes its image along only when it was the image's last one.
+fn delete(state: &mut EcrState, lab: &Lab, name: &str, id: &Value) -> Result<Vec<Value>, Value> {
+    let Some(repository) = state.repositories.get_mut(name) else { return Ok(Vec::new()) };
+    let digest = known(repository, id)?.clone();
+    let tags: Vec<String> = repository.tags_of(&digest).into_iter().map(str::to_owned).collect();
+    let with_tag = |tag: &String| json!({ "imageDigest": digest, "imageTag": tag });
+    if let Some(tag) = id["imageTag"].as_str()
+        && tags.len() > 1
+    {
+        repository.tags.remove(tag);
+        return Ok(vec![with_tag(&tag.to_owned())]);
+    }
+    let lists: Vec<&String> =
+        repository.images.iter().filter(|(_, other)| other.refers_to.contains(&digest)).map(|(list, _)| list).collect();
+    if !lists.is_empty() {
+        let reason = format!("Requested image referenced by manifest list: {lists:?}").replace('"', "");
+        return Err(failure(id, "ImageReferencedByManifestList", &reason));
+    }
+    manifest::delete(state, &lab.settings, name, &digest);
+    Ok(if tags.is_empty() { vec![json!({ "imageDigest": digest })] } else { tags.iter().map(with_tag).collect() })
+}
+
+pub fn put(lab: &Lab, input: &Value) -> ApiResult {
+    let name = required(input, "repositoryName")?;
+    let content = required(input, "imageManifest")?;
+    let text = |member: &str| input.get(member).and_then(Value::as_str);
+    let incoming = Incoming {
+        repository: name,
+        content: content.as_bytes(),
+        media_type: text("imageManifestMediaType"),
+        tag: text("imageTag"),
+        digest: text("imageDigest"),
+        now: lab.clock.now(),
+    };
+    let id = &lab.settings.account_id;
+    let put = lab.write(|state| {
+        let digest = super::digest_of(content.as_bytes());
+        let same = state.ecr.repositories.get(name).is_some_and(|repository| match incoming.tag {
+            Some(tag) => repository.tags.get(tag) == Some(&digest),
+            None => repository.images.contains_key(&digest),
+        });
+        if same {
+            let tag = incoming.tag.map_or("null".to_owned(), |tag| format!("'{tag}'"));
+            return Err(ApiError::new(
+                "ImageAlreadyExistsException",
+                format!(
+                    "Image with digest '{digest}' and tag {tag} already exists in the repository with name '{name}' \
+                     in registry with id '{id}'"
+                ),
+            ));
+        }
+        manifest::put(&mut state.ecr, &lab.settings, incoming).map_err(|refused| refusal(lab, name, refused))
+    });
+    let digest = put?;
+    let media_type = lab.read(|state| {
+        let image = state.ecr.repositories.get(name)?.images.get(&digest)?;
+        Some(image.media_type.clone())
+    });
+    let image_id = json!({ "imageDigest": digest, "imageTag": incoming.tag });
+    Ok(json!({ "image": image_reply(lab, input, image_id, content.to_owned(), &media_type.unwrap_or_default()) }))
+}
+
+fn refusal(lab: &Lab, name: &str, refused: Refused) -> ApiError {
+    let id = &lab.settings.account_id;
+    let place = format!("in the repository with name '{name}' in the registry with id '{id}'");
+    match refused {
+        Refused::NoRepository => not_found(name, id),
+        Refused::Invalid(why) => {
+            invalid("ImageManifest", &format!("Invalid JSON syntax or unsupported manifest: {why}"))
+        }
+        Refused::UnknownBlobs(digests) => ApiError::new(
+            "LayersNotFoundException",
+            format!("The layers with digests '[{}]' do not exist {place}", digests.join(", ")),
+        ),
+        Refused::UnknownManifests(digests) => ApiError::new(
+            "ReferencedImagesNotFoundException",
+            format!("The images with digests '[{}]' do not exist {place}", digests.join(", ")),
+        ),
+        Refused::OtherDigest(digest) => ApiError::new(
+            "ImageDigestDoesNotMatchException",
+            format!("The image digest does not match the digest '{digest}' of the manifest"),
+        ),
+        Refused::Immutable(tag) => ApiError::new("ImageTagAlreadyExistsException", immutable_text(&tag, name)),
+        Refused::Disk(why) => server_error(&why),
+    }
+}
+
+/// ECR's words, in its API and in its registry.
+pub fn immutable_text(tag: &str, repository: &str) -> String {
+    format!(
+        "The image tag '{tag}' already exists in the '{repository}' repository and cannot be overwritten because \
+         the tag is immutable."
+    )
+}
+
+fn image_reply(lab: &Lab, input: &Value, image_id: Value, content: String, media_type: &str) -> Value {
+    json!({
+        "registryId": lab.settings.account_id,
+        "repositoryName": input["repositoryName"],
+        "imageId": image_id,
+        "imageManifest": content,
+        "imageManifestMediaType": media_type,
+    })
+}
+
+fn find<'a>(repository: &'a Repository, id: &Value) -> Option<&'a String> {
+    known(repository, id).ok()
+}
+
+/// The digest of the image that an `imageId` names, or the failure that a batch operation reports.
+fn known<'a>(repository: &'a Repository, id: &Value) -> Result<&'a String, Value> {
+    let (digest, tag) = (id["imageDigest"].as_str(), id["imageTag"].as_str());
+    if digest.is_none() && tag.is_none() {
+        return Err(failure(
+            id,
+            "MissingDigestAndTag",
+            "Invalid request parameters: both tag and digest cannot be null",
+        ));
+    }
+    if digest.is_some_and(|digest| !is_digest(digest)) {
+        let reason =
+            "Invalid request parameters: image digest should satisfy the regex '[a-zA-Z0-9-_+.]+:[a-fA-F0-9]+'";
+        return Err(failure(id, "InvalidImageDigest", reason));
+    }
+    let tagged = tag.map(|tag| repository.tags.get(tag));
+    match (digest, tagged) {
+        (Some(digest), Some(Some(tagged))) if digest != tagged => {
+            return Err(failure(id, "ImageTagDoesNotMatchDigest", "Requested image tag does not match the digest"));
+        }
+        (_, Some(Some(tagged))) => Some(tagged),
+        (Some(digest), None) => repository.images.get_key_value(digest).map(|(digest, _)| digest),
+        _ => None,
+    }
+    .ok_or_else(|| failure(id, "ImageNotFound", "Requested image not found"))
+}
+
+fn failure(id: &Value, code: &str, reason: &str) -> Value {
+    json!({ "imageId": id, "failureCode": code, "failureReason": reason })
+}
+
+fn image_not_found(lab: &Lab, repository: &Repository, image: &Value) -> ApiError {
+    let quoted = |member: &str| image[member].as_str().map_or("'null'".to_owned(), |text| format!("'{text}'"));
+    let (digest, tag, id) = (quoted("imageDigest"), quoted("imageTag"), &lab.settings.account_id);
+    let name = &repository.name;
+    ApiError::new(
+        "ImageNotFoundException",
+        format!(
+            "The image with imageId {{imageDigest:{digest}, imageTag:{tag}}} does not exist within the repository with \
+             name '{name}' in the registry with id '{id}'"
+        ),
+    )
+}
+
+fn server_error(why: &str) -> ApiError {
+    ApiError { status: 500, ..ApiError::new("ServerException", why) }
+}

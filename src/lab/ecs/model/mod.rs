@@ -1,0 +1,116 @@
+//! What the lab remembers of ECS. Users' documents stay JSON as they were given.
+
+mod service;
+mod task;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+pub use service::{Deployment, Event, Revision, Rollback, Rollout, Service, ServiceDeployment, ServiceStatus};
+pub use task::{Binding, Container, Interface, Run, Target, Task, TaskStatus};
+
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EcsState {
+    /// Whether the `default` cluster was made; it may have been deleted since.
+    pub prepared: bool,
+    pub clusters: BTreeMap<String, Cluster>,
+    pub instances: BTreeMap<String, Instance>,
+    pub families: BTreeMap<String, Family>,
+    pub services: Vec<Service>,
+    pub tasks: BTreeMap<String, Task>,
+    /// RunTask's client tokens, with the request and the tasks that came of it.
+    pub run_tokens: BTreeMap<String, (Value, Vec<String>)>,
+    /// Private addresses given out so far; none is given twice.
+    pub addresses: u32,
+}
+
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Cluster {
+    pub name: String,
+    pub active: bool,
+    pub tags: Vec<Value>,
+    /// Members of CreateCluster that are only kept: settings, configuration, capacityProviders, ….
+    pub settings: Map<String, Value>,
+}
+
+/// A container instance: where tasks of launch type EC2 are placed.
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Instance {
+    pub id: String,
+    pub cluster: String,
+    pub ec2_instance_id: String,
+    /// CPU units.
+    pub cpu: i64,
+    /// MiB.
+    pub memory: i64,
+    pub registered_at: i64,
+    /// The next dynamic host port to try.
+    pub next_port: u16,
+}
+
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Family {
+    /// The number of the last revision that was ever registered.
+    pub last: i64,
+    pub revisions: BTreeMap<i64, TaskDefinition>,
+}
+
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TaskDefinition {
+    /// As registered, with the members that ECS fills in.
+    pub document: Map<String, Value>,
+    pub tags: Vec<Value>,
+}
+
+impl TaskDefinition {
+    pub fn arn(&self) -> &str {
+        self.text("taskDefinitionArn")
+    }
+
+    pub fn family(&self) -> &str {
+        self.text("family")
+    }
+
+    pub fn status(&self) -> &str {
+        self.text("status")
+    }
+
+    pub fn network_mode(&self) -> &str {
+        match self.text("networkMode") {
+            "" => "bridge",
+            mode => mode,
+        }
+    }
+
+    pub fn containers(&self) -> &[Value] {
+        self.document.get("containerDefinitions").and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    }
+
+    pub fn container(&self, name: &str) -> Option<&Value> {
+        self.containers().iter().find(|container| container["name"] == name)
+    }
+
+    /// CPU units and MiB that a task reserves on its instance.
+    pub fn reserves(&self) -> (i64, i64) {
+        let number = |value: Option<&Value>| {
+            value.and_then(|value| value.as_i64().or_else(|| value.as_str().and_then(|text| text.trim().parse().ok())))
+        };
+        let sum = |of: &dyn Fn(&Value) -> Option<i64>| self.containers().iter().filter_map(of).sum::<i64>();
+        let cpu = number(self.document.get("cpu")).unwrap_or_else(|| sum(&|container| number(container.get("cpu"))));
+        let memory = number(self.document.get("memory")).unwrap_or_else(|| {
+            sum(&|container| number(container.get("memoryReservation")).or(number(container.get("memory"))))
+        });
+        (cpu, memory)
+    }
+
+    fn text(&self, member: &str) -> &str {
+        self.document.get(member).and_then(Value::as_str).unwrap_or_default()
+    }
+}

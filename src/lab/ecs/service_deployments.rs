@@ -1,0 +1,170 @@
+//! Service deployments and service revisions: the history of what a service ran.
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    arn,
+    model::{Revision, Service, ServiceDeployment, ServiceStatus},
+    request::{Request, failure, invalid, put, seconds},
+    service_view, services,
+};
+use crate::lab::{
+    Settings,
+    api::{ApiError, ApiResult},
+    state::State,
+};
+
+pub fn list(state: &State, request: &Request) -> ApiResult {
+    let cluster = &request.cluster(state)?.name;
+    let service = services::find(&state.ecs, cluster, request.required("service")?)
+        .ok_or_else(|| ApiError::new("ServiceNotFoundException", "Service not found."))?;
+    let statuses = request.texts("status");
+    let created = &request.input["createdAt"];
+    let in_time = |of: &ServiceDeployment| {
+        let at = of.created_at as f64 / 1000.0;
+        created["before"].as_f64().is_none_or(|before| at < before)
+            && created["after"].as_f64().is_none_or(|after| at > after)
+    };
+    let wanted = service
+        .service_deployments
+        .iter()
+        .filter(|of| (statuses.is_empty() || statuses.contains(&of.status.as_str())) && in_time(of));
+    request.page("serviceDeployments", wanted.map(|of| brief(request.settings, service, of).into()).collect())
+}
+
+fn brief(settings: &Settings, service: &Service, of: &ServiceDeployment) -> Map<String, Value> {
+    let mut reply = Map::new();
+    reply.insert("serviceDeploymentArn".into(), json!(of.arn));
+    reply.insert("serviceArn".into(), json!(arn::service(settings, &service.cluster, &service.name)));
+    reply.insert("clusterArn".into(), json!(arn::cluster(settings, &service.cluster)));
+    put(&mut reply, "startedAt", of.started_at.map(seconds));
+    reply.insert("createdAt".into(), seconds(of.created_at));
+    put(&mut reply, "finishedAt", of.finished_at.map(seconds));
+    reply.insert("targetServiceRevisionArn".into(), json!(of.target));
+    reply.insert("status".into(), json!(of.status));
+    put(&mut reply, "statusReason", of.status_reason.as_ref().map(|reason| json!(reason)));
+    reply
+}
+
+pub fn describe(state: &State, request: &Request) -> ApiResult {
+    let asked = request.texts("serviceDeploymentArns");
+    if asked.is_empty() || asked.len() > 20 {
+        return Err(invalid("The number of service deployment ARNs must be between 1 and 20."));
+    }
+    let (mut found, mut failures) = (Vec::new(), Vec::new());
+    for name in asked {
+        let of = all(state).find(|(_, deployment)| deployment.arn == name);
+        match of {
+            Some((service, deployment)) => found.push(view(state, request.settings, service, deployment)),
+            None => failures.push(failure(name.into(), "MISSING")),
+        }
+    }
+    Ok(json!({"serviceDeployments": found, "failures": failures}))
+}
+
+fn all(state: &State) -> impl Iterator<Item = (&Service, &ServiceDeployment)> {
+    state.ecs.services.iter().flat_map(|service| service.service_deployments.iter().map(move |of| (service, of)))
+}
+
+fn view(state: &State, settings: &Settings, service: &Service, of: &ServiceDeployment) -> Value {
+    let mut reply = brief(settings, service, of);
+    reply.shift_remove("targetServiceRevisionArn");
+    put(&mut reply, "stoppedAt", of.stopped_at.map(seconds));
+    reply.insert("updatedAt".into(), seconds(of.updated_at));
+    let summary = |revision: &str, requested: i64| {
+        let deployment = service.deployments.iter().find(|deployment| deployment.revision == revision);
+        let (running, pending) = deployment.map_or((0, 0), |of| service_view::counts(state, service, &of.id));
+        json!({
+            "arn": revision,
+            "requestedTaskCount": requested,
+            "runningTaskCount": running,
+            "pendingTaskCount": pending,
+        })
+    };
+    let sources = of.sources.iter().map(|(revision, requested)| summary(revision, *requested));
+    reply.insert("sourceServiceRevisions".into(), sources.collect());
+    let desired = service.deployments.iter().find(|deployment| deployment.revision == of.target);
+    reply.insert("targetServiceRevision".into(), summary(&of.target, desired.map_or(0, |of| of.desired_count)));
+    reply.insert("deploymentConfiguration".into(), of.configuration.clone());
+    let rollback = of
+        .rollback
+        .as_ref()
+        .map(|of| json!({"reason": of.reason, "startedAt": seconds(of.started_at), "serviceRevisionArn": of.revision}));
+    put(&mut reply, "rollback", rollback);
+    reply.insert(
+        "deploymentCircuitBreaker".into(),
+        json!({"status": of.breaker, "failureCount": of.failures, "threshold": of.threshold}),
+    );
+    reply.insert("alarms".into(), json!({"status": "DISABLED"}));
+    Value::Object(reply)
+}
+
+pub fn revisions(state: &State, request: &Request) -> ApiResult {
+    let asked = request.texts("serviceRevisionArns");
+    if asked.is_empty() || asked.len() > 20 {
+        return Err(invalid("The number of service revision ARNs must be between 1 and 20."));
+    }
+    let (mut found, mut failures) = (Vec::new(), Vec::new());
+    for name in asked {
+        let of = state.ecs.services.iter().find_map(|service| {
+            service.revisions.iter().find(|revision| revision.arn == name).map(|revision| (service, revision))
+        });
+        match of {
+            Some((service, revision)) => found.push(revision_view(request.settings, service, revision)),
+            None => failures.push(failure(name.into(), "MISSING")),
+        }
+    }
+    Ok(json!({"serviceRevisions": found, "failures": failures}))
+}
+
+fn revision_view(settings: &Settings, service: &Service, revision: &Revision) -> Value {
+    let mut reply = Map::new();
+    reply.insert("serviceRevisionArn".into(), json!(revision.arn));
+    reply.insert("serviceArn".into(), json!(arn::service(settings, &service.cluster, &service.name)));
+    reply.insert("clusterArn".into(), json!(arn::cluster(settings, &service.cluster)));
+    reply.insert("taskDefinition".into(), json!(revision.task_definition));
+    let has_strategy = revision.settings.get("capacityProviderStrategy").is_some();
+    if !has_strategy {
+        reply.insert("launchType".into(), revision.settings.get("launchType").cloned().unwrap_or(json!("EC2")));
+    }
+    for (member, value) in revision.settings.iter().filter(|(member, _)| *member != "launchType") {
+        reply.insert(member.clone(), value.clone());
+    }
+    let images = revision.images.iter().map(|(container, image, digest)| {
+        let mut of = Map::new();
+        of.insert("containerName".into(), json!(container));
+        put(&mut of, "imageDigest", digest.as_ref().map(|digest| json!(digest)));
+        of.insert("image".into(), json!(image));
+        Value::Object(of)
+    });
+    reply.insert("containerImages".into(), images.collect());
+    reply.insert("guardDutyEnabled".into(), json!(false));
+    reply.insert("createdAt".into(), seconds(revision.created_at));
+    Value::Object(reply)
+}
+
+/// The scheduler carries out what this asks for.
+pub fn stop(state: &mut State, request: &Request) -> ApiResult {
+    let name = request.required("serviceDeploymentArn")?;
+    let status = match request.text("stopType") {
+        None | Some("ROLLBACK") => "ROLLBACK_REQUESTED",
+        Some("ABORT") => "STOP_REQUESTED",
+        Some(_) => return Err(invalid("stopType must be one of: ABORT, ROLLBACK")),
+    };
+    let active = state.ecs.services.iter_mut().filter(|service| service.status == ServiceStatus::Active);
+    let deployment = active
+        .flat_map(|service| service.service_deployments.iter_mut())
+        .find(|deployment| deployment.arn == name)
+        .ok_or_else(|| ApiError::new("ServiceDeploymentNotFoundException", "Service deployment not found."))?;
+    if deployment.is_over() {
+        let message =
+            format!("The service deployment cannot be stopped because it is in the {} status.", deployment.status);
+        return Err(ApiError::new("ConflictException", message));
+    }
+    // A rollback that runs goes on: asking again changes nothing.
+    if deployment.status != "ROLLBACK_IN_PROGRESS" || status == "STOP_REQUESTED" {
+        deployment.status = status.into();
+    }
+    deployment.updated_at = request.now;
+    Ok(json!({"serviceDeploymentArn": name}))
+}

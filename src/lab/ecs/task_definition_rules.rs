@@ -1,0 +1,249 @@
+//! What ECS refuses at RegisterTaskDefinition, in its words.
+
+use std::collections::HashSet;
+
+use serde_json::{Map, Value};
+
+use super::request::client;
+use crate::lab::{Settings, api::ApiError};
+
+type Checked = Result<(), ApiError>;
+const NO_CONTAINERS: &[Value] = &[];
+
+pub fn check(document: &Map<String, Value>, settings: &Settings) -> Checked {
+    match document.get("family").and_then(Value::as_str) {
+        None | Some("") => return Err(client("Family should not be null or empty.")),
+        Some(family) if !is_name(family) => return Err(client("Family contains invalid characters.")),
+        Some(_) => {}
+    }
+    let containers =
+        document.get("containerDefinitions").and_then(Value::as_array).map_or(NO_CONTAINERS, Vec::as_slice);
+    if containers.is_empty() {
+        return Err(client("Container list cannot be empty."));
+    }
+    let mode = text(document.get("networkMode")).unwrap_or("bridge");
+    if !["bridge", "host", "awsvpc", "none"].contains(&mode) {
+        return Err(client("Invalid networkMode. Expected one of: bridge, host, awsvpc, none."));
+    }
+    let mut names = HashSet::new();
+    for container in containers {
+        self::container(container, document, mode)?;
+        let name = container["name"].as_str().unwrap_or_default();
+        if !names.insert(name) {
+            return Err(client(format!(
+                "Container name must be unique in a task definition. '{name}' is used more than once."
+            )));
+        }
+    }
+    if containers.iter().all(|container| container["essential"] == false) {
+        return Err(client("Task definition doesn't have any essential container."));
+    }
+    dependencies(containers, &names)?;
+    host_ports(containers, mode)?;
+    if needs_fargate(document) {
+        fargate(document, containers, mode, settings)?;
+    }
+    Ok(())
+}
+
+fn is_name(name: &str) -> bool {
+    name.len() <= 255 && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+}
+
+fn text(value: Option<&Value>) -> Option<&str> {
+    value.and_then(Value::as_str).filter(|text| !text.is_empty())
+}
+
+fn container(container: &Value, document: &Map<String, Value>, mode: &str) -> Checked {
+    let name = match text(container.get("name")) {
+        None => return Err(client("Container.name should not be null or empty.")),
+        Some(name) if !is_name(name) => return Err(client("Container.name contains invalid characters.")),
+        Some(name) => name,
+    };
+    if text(container.get("image")).is_none() {
+        return Err(client("Container.image should not be null or empty."));
+    }
+    let setting = |problem: &str| Err(client(format!("Invalid setting for container '{name}'. {problem}")));
+    let (memory, reservation) = (container["memory"].as_i64(), container["memoryReservation"].as_i64());
+    match (memory, reservation) {
+        (None, None) if document.get("memory").is_none() => {
+            return setting("At least one of 'memory' or 'memoryReservation' must be specified.");
+        }
+        (Some(memory), Some(reservation)) if reservation > memory => {
+            return setting("The 'memory' value must be greater than or equal to the 'memoryReservation' value.");
+        }
+        _ => {}
+    }
+    if [memory, reservation].into_iter().flatten().any(|of| of < 4) {
+        return setting("Memory must be at least 4 MiB.");
+    }
+    let volumes: Vec<&Value> = document.get("volumes").and_then(Value::as_array).into_iter().flatten().collect();
+    for mount in container["mountPoints"].as_array().into_iter().flatten() {
+        let volume = mount["sourceVolume"].as_str().unwrap_or_default();
+        if !volumes.iter().any(|of| of["name"] == volume) {
+            return Err(client(format!("Unknown volume '{volume}'.")));
+        }
+    }
+    let log = &container["logConfiguration"];
+    if log["logDriver"] == "awslogs" {
+        let missing: Vec<&str> = ["awslogs-region", "awslogs-group"]
+            .into_iter()
+            .filter(|option| text(log["options"].get(*option)).is_none())
+            .collect();
+        if !missing.is_empty() {
+            return Err(client(format!("Log driver awslogs requires options: {}", missing.join(", "))));
+        }
+    }
+    for mapping in container["portMappings"].as_array().into_iter().flatten() {
+        let (container_port, host_port) = (mapping["containerPort"].as_i64(), mapping["hostPort"].as_i64());
+        if [container_port, host_port].into_iter().flatten().any(|port| !(0..=65535).contains(&port)) {
+            return Err(client("Port mappings must be between 0 and 65535."));
+        }
+        let differs = host_port.is_some_and(|host| host != 0 && Some(host) != container_port);
+        if (mode == "awsvpc" || mode == "host") && differs {
+            return Err(client(format!(
+                "When networkMode={mode}, the host ports and container ports in port mappings must match."
+            )));
+        }
+    }
+    if mode == "awsvpc" && container["links"].as_array().is_some_and(|links| !links.is_empty()) {
+        return Err(client("Links are not supported when networkMode=awsvpc."));
+    }
+    if mode == "awsvpc" && text(container.get("hostname")).is_some() {
+        return Err(client("Hostname is not supported when networkMode=awsvpc."));
+    }
+    Ok(())
+}
+
+fn dependencies(containers: &[Value], names: &HashSet<&str>) -> Checked {
+    for container in containers {
+        for dependency in container["dependsOn"].as_array().into_iter().flatten() {
+            let name = dependency["containerName"].as_str().unwrap_or_default();
+            if !names.contains(name) {
+                return Err(client(format!(
+                    "Container dependency '{name}' is not a container of this task definition."
+                )));
+            }
+            let on = containers.iter().find(|of| of["name"] == name).unwrap_or(&Value::Null);
+            match dependency["condition"].as_str() {
+                Some("COMPLETE" | "SUCCESS") if on["essential"] != false => {
+                    return Err(client(
+                        "A dependency container with SUCCESS or COMPLETE condition cannot be an essential container",
+                    ));
+                }
+                Some("HEALTHY") if on.get("healthCheck").is_none() => {
+                    return Err(client(format!(
+                        "Container '{name}' must have a health check: another container depends on it being HEALTHY."
+                    )));
+                }
+                Some("START" | "COMPLETE" | "SUCCESS" | "HEALTHY") => {}
+                _ => {
+                    return Err(client(
+                        "A container dependency's condition must be START, COMPLETE, SUCCESS or HEALTHY.",
+                    ));
+                }
+            }
+        }
+    }
+    if super::launch_order(containers).is_none() {
+        return Err(client("Container dependencies must not form a cycle."));
+    }
+    Ok(())
+}
+
+fn host_ports(containers: &[Value], mode: &str) -> Checked {
+    let mut taken = HashSet::new();
+    for mapping in containers.iter().flat_map(|container| container["portMappings"].as_array().into_iter().flatten()) {
+        let protocol = mapping["protocol"].as_str().unwrap_or("tcp");
+        let port = match mode {
+            "bridge" => mapping["hostPort"].as_i64(),
+            _ => mapping["containerPort"].as_i64(),
+        };
+        if let Some(port) = port.filter(|port| *port != 0)
+            && !taken.insert((port, protocol))
+        {
+            return Err(client(format!("Two containers in the task definition use the same host port: {port}.")));
+        }
+    }
+    Ok(())
+}
+
+fn needs_fargate(document: &Map<String, Value>) -> bool {
+    document
+        .get("requiresCompatibilities")
+        .and_then(Value::as_array)
+        .is_some_and(|of| of.iter().any(|of| of == "FARGATE"))
+}
+
+fn fargate(document: &Map<String, Value>, containers: &[Value], mode: &str, settings: &Settings) -> Checked {
+    if mode != "awsvpc" {
+        return Err(client("Fargate only supports network mode 'awsvpc'."));
+    }
+    let (cpu, memory) = (document.get("cpu"), document.get("memory"));
+    for (member, value) in [("cpu", cpu), ("memory", memory)] {
+        if text(value).is_none() {
+            return Err(client(format!("Fargate requires that '{member}' be defined at the task level.")));
+        }
+    }
+    let invalid = |member: &str| client(format!("Invalid '{member}' setting for task."));
+    let cpu = units(cpu, 1024.0, "vcpu").ok_or_else(|| invalid("cpu"))?;
+    let memory = units(memory, 1024.0, "gb").ok_or_else(|| invalid("memory"))?;
+    if !is_fargate_size(cpu, memory) {
+        return Err(client("No Fargate configuration exists for given values."));
+    }
+    let of_containers =
+        |member: &str| containers.iter().filter_map(|container| container[member].as_i64()).sum::<i64>();
+    if of_containers("cpu") > cpu {
+        return Err(client(
+            "The sum of all container 'cpu' values cannot be greater than the value of the task 'cpu'.",
+        ));
+    }
+    if containers.iter().any(|container| container["memory"].as_i64().is_some_and(|of| of > memory)) {
+        return Err(client("The 'memory' value of a container cannot be greater than the value of the task 'memory'."));
+    }
+    if containers.iter().any(|container| container["privileged"] == true) {
+        return Err(client("Fargate does not support privileged containers."));
+    }
+    let lab = settings.address.to_string();
+    let from_ecr = |image: &str| image.contains(".dkr.ecr.") || image.starts_with(&lab);
+    if document.get("executionRoleArn").is_none()
+        && containers.iter().any(|of| of["image"].as_str().is_some_and(from_ecr))
+    {
+        return Err(client("Fargate requires task definition to have execution role ARN to support ECR images."));
+    }
+    Ok(())
+}
+
+/// `"256"`, `".25 vCPU"`, `"1 GB"` in CPU units or MiB.
+fn units(value: Option<&Value>, factor: f64, unit: &str) -> Option<i64> {
+    let written = text(value)?.trim().to_lowercase();
+    match written.strip_suffix(unit) {
+        Some(number) => number.trim().parse::<f64>().ok().map(|number| (number * factor) as i64),
+        None => written.parse().ok(),
+    }
+}
+
+/// The sizes that Fargate has (CPU units and MiB).
+fn is_fargate_size(cpu: i64, memory: i64) -> bool {
+    let gib = 1024;
+    let (from, to, step) = match cpu {
+        256 => return [512, gib, 2 * gib].contains(&memory),
+        512 => (gib, 4 * gib, gib),
+        1024 => (2 * gib, 8 * gib, gib),
+        2048 => (4 * gib, 16 * gib, gib),
+        4096 => (8 * gib, 30 * gib, gib),
+        8192 => (16 * gib, 60 * gib, 4 * gib),
+        16384 => (32 * gib, 120 * gib, 8 * gib),
+        _ => return false,
+    };
+    (from..=to).contains(&memory) && (memory - from) % step == 0
+}
+
+pub fn compatibilities(document: &Map<String, Value>) -> Vec<&'static str> {
+    let mode = text(document.get("networkMode")).unwrap_or("bridge");
+    match mode {
+        "awsvpc" if document.contains_key("cpu") && document.contains_key("memory") => vec!["EC2", "FARGATE"],
+        "awsvpc" => vec!["EC2"],
+        _ => vec!["EXTERNAL", "EC2"],
+    }
+}

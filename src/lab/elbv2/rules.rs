@@ -1,0 +1,114 @@
+//! Rules of an application load balancer's listeners, in the order of their priority.
+
+use serde_json::{Value, json};
+
+use super::{LoadBalancerType, Rule, Scope, actions, listeners, listing, load_balancers, page};
+use crate::lab::api::{ApiError, ApiResult, random_hex};
+use crate::lab::input::Input;
+use crate::lab::state::State;
+
+pub(super) fn create(state: &mut State, scope: &Scope, input: Input) -> ApiResult {
+    let listener = listeners::find(state, input.required("ListenerArn")?)?;
+    let load_balancer = load_balancers::find(state, &listener.load_balancer_arn)?;
+    if load_balancer.kind == LoadBalancerType::Network {
+        return Err(ApiError::new(
+            "OperationNotPermitted",
+            "Rules are unsupported for the listeners of a network load balancer",
+        ));
+    }
+    let priority = input.number_in("Priority", 1..=50_000)?;
+    let priority = priority.ok_or_else(|| input.error("A rule priority must be specified"))? as u32;
+    if listener.rules.iter().any(|rule| rule.priority == Some(priority)) {
+        return Err(ApiError::new("PriorityInUse", format!("Priority '{priority}' is currently in use")));
+    }
+    let path = listener.arn.split_once(":listener/").map_or("", |(_, path)| path);
+    let rule = Rule {
+        arn: scope.arn(&format!("listener-rule/{path}/{}", random_hex(16))),
+        priority: Some(priority),
+        conditions: actions::conditions(input)?,
+        action: actions::action(state, load_balancer, input, "Actions")?,
+        tags: input.pairs("Tags")?,
+    };
+    let reply = json!({ "Rules": [describe_one(&rule)] });
+    let arn = listener.arn.clone();
+    let rules = &mut listeners::find_mut(state, &arn)?.rules;
+    rules.push(rule);
+    rules.sort_by_key(|rule| rule.priority.unwrap_or(u32::MAX));
+    Ok(reply)
+}
+
+pub(super) fn modify(state: &mut State, _: &Scope, input: Input) -> ApiResult {
+    let arn = input.required("RuleArn")?;
+    let (listener_arn, _) = find(state, arn)?;
+    let listener = listeners::find(state, &listener_arn)?;
+    let load_balancer = load_balancers::find(state, &listener.load_balancer_arn)?;
+    let action = match input.list("Actions").is_empty() {
+        true => None,
+        false => Some(actions::action(state, load_balancer, input, "Actions")?),
+    };
+    let conditions = match input.list("Conditions").is_empty() {
+        true => None,
+        false => Some(actions::conditions(input)?),
+    };
+    let rules = &mut listeners::find_mut(state, &listener_arn)?.rules;
+    let rule = rules.iter_mut().find(|rule| rule.arn == arn).ok_or_else(not_found)?;
+    if conditions.is_some() && rule.priority.is_none() {
+        return Err(ApiError::new("OperationNotPermitted", format!("Default rule '{arn}' cannot have conditions")));
+    }
+    rule.action = action.unwrap_or_else(|| rule.action.clone());
+    rule.conditions = conditions.unwrap_or_else(|| rule.conditions.clone());
+    Ok(json!({ "Rules": [describe_one(rule)] }))
+}
+
+pub(super) fn describe(state: &State, _: &Scope, input: Input) -> ApiResult {
+    let mut found = Vec::new();
+    let arns = input.texts("RuleArns");
+    for arn in &arns {
+        found.push(find(state, arn)?.1);
+    }
+    if let Some(listener) = input.text("ListenerArn") {
+        found.extend(&listeners::find(state, listener)?.rules);
+    } else if arns.is_empty() {
+        return Err(input.error("You must specify either rule ARNs or a listener ARN"));
+    }
+    let (found, next) = page(input, found)?;
+    Ok(listing("Rules", found.into_iter().map(describe_one).collect(), next))
+}
+
+pub(super) fn delete(state: &mut State, _: &Scope, input: Input) -> ApiResult {
+    let arn = input.required("RuleArn")?;
+    let (listener, rule) = find(state, arn)?;
+    if rule.priority.is_none() {
+        return Err(ApiError::new("OperationNotPermitted", format!("Default rule '{arn}' cannot be deleted")));
+    }
+    listeners::find_mut(state, &listener)?.rules.retain(|rule| rule.arn != arn);
+    Ok(json!({}))
+}
+
+/// A rule, and the ARN of the listener that it belongs to.
+fn find<'a>(state: &'a State, arn: &str) -> Result<(String, &'a Rule), ApiError> {
+    state
+        .elbv2
+        .listeners
+        .iter()
+        .find_map(|listener| {
+            let rule = listener.rules.iter().find(|rule| rule.arn == arn)?;
+            Some((listener.arn.clone(), rule))
+        })
+        .ok_or_else(not_found)
+}
+
+fn not_found() -> ApiError {
+    ApiError::new("RuleNotFound", "One or more rules not found")
+}
+
+fn describe_one(rule: &Rule) -> Value {
+    let conditions: Vec<Value> = rule.conditions.iter().map(actions::describe_condition).collect();
+    json!({
+        "RuleArn": rule.arn,
+        "Priority": rule.priority.map_or_else(|| "default".to_owned(), |priority| priority.to_string()),
+        "Conditions": conditions,
+        "Actions": [actions::describe_action(&rule.action)],
+        "IsDefault": rule.priority.is_none(),
+    })
+}

@@ -1,0 +1,78 @@
+//! Tags of every taggable resource.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::Scope;
+use crate::lab::api::{ApiError, ApiResult};
+use crate::lab::input::Input;
+use crate::lab::state::State;
+
+pub(super) fn add(state: &mut State, _: &Scope, input: Input) -> ApiResult {
+    let tags = input.pairs("Tags")?;
+    for arn in input.texts("ResourceArns") {
+        of_mut(state, arn)?.extend(tags.clone());
+    }
+    Ok(json!({}))
+}
+
+pub(super) fn remove(state: &mut State, _: &Scope, input: Input) -> ApiResult {
+    let keys = input.texts("TagKeys");
+    for arn in input.texts("ResourceArns") {
+        of_mut(state, arn)?.retain(|key, _| !keys.contains(&key.as_str()));
+    }
+    Ok(json!({}))
+}
+
+pub(super) fn describe(state: &State, _: &Scope, input: Input) -> ApiResult {
+    let mut descriptions = Vec::new();
+    for arn in input.texts("ResourceArns") {
+        let tags: Vec<Value> =
+            of(state, arn)?.iter().map(|(key, value)| json!({ "Key": key, "Value": value })).collect();
+        descriptions.push(json!({ "ResourceArn": arn, "Tags": tags }));
+    }
+    Ok(json!({ "TagDescriptions": descriptions }))
+}
+
+fn of<'a>(state: &'a State, arn: &str) -> Result<&'a BTreeMap<String, String>, ApiError> {
+    let elb = &state.elbv2;
+    let rules = elb.listeners.iter().flat_map(|listener| &listener.rules);
+    None.or_else(|| elb.load_balancer(arn).map(|one| &one.tags))
+        .or_else(|| elb.target_group(arn).map(|one| &one.tags))
+        .or_else(|| elb.listener(arn).map(|one| &one.tags))
+        .or_else(|| rules.into_iter().find(|rule| rule.arn == arn).map(|rule| &rule.tags))
+        .ok_or_else(|| not_found(arn))
+}
+
+fn of_mut<'a>(state: &'a mut State, arn: &str) -> Result<&'a mut BTreeMap<String, String>, ApiError> {
+    let elb = &mut state.elbv2;
+    if let Some(one) = elb.load_balancers.iter_mut().find(|one| one.arn == arn) {
+        return Ok(&mut one.tags);
+    }
+    if let Some(one) = elb.target_groups.iter_mut().find(|one| one.arn == arn) {
+        return Ok(&mut one.tags);
+    }
+    for listener in &mut elb.listeners {
+        if listener.arn == arn {
+            return Ok(&mut listener.tags);
+        }
+        if let Some(rule) = listener.rules.iter_mut().find(|rule| rule.arn == arn) {
+            return Ok(&mut rule.tags);
+        }
+    }
+    Err(not_found(arn))
+}
+
+fn not_found(arn: &str) -> ApiError {
+    // The kind of the resource is the first word of its ARN's sixth field.
+    let kind = arn.splitn(6, ':').nth(5).and_then(|resource| resource.split('/').next()).unwrap_or_default();
+    let (code, what) = match kind {
+        "targetgroup" => ("TargetGroupNotFound", "target groups"),
+        "listener" => ("ListenerNotFound", "listeners"),
+        "listener-rule" => ("RuleNotFound", "rules"),
+        "loadbalancer" => ("LoadBalancerNotFound", "load balancers"),
+        _ => return ApiError::new("ValidationError", format!("'{arn}' is not a valid resource ARN")),
+    };
+    ApiError::new(code, format!("One or more {what} not found"))
+}

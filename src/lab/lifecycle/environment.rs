@@ -1,0 +1,51 @@
+//! The environment: where labs live, and what points any AWS client at one.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use super::Endpoint;
+use crate::error::{Error, Result};
+
+/// Variables that would lead a client elsewhere in spite of [`environment`].
+pub const UNSET: [&str; 13] = [
+    "AWS_PROFILE",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_SESSION_TOKEN",
+    "AWS_ROLE_ARN",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+    "AWS_ENDPOINT_URL_ECS",
+    "AWS_ENDPOINT_URL_ECR",
+    "AWS_ENDPOINT_URL_ELASTIC_LOAD_BALANCING_V2",
+    "AWS_ENDPOINT_URL_SERVICEDISCOVERY",
+    "AWS_ENDPOINT_URL_CLOUDWATCH_LOGS",
+    "AWS_ENDPOINT_URL_STS",
+    "AWS_ENDPOINT_URL_EC2",
+];
+
+/// The variables that point any AWS client at a lab; [`UNSET`] goes with them.
+pub fn environment(endpoint: &Endpoint) -> Vec<(&'static str, String)> {
+    vec![
+        ("AWS_ENDPOINT_URL", endpoint.url.clone()),
+        ("AWS_ACCESS_KEY_ID", endpoint.access_key_id.clone()),
+        ("AWS_SECRET_ACCESS_KEY", endpoint.secret_access_key.clone()),
+        ("AWS_REGION", endpoint.region.clone()),
+        ("AWS_DEFAULT_REGION", endpoint.region.clone()),
+        ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
+    ]
+}
+
+/// `$STEADY_LAB_DIR`, else `$XDG_DATA_HOME/steady/lab`, else `~/.local/share/steady/lab`.
+pub fn data_dir(variable: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf> {
+    let path = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if let Some(data) = path("STEADY_LAB_DIR") {
+        return std::path::absolute(&data)
+            .map_err(|error| Error::input(format!("STEADY_LAB_DIR is not a path: {}", data.display())).cause(error));
+    }
+    // The XDG specification has relative paths ignored.
+    let shared = path("XDG_DATA_HOME").filter(|data| data.is_absolute());
+    let shared = shared.or_else(|| Some(path("HOME")?.join(".local/share")));
+    shared.map(|shared| shared.join("steady/lab")).ok_or_else(|| {
+        Error::input("there is no folder for the lab: HOME is not set").hint("set STEADY_LAB_DIR to one")
+    })
+}

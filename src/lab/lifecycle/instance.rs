@@ -1,0 +1,179 @@
+//! One life of a lab's state: its loops, its saving, its end. A reset ends one and begins the next.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::Options;
+use crate::error::{Error, Result};
+use crate::lab::clock::Clock;
+use crate::lab::runtime::Runtime;
+use crate::lab::state::Store;
+use crate::lab::{Lab, Settings, balancer, disk, ecr, scheduler};
+
+/// What is in a data folder besides `lock`, `lab.json`, `settings.json` and the log, and goes with a reset.
+const CONTENTS: [&str; 5] = ["state.json", "logs.json", "blobs", "uploads", "runtime"];
+
+/// The shortest pause between two saves of what the loops wrote.
+const SAVE_PAUSE: Duration = Duration::from_millis(200);
+/// How long the loops may take to end.
+const END: Duration = Duration::from_secs(10);
+/// How long containers may take after their stop signal.
+const STOP_CONTAINERS: Duration = Duration::from_secs(5);
+
+/// The place of the current [`Instance`].
+pub struct House {
+    settings: Settings,
+    options: Options,
+    current: RwLock<Arc<Instance>>,
+    resetting: tokio::sync::Mutex<()>,
+}
+
+pub struct Instance {
+    pub lab: Arc<Lab>,
+    store: Store,
+    stop: CancellationToken,
+    loops: Mutex<Vec<(&'static str, JoinHandle<()>)>>,
+    failed: Mutex<Vec<&'static str>>,
+}
+
+impl House {
+    pub fn open(settings: Settings, options: Options) -> Result<House> {
+        let first = Instance::open(&settings, &options)?;
+        Ok(House { settings, options, current: RwLock::new(first), resetting: tokio::sync::Mutex::new(()) })
+    }
+
+    pub fn current(&self) -> Arc<Instance> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Ends the current life, empties the data folder and begins a new one.
+    pub async fn reset(&self) -> Result<()> {
+        let _one_at_a_time = self.resetting.lock().await;
+        let old = self.current();
+        old.close().await;
+        let wiped = wipe(&self.settings.data);
+        let new = Instance::open(&self.settings, &self.options)?;
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = new;
+        wiped.map_err(|error| Error::other(format!("cannot empty {}", self.settings.data.display())).cause(error))
+    }
+
+    /// Ends the loops and saves.
+    pub async fn close(&self) {
+        let _not_while_resetting = self.resetting.lock().await;
+        self.current().close().await;
+    }
+}
+
+impl Instance {
+    fn open(settings: &Settings, options: &Options) -> Result<Arc<Instance>> {
+        let (store, mut state) = Store::open(&settings.data)?;
+        state.ecr.collect_all(&settings.data);
+        let _ = std::fs::remove_dir_all(settings.data.join("uploads"));
+        let runtime = match &options.executable {
+            Some(helper) => Runtime::new(settings.data.clone(), options.runtime_level, helper.clone())?,
+            None => Runtime::disabled(),
+        };
+        let lab = Arc::new(Lab::new(settings.clone(), Clock::new(options.pace), runtime, state));
+        let instance = Arc::new(Instance {
+            lab: lab.clone(),
+            store,
+            stop: CancellationToken::new(),
+            loops: Mutex::default(),
+            failed: Mutex::default(),
+        });
+        let loops = vec![
+            ("scheduler", tokio::spawn(scheduler::run(lab.clone(), instance.stop.clone()))),
+            ("balancer", tokio::spawn(balancer::run(lab, instance.stop.clone()))),
+            ("saving", tokio::spawn(keep_saving(instance.clone()))),
+        ];
+        *instance.loops.lock().unwrap_or_else(PoisonError::into_inner) = loops;
+        Ok(instance)
+    }
+
+    /// Does something to the lab, and saves the state if it was written meanwhile.
+    pub fn run<T>(&self, work: impl FnOnce(&Lab) -> T) -> io::Result<T> {
+        let changes = self.lab.changes();
+        let done = work(&self.lab);
+        if changes.has_changed().unwrap_or(true) {
+            self.store.save(&self.lab)?;
+        }
+        Ok(done)
+    }
+
+    /// Saves the state, if it was written since the last time.
+    pub fn save(&self) -> io::Result<()> {
+        self.store.save(&self.lab)
+    }
+
+    /// The loops that ended before they were told to.
+    pub fn failed(&self) -> Vec<&'static str> {
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if !self.stop.is_cancelled() {
+            let loops = self.loops.lock().unwrap_or_else(PoisonError::into_inner);
+            failed.extend(loops.iter().filter(|(_, one)| one.is_finished()).map(|(name, _)| *name));
+        }
+        failed
+    }
+
+    async fn close(&self) {
+        self.stop.cancel();
+        let loops = std::mem::take(&mut *self.loops.lock().unwrap_or_else(PoisonError::into_inner));
+        let until = tokio::time::Instant::now() + END;
+        for (name, mut one) in loops {
+            match tokio::time::timeout_at(until, &mut one).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => self.failed.lock().unwrap_or_else(PoisonError::into_inner).push(name),
+                Err(_) => one.abort(),
+            }
+        }
+        if let Err(error) = self.store.save_all(&self.lab) {
+            tracing::error!(%error, "the lab's state could not be saved");
+        }
+        self.store.close();
+        // What ran is kept as running, so that the next lab starts it again.
+        self.lab.runtime.shutdown(STOP_CONTAINERS).await;
+    }
+}
+
+/// Saves what the loops write, not more often than a small share of the time allows.
+async fn keep_saving(instance: Arc<Instance>) {
+    let mut changes = instance.lab.changes();
+    let stop = instance.stop.clone();
+    let mut pause = SAVE_PAUSE;
+    loop {
+        let changed = stop.run_until_cancelled(changes.changed()).await;
+        if !matches!(changed, Some(Ok(()))) {
+            return;
+        }
+        if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+            return;
+        }
+        changes.mark_unchanged();
+        let began = Instant::now();
+        let saver = instance.clone();
+        let saved = tokio::task::spawn_blocking(move || saver.store.save_all(&saver.lab)).await;
+        if let Ok(Err(error)) = saved {
+            tracing::error!(%error, "the lab's state could not be saved");
+        }
+        pause = SAVE_PAUSE.max(began.elapsed() * 20);
+    }
+}
+
+/// Deletes what a lab keeps in `data`. What is not a lab's stays.
+pub fn wipe(data: &Path) -> io::Result<()> {
+    for name in CONTENTS {
+        let path: PathBuf = data.join(name);
+        let gone = match path.symlink_metadata() {
+            Ok(found) if found.is_dir() => disk::remove_tree(&path),
+            Ok(_) => std::fs::remove_file(&path),
+            Err(error) => Err(error),
+        };
+        gone.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })?;
+    }
+    disk::private_folder(&ecr::blobs_folder(data))
+}

@@ -1,0 +1,223 @@
+//! Blobs in: an upload's bytes go to disk and through the hash as they come, whatever their size.
+
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderName, Response, StatusCode, header};
+use http_body_util::BodyExt;
+use tokio::sync::mpsc;
+
+use super::{CONTENT_DIGEST, Outcome, Refusal, empty, parameter};
+use crate::lab::Lab;
+use crate::lab::ecr::{Unavailable, Upload, is_digest};
+
+const UPLOAD_ID: HeaderName = HeaderName::from_static("docker-upload-uuid");
+
+/// `POST`: a session; with `?digest=` the whole blob; with `?mount=` a blob of another repository, if it is there.
+pub async fn begin(lab: &Arc<Lab>, name: &str, query: &str, request: Request) -> Outcome {
+    let known = lab.read(|state| state.ecr.repositories.contains_key(name));
+    if !known {
+        return Err(Refusal::no_repository(lab, name));
+    }
+    if let Some(digest) = parameter(query, "mount")
+        && mount(lab, name, &digest, parameter(query, "from").as_deref())
+    {
+        return Ok(created(name, &digest));
+    }
+    let digest = parameter(query, "digest");
+    if let Some(digest) = &digest {
+        check_digest(digest)?;
+    }
+    let id = lab.uploads.begin(name).map_err(|error| Refusal::disk(&error))?;
+    match digest {
+        Some(digest) => receive_all(lab, name, &id, &digest, request).await,
+        None => {
+            let location = location(request.headers(), name, &id);
+            let headers = [(header::LOCATION, location), (header::RANGE, "0-0".to_owned()), (UPLOAD_ID, id)];
+            Ok(empty(StatusCode::ACCEPTED, &headers))
+        }
+    }
+}
+
+pub fn status(lab: &Lab, name: &str, id: &str) -> Outcome {
+    let upload = take(lab, name, id)?;
+    let headers = progress(name, &upload, None);
+    lab.uploads.put_back(upload);
+    Ok(empty(StatusCode::NO_CONTENT, &headers))
+}
+
+pub async fn append(lab: &Arc<Lab>, name: &str, id: &str, request: Request) -> Outcome {
+    let headers = request.headers().clone();
+    let upload = receive(lab, name, id, request).await?;
+    let headers = progress(name, &upload, Some(&headers));
+    lab.uploads.put_back(upload);
+    Ok(empty(StatusCode::ACCEPTED, &headers))
+}
+
+pub async fn finish(lab: &Arc<Lab>, name: &str, id: &str, query: &str, request: Request) -> Outcome {
+    let digest = parameter(query, "digest")
+        .ok_or_else(|| Refusal::new(StatusCode::BAD_REQUEST, "DIGEST_INVALID", "the digest parameter is missing"))?;
+    check_digest(&digest)?;
+    receive_all(lab, name, id, &digest, request).await
+}
+
+pub fn cancel(lab: &Lab, name: &str, id: &str) -> Outcome {
+    lab.uploads.discard(take(lab, name, id)?);
+    Ok(empty(StatusCode::NO_CONTENT, &[]))
+}
+
+async fn receive_all(lab: &Arc<Lab>, name: &str, id: &str, digest: &str, request: Request) -> Outcome {
+    let upload = receive(lab, name, id, request).await?;
+    let found = upload.digest();
+    if found != digest {
+        lab.uploads.discard(upload);
+        let message = format!("provided digest {digest} did not match uploaded content, which is {found}");
+        return Err(Refusal::new(StatusCode::BAD_REQUEST, "DIGEST_INVALID", message));
+    }
+    let stored = lab.write(|state| upload.store(&mut state.ecr, &lab.settings.data, &lab.uploads));
+    if let Err(error) = stored {
+        lab.uploads.discard(upload);
+        let gone = error.kind() == std::io::ErrorKind::NotFound;
+        return Err(if gone { Refusal::no_repository(lab, name) } else { Refusal::disk(&error) });
+    }
+    Ok(created(name, digest))
+}
+
+/// Appends the request's body. If the client goes away, the upload keeps what came.
+async fn receive(lab: &Arc<Lab>, name: &str, id: &str, request: Request) -> Result<Upload, Refusal> {
+    let upload = take(lab, name, id)?;
+    if let Some(first) = first_byte(request.headers())
+        && first != upload.size
+    {
+        let message = format!("First byte of the layer part is {first} instead of {}", upload.size);
+        let refusal = Refusal::new(StatusCode::RANGE_NOT_SATISFIABLE, "BLOB_UPLOAD_INVALID", message);
+        let refusal = refusal.with(header::RANGE, &range(&upload));
+        lab.uploads.put_back(upload);
+        return Err(refusal);
+    }
+    let (sender, receiver) = mpsc::channel(8);
+    let owner = lab.clone();
+    let writer = tokio::task::spawn_blocking(move || write(&owner, upload, receiver));
+    let mut body = request.into_body();
+    let mut cut = false;
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else {
+            cut = true;
+            break;
+        };
+        if let Ok(bytes) = frame.into_data()
+            && sender.send(Part::Bytes(bytes)).await.is_err()
+        {
+            break;
+        }
+    }
+    if !cut {
+        // Without it the writer gives the upload back: the handler has gone.
+        let _ = sender.send(Part::End).await;
+    }
+    drop(sender);
+    match writer.await {
+        Ok(Ok(Some(upload))) => Ok(upload),
+        Ok(Ok(None)) => {
+            Err(Refusal::new(StatusCode::BAD_REQUEST, "BLOB_UPLOAD_INVALID", "the request's body was cut short"))
+        }
+        Ok(Err(error)) => Err(Refusal::disk(&error)),
+        Err(_) => Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", "the upload's writer failed")),
+    }
+}
+
+enum Part {
+    Bytes(Bytes),
+    End,
+}
+
+fn write(lab: &Lab, mut upload: Upload, mut parts: mpsc::Receiver<Part>) -> std::io::Result<Option<Upload>> {
+    let mut written = upload.writer();
+    while let Ok(file) = &mut written {
+        match parts.blocking_recv() {
+            Some(Part::Bytes(bytes)) => {
+                if let Err(error) = upload.write(file, &bytes) {
+                    written = Err(error);
+                }
+            }
+            Some(Part::End) => return Ok(Some(upload)),
+            None => {
+                lab.uploads.put_back(upload);
+                return Ok(None);
+            }
+        }
+    }
+    // What is on disk and what was hashed may now differ.
+    lab.uploads.discard(upload);
+    written.map(|_| None)
+}
+
+fn mount(lab: &Lab, name: &str, digest: &str, from: Option<&str>) -> bool {
+    lab.write(|state| {
+        let repositories = &mut state.ecr.repositories;
+        let size = match from {
+            Some(from) => repositories.get(from).and_then(|repository| repository.blobs.get(digest).copied()),
+            None => repositories.values().find_map(|repository| repository.blobs.get(digest).copied()),
+        };
+        match (size, repositories.get_mut(name)) {
+            (Some(size), Some(repository)) => {
+                repository.blobs.insert(digest.to_owned(), size);
+                true
+            }
+            _ => false,
+        }
+    })
+}
+
+fn take(lab: &Lab, name: &str, id: &str) -> Result<Upload, Refusal> {
+    if !lab.read(|state| state.ecr.repositories.contains_key(name)) {
+        return Err(Refusal::no_repository(lab, name));
+    }
+    lab.uploads.take(id, name).map_err(|unavailable| match unavailable {
+        Unavailable::Unknown => {
+            Refusal::new(StatusCode::NOT_FOUND, "BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry")
+        }
+        Unavailable::Busy => Refusal::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "TOOMANYREQUESTS",
+            "another request is still writing to this upload",
+        ),
+    })
+}
+
+fn check_digest(digest: &str) -> Result<(), Refusal> {
+    if is_digest(digest) {
+        return Ok(());
+    }
+    Err(Refusal::new(StatusCode::BAD_REQUEST, "DIGEST_INVALID", format!("{digest} is not a sha256 digest")))
+}
+
+/// The first byte that a `Content-Range` (`first-last`, also with `bytes ` before it) announces.
+fn first_byte(headers: &HeaderMap) -> Option<u64> {
+    let text = headers.get(header::CONTENT_RANGE)?.to_str().ok()?;
+    text.trim_start_matches("bytes").trim().split('-').next()?.parse().ok()
+}
+
+fn progress(name: &str, upload: &Upload, request: Option<&HeaderMap>) -> Vec<(HeaderName, String)> {
+    let location = match request {
+        Some(headers) => location(headers, name, &upload.id),
+        None => format!("/v2/{name}/blobs/uploads/{}", upload.id),
+    };
+    vec![(header::LOCATION, location), (header::RANGE, range(upload)), (UPLOAD_ID, upload.id.clone())]
+}
+
+fn range(upload: &Upload) -> String {
+    format!("0-{}", upload.size.saturating_sub(1))
+}
+
+/// Absolute, as ECR's are. The `Host` has been checked before.
+fn location(headers: &HeaderMap, name: &str, id: &str) -> String {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    host.map_or_else(String::new, |host| format!("http://{host}")) + &format!("/v2/{name}/blobs/uploads/{id}")
+}
+
+fn created(name: &str, digest: &str) -> Response<Body> {
+    let headers = [(header::LOCATION, format!("/v2/{name}/blobs/{digest}")), (CONTENT_DIGEST, digest.to_owned())];
+    empty(StatusCode::CREATED, &headers)
+}

@@ -1,0 +1,108 @@
+//! Runs [`step`]s when something happened or is due, and has the runtime do what they say.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::lab::{Lab, runtime::RuntimeEvent};
+
+use super::{Context, Effect, Observation, launch, observe, step};
+
+/// So many reports of the runtime are taken in at once.
+const BATCH: usize = 256;
+
+/// Runs the scheduler until `shutdown`. The containers are the runtime's, and stay.
+pub async fn run(lab: Arc<Lab>, shutdown: CancellationToken) {
+    let mut changes = lab.changes();
+    let (sender, mut reports) = mpsc::unbounded_channel();
+    let forward = lab.runtime.take_events().map(|events| tokio::spawn(forward(events, sender.clone())));
+    let mut batch = Vec::new();
+    loop {
+        while batch.len() < BATCH
+            && let Ok(report) = reports.try_recv()
+        {
+            batch.push(report);
+        }
+        // At the lab's end its containers end, too; their tasks are to be there again at its next start.
+        if shutdown.is_cancelled() {
+            break;
+        }
+        let seen = *changes.borrow_and_update();
+        let outcome = take_step(&lab, std::mem::take(&mut batch));
+        let others = *changes.borrow_and_update() != seen + u64::from(outcome.changed);
+        for effect in outcome.effects {
+            tokio::spawn(perform(lab.clone(), effect, sender.clone()));
+        }
+        if others {
+            continue;
+        }
+        let wait = outcome.next.map(|at| Duration::from_millis(at.saturating_sub(lab.clock.now()).max(1) as u64));
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            changed = changes.changed() => if changed.is_err() { break },
+            received = reports.recv_many(&mut batch, BATCH) => if received == 0 { break },
+            () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {}
+        }
+    }
+    if let Some(forward) = forward {
+        forward.abort();
+    }
+}
+
+fn take_step(lab: &Lab, observations: Vec<Observation>) -> super::Outcome {
+    let context = Context { settings: &lab.settings, clock: lab.clock, now: lab.clock.now() };
+    lab.update(|state| {
+        let observed = !observations.is_empty();
+        for observation in observations {
+            observe(state, observation);
+        }
+        let mut outcome = step(state, context);
+        outcome.changed |= observed;
+        let changed = outcome.changed;
+        (outcome, changed)
+    })
+}
+
+async fn forward(mut events: mpsc::UnboundedReceiver<RuntimeEvent>, reports: mpsc::UnboundedSender<Observation>) {
+    while let Some(event) = events.recv().await {
+        let observation = match event {
+            RuntimeEvent::Exited { task_id, container, exit_code, oom_killed, .. } => {
+                let exit_code = i64::from(exit_code);
+                Observation::Exited { task_id, container, exit_code, oom_killed }
+            }
+            RuntimeEvent::Output { task_id, container, line, at, .. } => {
+                Observation::Output { task_id, container, line, at }
+            }
+        };
+        if reports.send(observation).is_err() {
+            return;
+        }
+    }
+}
+
+async fn perform(lab: Arc<Lab>, effect: Effect, reports: mpsc::UnboundedSender<Observation>) {
+    let observation = match effect {
+        Effect::Stop { task_id, timeout } => {
+            lab.runtime.stop(&task_id, timeout).await;
+            Observation::Stopped { task_id }
+        }
+        Effect::Start { task_id } => start(&lab, task_id).await,
+    };
+    let _ = reports.send(observation);
+}
+
+async fn start(lab: &Lab, task_id: String) -> Observation {
+    let spec = match lab.read(|state| launch::spec(state, &lab.settings, &task_id)) {
+        Ok(spec) => spec,
+        Err(refusal) => {
+            return Observation::NotStarted { task_id, container: refusal.container, reason: refusal.reason };
+        }
+    };
+    let digests = spec.containers.iter().map(|of| (of.name.clone(), of.image.digest.clone())).collect();
+    match lab.runtime.start(spec).await {
+        Ok(()) => Observation::Started { task_id, digests },
+        Err(error) => Observation::NotStarted { task_id, container: error.container, reason: error.reason },
+    }
+}

@@ -1,0 +1,104 @@
+//! From a task and its definition to what the runtime starts.
+
+use serde_json::Value;
+
+use crate::lab::{
+    Settings, ecr,
+    ecs::{
+        launch_order,
+        model::{Container, Task, TaskDefinition},
+        task_definitions,
+    },
+    runtime::{ContainerSpec, MountPoint, TaskSpec, Volume},
+    state::State,
+};
+
+/// A container that cannot be started, and ECS's reason.
+pub(super) struct Refusal {
+    pub container: String,
+    pub reason: String,
+}
+
+const NO_SECRETS: &str = "ResourceInitializationError: unable to pull secrets or registry auth: the lab has no Secrets Manager and no Parameter Store";
+const MIB: u64 = 1024 * 1024;
+
+/// What the runtime starts for a task, with its images found.
+pub(super) fn spec(state: &State, settings: &Settings, task_id: &str) -> Result<TaskSpec, Refusal> {
+    let refuse = |container: &str, reason: String| Refusal { container: container.into(), reason };
+    let gone = || refuse("", "CannotStartContainerError: the task or its definition was deleted".into());
+    let task = state.ecs.tasks.get(task_id).ok_or_else(gone)?;
+    let definition = task_definitions::find(&state.ecs, &task.task_definition).ok_or_else(gone)?;
+    let mut spec = task_spec(task, definition);
+    for container in &mut spec.containers {
+        let name = &container.name;
+        let given = definition.container(name).and_then(|of| of["secrets"].as_array());
+        if given.is_some_and(|secrets| !secrets.is_empty()) {
+            return Err(refuse(name, NO_SECRETS.into()));
+        }
+        let of = task.containers.iter().find(|of| of.name == *name).ok_or_else(gone)?;
+        container.image = ecr::resolve_image(state, settings, &of.image).map_err(|reason| refuse(name, reason))?;
+    }
+    Ok(spec)
+}
+
+/// A task's containers in the order of their dependencies, images still to be found.
+pub fn task_spec(task: &Task, definition: &TaskDefinition) -> TaskSpec {
+    let order = launch_order(definition.containers()).unwrap_or_else(|| (0..definition.containers().len()).collect());
+    let containers = order.into_iter().filter_map(|at| {
+        let container = &definition.containers()[at];
+        let of = task.containers.iter().find(|of| container["name"] == of.name)?;
+        Some(self::container(task, definition, container, of))
+    });
+    let volumes = definition.document.get("volumes").and_then(Value::as_array).into_iter().flatten();
+    let volume = |volume: &Value| Volume {
+        name: text(volume, "name").unwrap_or_default(),
+        source_path: volume["host"]["sourcePath"].as_str().map(Into::into),
+    };
+    TaskSpec { task_id: task.id.clone(), containers: containers.collect(), volumes: volumes.map(volume).collect() }
+}
+
+fn text(value: &Value, member: &str) -> Option<String> {
+    value[member].as_str().filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+fn texts(value: &Value) -> Vec<String> {
+    value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+fn container(task: &Task, definition: &TaskDefinition, container: &Value, of: &Container) -> ContainerSpec {
+    let overrides = task.overrides["containerOverrides"].as_array().into_iter().flatten();
+    let overrides = overrides.clone().find(|override_| override_["name"] == of.name).unwrap_or(&Value::Null);
+    let hostname = text(container, "hostname").unwrap_or_else(|| task.id[..12].to_owned());
+    let fargate = task.launch_type == "FARGATE";
+    let mut environment = vec![
+        ("HOSTNAME".to_owned(), hostname.clone()),
+        ("AWS_EXECUTION_ENV".into(), if fargate { "AWS_ECS_FARGATE" } else { "AWS_ECS_EC2" }.into()),
+    ];
+    for pair in [container, overrides].into_iter().flat_map(|of| of["environment"].as_array().into_iter().flatten()) {
+        let Some(name) = text(pair, "name") else { continue };
+        environment.retain(|(known, _)| *known != name);
+        environment.push((name, pair["value"].as_str().unwrap_or_default().to_owned()));
+    }
+    let command = if overrides["command"].is_array() { &overrides["command"] } else { &container["command"] };
+    let memory = overrides["memory"].as_u64().or(container["memory"].as_u64());
+    let of_task = definition.document.get("memory").and_then(|_| u64::try_from(task.memory).ok());
+    let mounts = container["mountPoints"].as_array().into_iter().flatten().map(|mount| MountPoint {
+        source_volume: text(mount, "sourceVolume").unwrap_or_default(),
+        container_path: text(mount, "containerPath").unwrap_or_default(),
+        read_only: mount["readOnly"] == true,
+    });
+    ContainerSpec {
+        name: of.name.clone(),
+        command: texts(command),
+        entry_point: texts(&container["entryPoint"]),
+        environment,
+        working_directory: text(container, "workingDirectory"),
+        user: text(container, "user"),
+        ports: of.bindings.iter().map(|binding| binding.container_port).collect(),
+        memory_bytes: memory.or(of_task).map(|mib| mib * MIB),
+        readonly_root_filesystem: container["readonlyRootFilesystem"] == true,
+        hostname: Some(hostname),
+        mount_points: mounts.collect(),
+        ..ContainerSpec::default()
+    }
+}

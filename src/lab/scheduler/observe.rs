@@ -1,0 +1,134 @@
+//! What the runtime reports, written into the state.
+
+use crate::lab::{
+    ecs::{
+        model::{Run, Task},
+        task_definitions,
+        tasks::halt,
+    },
+    logs,
+    state::State,
+};
+
+use super::life;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Observation {
+    /// All containers run, each from the image with this digest.
+    Started {
+        task_id: String,
+        digests: Vec<(String, String)>,
+    },
+    /// None runs; the reason begins with its kind, such as `CannotPullContainerError: `.
+    NotStarted {
+        task_id: String,
+        container: String,
+        reason: String,
+    },
+    Exited {
+        task_id: String,
+        container: String,
+        exit_code: i64,
+        oom_killed: bool,
+    },
+    Health {
+        task_id: String,
+        container: String,
+        healthy: bool,
+    },
+    /// One line that a container wrote, at this time (epoch milliseconds).
+    Output {
+        task_id: String,
+        container: String,
+        line: String,
+        at: i64,
+    },
+    /// Nothing is left of it.
+    Stopped {
+        task_id: String,
+    },
+}
+
+impl Observation {
+    fn task_id(&self) -> &str {
+        match self {
+            Observation::Started { task_id, .. }
+            | Observation::NotStarted { task_id, .. }
+            | Observation::Exited { task_id, .. }
+            | Observation::Health { task_id, .. }
+            | Observation::Output { task_id, .. }
+            | Observation::Stopped { task_id } => task_id,
+        }
+    }
+}
+
+/// Takes an observation in; the next step draws the conclusions.
+pub fn observe(state: &mut State, observation: Observation) {
+    if let Observation::Output { task_id, container, line, at } = observation {
+        return keep(state, &task_id, &container, (at, line));
+    }
+    let Some(task) = state.ecs.tasks.get_mut(observation.task_id()) else { return };
+    task.version += 1;
+    match observation {
+        Observation::Output { .. } => {}
+        Observation::Started { digests, .. } => {
+            task.run = Run::Up;
+            for (name, digest) in digests {
+                if let Some(container) = task.containers.iter_mut().find(|container| container.name == name) {
+                    container.image_digest = Some(digest);
+                }
+            }
+        }
+        Observation::NotStarted { container, reason, .. } => not_started(task, &container, &reason),
+        Observation::Exited { container, exit_code, oom_killed, .. } => {
+            let Some(container) = task.containers.iter_mut().find(|of| of.name == container) else { return };
+            container.exited = true;
+            container.exit_code = Some(exit_code);
+            if oom_killed {
+                container.reason = Some("OutOfMemoryError: Container killed due to memory usage".into());
+            }
+            if container.essential {
+                halt(task, "EssentialContainerExited", "Essential container in task exited");
+            }
+        }
+        Observation::Health { container, healthy, .. } => {
+            if let Some(container) = task.containers.iter_mut().find(|of| of.name == container) {
+                container.healthy = Some(healthy);
+            }
+        }
+        Observation::Stopped { .. } => {
+            task.run = Run::Down;
+            for container in &mut task.containers {
+                container.exited = true;
+            }
+        }
+    }
+}
+
+/// As the awslogs driver does; the lines of other drivers go to `/lab/ecs/<family>`.
+fn keep(state: &mut State, task_id: &str, container: &str, line: (i64, String)) {
+    let Some(task) = state.ecs.tasks.get(task_id) else { return };
+    let definition = task_definitions::find(&state.ecs, &task.task_definition);
+    let logging = definition.and_then(|of| of.container(container)).map(|of| &of["logConfiguration"]);
+    let option = |name: &str| {
+        let awslogs = logging.filter(|logging| logging["logDriver"] == "awslogs")?;
+        awslogs["options"][name].as_str()
+    };
+    let group = option("awslogs-group").map_or_else(|| format!("/lab/ecs/{}", life::family(task)), str::to_owned);
+    let prefix = option("awslogs-stream-prefix").unwrap_or("ecs");
+    let stream = format!("{prefix}/{container}/{task_id}");
+    logs::append(state, &group, &stream, vec![line]);
+}
+
+fn not_started(task: &mut Task, container: &str, reason: &str) {
+    task.run = Run::Down;
+    for of in &mut task.containers {
+        of.exited = true;
+        if of.name == container {
+            of.reason = Some(reason.to_owned());
+        }
+    }
+    // On EC2 the container has the reason, on Fargate the task, too; a task's resources have no container.
+    let tell = task.launch_type == "FARGATE" || reason.starts_with("ResourceInitializationError");
+    halt(task, "TaskFailedToStart", if tell { reason } else { "Task failed to start" });
+}

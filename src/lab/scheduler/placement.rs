@@ -1,0 +1,239 @@
+//! Where a task goes: a container instance with room and free ports, or Fargate, which has always room.
+
+use std::net::Ipv4Addr;
+
+use serde_json::{Map, Value, json};
+
+use crate::lab::{
+    api::random_hex,
+    ecs::{
+        clusters::{AGENT_PORTS, FIRST_DYNAMIC_PORT, LAST_DYNAMIC_PORT},
+        model::{Binding, Container, EcsState, Instance, Interface, Task, TaskDefinition},
+        request::uuid,
+    },
+    state::State,
+};
+
+/// A task to be placed.
+pub struct Wanted<'a> {
+    pub cluster: &'a str,
+    pub definition: &'a TaskDefinition,
+    pub launch_type: &'a str,
+    /// Of the service or of RunTask: networkConfiguration, platformVersion, enableExecuteCommand, ….
+    pub settings: &'a Map<String, Value>,
+    pub group: String,
+    pub started_by: Option<String>,
+    pub overrides: Option<Value>,
+    pub tags: Vec<Value>,
+}
+
+/// Why no instance takes a task; with the instance that came nearest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Misfit {
+    NoInstances,
+    Cpu(String),
+    Memory(String),
+    Ports(String),
+}
+
+impl Misfit {
+    pub fn instance(&self) -> Option<&str> {
+        match self {
+            Misfit::NoInstances => None,
+            Misfit::Cpu(id) | Misfit::Memory(id) | Misfit::Ports(id) => Some(id),
+        }
+    }
+
+    /// As RunTask's failures say it.
+    pub fn resource(&self) -> &'static str {
+        match self {
+            Misfit::NoInstances => "EMPTY CAPACITY",
+            Misfit::Cpu(_) => "RESOURCE:CPU",
+            Misfit::Memory(_) => "RESOURCE:MEMORY",
+            Misfit::Ports(_) => "RESOURCE:PORTS",
+        }
+    }
+
+    /// As a service's event says it.
+    pub fn sentence(&self) -> String {
+        let closest = |id: &str, what: &str| format!("The closest matching (container-instance {id}) {what}");
+        match self {
+            Misfit::NoInstances => "Reason: No Container Instances were found in your cluster.".into(),
+            Misfit::Cpu(id) => closest(id, "has insufficient CPU units available."),
+            Misfit::Memory(id) => closest(id, "has insufficient memory available."),
+            Misfit::Ports(id) => closest(id, "is already using a port required by your task."),
+        }
+    }
+}
+
+/// Puts a new task in PROVISIONING; its id.
+pub fn place(state: &mut State, now: i64, wanted: Wanted) -> Result<String, Misfit> {
+    let (cpu, memory) = wanted.definition.reserves();
+    let mode = wanted.definition.network_mode();
+    let instance = match wanted.launch_type {
+        "FARGATE" => None,
+        _ => Some(choose(&state.ecs, wanted.cluster, cpu, memory, &static_ports(wanted.definition))?),
+    };
+    let mut taken = instance.as_ref().map(|id| bound(&state.ecs, id)).unwrap_or_default();
+    let mut containers = Vec::new();
+    for definition in wanted.definition.containers() {
+        let instance = instance.as_ref().and_then(|id| state.ecs.instances.get_mut(id));
+        containers.push(container(definition, mode, instance, &mut taken));
+    }
+    let interface = (mode == "awsvpc").then(|| interface(state, &wanted));
+    let flag = |member: &str| wanted.settings.get(member) == Some(&json!(true));
+    let mut tags = wanted.tags;
+    if flag("enableECSManagedTags") {
+        tags.push(json!({"key": "aws:ecs:clusterName", "value": wanted.cluster}));
+        if let Some(service) = wanted.group.strip_prefix("service:") {
+            tags.push(json!({"key": "aws:ecs:serviceName", "value": service}));
+        }
+    }
+    let platform =
+        wanted.settings.get("platformVersion").and_then(Value::as_str).filter(|version| *version != "LATEST");
+    let task = Task {
+        id: random_hex(32),
+        cluster: wanted.cluster.into(),
+        task_definition: wanted.definition.arn().into(),
+        group: wanted.group,
+        started_by: wanted.started_by,
+        launch_type: wanted.launch_type.into(),
+        platform_version: platform.map(str::to_owned),
+        instance,
+        network_mode: mode.into(),
+        interface,
+        cpu,
+        memory,
+        overrides: wanted.overrides.unwrap_or_else(|| json!({})),
+        tags,
+        execute_command: flag("enableExecuteCommand"),
+        containers,
+        since: now,
+        version: 1,
+        created_at: now,
+        ..Task::default()
+    };
+    let id = task.id.clone();
+    state.ecs.tasks.insert(id.clone(), task);
+    Ok(id)
+}
+
+fn ports(definition: &Value) -> impl Iterator<Item = (u16, u16, bool)> + '_ {
+    definition["portMappings"].as_array().into_iter().flatten().map(|mapping| {
+        let port = |member: &str| mapping[member].as_u64().and_then(|port| u16::try_from(port).ok()).unwrap_or(0);
+        (port("containerPort"), port("hostPort"), mapping["protocol"] == "udp")
+    })
+}
+
+/// The host ports that a task insists on.
+fn static_ports(definition: &TaskDefinition) -> Vec<(u16, bool)> {
+    let all = definition.containers().iter().flat_map(ports);
+    match definition.network_mode() {
+        "bridge" => all.filter(|(_, host, _)| *host != 0).map(|(_, host, udp)| (host, udp)).collect(),
+        "host" => all.map(|(container, _, udp)| (container, udp)).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Host ports of an instance in use: until its task is STOPPED.
+fn bound(ecs: &EcsState, instance: &str) -> Vec<(u16, bool)> {
+    let tasks = ecs.tasks.values().filter(|task| task.instance.as_deref() == Some(instance) && !task.is_stopped());
+    let bindings = tasks.filter(|task| task.interface.is_none()).flat_map(|task| &task.containers);
+    let used = bindings.flat_map(|container| &container.bindings).map(|binding| (binding.host_port, binding.udp));
+    used.chain(AGENT_PORTS.iter().map(|port| (*port, false))).collect()
+}
+
+fn choose(ecs: &EcsState, cluster: &str, cpu: i64, memory: i64, wanted: &[(u16, bool)]) -> Result<String, Misfit> {
+    let mut nearest = Misfit::NoInstances;
+    for instance in ecs.instances.values().filter(|instance| instance.cluster == cluster) {
+        let tasks = || {
+            let on = |task: &&Task| task.instance.as_ref() == Some(&instance.id) && !task.is_stopped();
+            ecs.tasks.values().filter(on)
+        };
+        let id = || instance.id.clone();
+        if tasks().map(|task| task.cpu).sum::<i64>() + cpu > instance.cpu {
+            nearest = Misfit::Cpu(id());
+        } else if tasks().map(|task| task.memory).sum::<i64>() + memory > instance.memory {
+            nearest = Misfit::Memory(id());
+        } else if bound(ecs, &instance.id).iter().any(|port| wanted.contains(port)) {
+            nearest = Misfit::Ports(id());
+        } else {
+            return Ok(id());
+        }
+    }
+    Err(nearest)
+}
+
+fn container(
+    definition: &Value,
+    mode: &str,
+    mut instance: Option<&mut Instance>,
+    taken: &mut Vec<(u16, bool)>,
+) -> Container {
+    let text = |member: &str| definition[member].as_str().unwrap_or_default().to_owned();
+    let mut bindings = Vec::new();
+    for (container_port, host_port, udp) in ports(definition) {
+        let host_port = match (mode, host_port, instance.as_deref_mut()) {
+            ("none", _, _) => continue,
+            ("bridge", 0, Some(instance)) => dynamic_port(instance, taken, udp),
+            ("bridge", host_port, _) => host_port,
+            _ => container_port,
+        };
+        taken.push((host_port, udp));
+        bindings.push(Binding { container_port, host_port, udp });
+    }
+    Container {
+        id: uuid(),
+        name: text("name"),
+        image: text("image"),
+        runtime_id: random_hex(64),
+        cpu: definition["cpu"].as_i64().unwrap_or(0),
+        memory: definition["memory"].as_i64(),
+        memory_reservation: definition["memoryReservation"].as_i64(),
+        essential: definition["essential"] != false,
+        checked: definition["healthCheck"]["command"].is_array(),
+        bindings,
+        ..Container::default()
+    }
+}
+
+/// The next free one in turn, so that a port that just became free is not taken at once.
+fn dynamic_port(instance: &mut Instance, taken: &[(u16, bool)], udp: bool) -> u16 {
+    let range = LAST_DYNAMIC_PORT - FIRST_DYNAMIC_PORT + 1;
+    for _ in 0..range {
+        let port = instance.next_port.clamp(FIRST_DYNAMIC_PORT, LAST_DYNAMIC_PORT);
+        instance.next_port = if port == LAST_DYNAMIC_PORT { FIRST_DYNAMIC_PORT } else { port + 1 };
+        if !taken.contains(&(port, udp)) {
+            return port;
+        }
+    }
+    FIRST_DYNAMIC_PORT
+}
+
+fn interface(state: &mut State, wanted: &Wanted) -> Interface {
+    let network = wanted.settings.get("networkConfiguration").map(|network| &network["awsvpcConfiguration"]);
+    let subnets = network.and_then(|network| network["subnets"].as_array()).map_or(&[][..], Vec::as_slice);
+    let at = state.ecs.addresses as usize;
+    let subnet = subnets.get(at % subnets.len().max(1)).and_then(Value::as_str).unwrap_or_default();
+    let of = state.ec2.subnets.iter().find(|of| of.id == subnet);
+    let network = of.map_or(Ipv4Addr::new(10, 0, 0, 0), |subnet| subnet.network);
+    let address = loop {
+        // The first four addresses of a subnet are AWS's own; the end of it is the instances'.
+        let host = 4 + state.ecs.addresses % 2000;
+        state.ecs.addresses = state.ecs.addresses.wrapping_add(1);
+        let address = Ipv4Addr::from(u32::from(network) + host).to_string();
+        let has = |task: &Task| task.interface.as_ref().is_some_and(|interface| interface.address == address);
+        if !state.ecs.tasks.values().any(|task| !task.is_stopped() && has(task)) {
+            break address;
+        }
+    };
+    let hex = random_hex(10);
+    let mac: Vec<&str> = (0..5).map(|byte| &hex[2 * byte..2 * byte + 2]).collect();
+    Interface {
+        attachment_id: uuid(),
+        id: format!("eni-{}", random_hex(17)),
+        subnet: subnet.into(),
+        mac: format!("0a:{}", mac.join(":")),
+        address,
+    }
+}

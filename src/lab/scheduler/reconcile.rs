@@ -1,0 +1,346 @@
+//! Brings a service's tasks to what its deployments ask for: starts, replaces, scales, rolls.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::lab::ecs::{
+    model::{Deployment, Rollout, Service, ServiceStatus, Task, TaskStatus},
+    service_view, task_definitions,
+    tasks::halt,
+};
+
+use super::{
+    Step,
+    events::{say, say_once, say_trouble, tasks as named},
+    health::{self, Cause, Health},
+    placement::{self, Wanted},
+    rollout,
+};
+
+/// One of the service's tasks that is wanted, as it is now.
+pub(super) struct Member {
+    pub id: String,
+    pub deployment: String,
+    pub created_at: i64,
+    pub running: bool,
+    pub health: Health,
+}
+
+impl Member {
+    fn is_healthy(&self) -> bool {
+        self.health == Health::Healthy
+    }
+}
+
+/// Seconds at AWS between tasks that never ran: doubled each time, up to 15 minutes.
+const FIRST_BACKOFF: u64 = 5;
+const MOST_BACKOFF: u64 = 900;
+/// Seconds at AWS until a task that ran and failed is replaced: what a pull takes there.
+const RESTART: u64 = 10;
+const INCONSISTENT: u32 = 3;
+
+pub(super) fn reconcile(step: &mut Step, service: &mut Service) {
+    match service.status {
+        ServiceStatus::Inactive => return,
+        ServiceStatus::Draining => return drain(step, service),
+        ServiceStatus::Active => {}
+    }
+    rollout::begin(step, service);
+    count_failures(step, service);
+    rollout::judge(step, service);
+    stop_unhealthy(step, service);
+    let lower = (service.desired_count * percent(service, "minimumHealthyPercent") + 99).div_euclid(100);
+    let upper = (service.desired_count * percent(service, "maximumPercent")).div_euclid(100);
+    stop_spare(step, service, lower.min(service.desired_count));
+    start_missing(step, service, upper);
+    let members = members(step, service);
+    for deployment in &mut service.deployments {
+        let wanted = members.iter().filter(|member| member.deployment == deployment.id).count() as i64;
+        deployment.desired_count = wanted;
+    }
+    if let Some(primary) = service.deployments.first_mut().filter(|primary| primary.rollout != Rollout::Failed) {
+        primary.desired_count = service.desired_count;
+    }
+    rollout::finish(step, service, &members);
+}
+
+/// For the daemon scheduling strategy AWS's defaults are others.
+fn percent(service: &Service, name: &str) -> i64 {
+    let daemon = service.settings.get("schedulingStrategy").is_some_and(|of| of == "DAEMON");
+    service.percent(
+        name,
+        match (name, daemon) {
+            ("minimumHealthyPercent", true) => 0,
+            ("minimumHealthyPercent", false) | (_, true) => 100,
+            _ => 200,
+        },
+    )
+}
+
+pub(super) fn members(step: &mut Step, service: &Service) -> Vec<Member> {
+    let (group, context) = (service.group(), step.context);
+    let mine = |task: &&Task| task.cluster == service.cluster && task.group == group && task.is_wanted();
+    let members: Vec<Member> = step
+        .state
+        .ecs
+        .tasks
+        .values()
+        .filter(mine)
+        .map(|task| Member {
+            id: task.id.clone(),
+            deployment: task.started_by.clone().unwrap_or_default(),
+            created_at: task.created_at,
+            running: task.status == TaskStatus::Running,
+            health: health::of(step.state, service, task, context),
+        })
+        .collect();
+    for member in &members {
+        if let Health::Waiting(Some(at)) = member.health {
+            step.wake_at(at);
+        }
+    }
+    members
+}
+
+/// Tasks of the service that may still answer requests, wanted or not.
+pub(super) fn remaining(step: &Step, service: &Service, deployment: &str) -> usize {
+    let group = service.group();
+    let tasks = step.state.ecs.tasks.values().filter(|task| task.cluster == service.cluster && task.group == group);
+    tasks.filter(|of| of.started_by.as_deref() == Some(deployment) && of.status < TaskStatus::Stopping).count()
+}
+
+fn unstopped(step: &Step, service: &Service) -> i64 {
+    let group = service.group();
+    let tasks = step.state.ecs.tasks.values().filter(|task| task.cluster == service.cluster && task.group == group);
+    tasks.filter(|task| !task.is_stopped()).count() as i64
+}
+
+fn drain(step: &mut Step, service: &mut Service) {
+    let members = members(step, service);
+    let all: Vec<&Member> = members.iter().collect();
+    stop(step, service, &all, "ServiceSchedulerInitiated", "Service was deleted");
+    for deployment in &mut service.deployments {
+        deployment.desired_count = 0;
+    }
+    if unstopped(step, service) == 0 {
+        service.status = ServiceStatus::Inactive;
+        step.changed();
+    }
+}
+
+fn stop(step: &mut Step, service: &mut Service, members: &[&Member], code: &str, reason: &str) {
+    for member in members {
+        if let Some(task) = step.state.ecs.tasks.get_mut(&member.id) {
+            halt(task, code, reason);
+        }
+    }
+    let running: Vec<String> = members.iter().filter(|of| of.running).map(|of| of.id.clone()).collect();
+    let pending = members.len() - running.len();
+    if !running.is_empty() {
+        say(service, step.context.now, format!("has stopped {} running tasks: {}.", running.len(), named(&running)));
+    }
+    if pending > 0 {
+        say(service, step.context.now, format!("stopped {pending} pending tasks."));
+    }
+    if !members.is_empty() {
+        service.steady = false;
+        step.changed();
+    }
+}
+
+/// Tasks that ended by themselves count against their deployment, once each.
+fn count_failures(step: &mut Step, service: &mut Service) {
+    let group = service.group();
+    let ended: BTreeSet<String> = step
+        .state
+        .ecs
+        .tasks
+        .values()
+        .filter(|task| task.cluster == service.cluster && task.group == group && task.stop && !task.counted)
+        .map(|task| task.id.clone())
+        .collect();
+    for id in ended {
+        let Some(task) = step.state.ecs.tasks.get_mut(&id) else { continue };
+        task.counted = true;
+        step.outcome.changed = true;
+        service.steady = false;
+        let failed = match task.stop_code.as_deref() {
+            Some("TaskFailedToStart" | "EssentialContainerExited") => true,
+            _ => task.stopped_reason.as_deref().is_some_and(|reason| reason.starts_with("Task failed ")),
+        };
+        let (ran, by) = (task.started_at.is_some(), task.started_by.clone());
+        let reasons = task.containers.iter().filter_map(|container| container.reason.clone());
+        let pull = reasons.chain(task.stopped_reason.clone()).find(|of| of.starts_with("CannotPullContainerError"));
+        if !failed {
+            continue;
+        }
+        let now = step.context.now;
+        if let Some(reason) = pull {
+            say_once(service, now, &format!("was unable to place a task. Reason: {reason}."));
+        }
+        let Some(deployment) = service.deployments.iter_mut().find(|of| Some(&of.id) == by.as_ref()) else { continue };
+        deployment.failed_starts = if ran { 0 } else { deployment.failed_starts + 1 };
+        let backoff = match deployment.failed_starts {
+            0 => RESTART,
+            starts => (FIRST_BACKOFF << (starts - 1).min(16)).min(MOST_BACKOFF),
+        };
+        deployment.not_before = now + step.context.wait(backoff);
+        deployment.updated_at = now;
+        let inconsistent = deployment.failed_starts >= INCONSISTENT;
+        if deployment.rollout == Rollout::InProgress {
+            deployment.failed_tasks += 1;
+            let failures = deployment.failed_tasks;
+            if let Some(current) = service.service_deployments.first_mut().filter(|current| !current.is_over()) {
+                current.failures = failures;
+                current.updated_at = now;
+            }
+        }
+        if inconsistent {
+            say_trouble(service, now, "is unable to consistently start tasks successfully.");
+        }
+    }
+}
+
+fn stop_unhealthy(step: &mut Step, service: &mut Service) {
+    for member in members(step, service) {
+        let Health::Unhealthy(cause) = &member.health else { continue };
+        let now = step.context.now;
+        let reason = match cause {
+            Cause::Container => {
+                say(service, now, format!("(task {}) failed container health checks.", member.id));
+                "Task failed container health checks".to_owned()
+            }
+            Cause::Target(target, why) => {
+                let who = match target.id.starts_with("i-") {
+                    true => format!("(instance {})", target.id),
+                    false => format!("(task {})", member.id),
+                };
+                let group = &target.target_group;
+                let port = target.port;
+                say(
+                    service,
+                    now,
+                    format!("{who} (port {port}) is unhealthy in (target-group {group}) due to (reason {why})."),
+                );
+                format!("Task failed ELB health checks in (target-group {group})")
+            }
+        };
+        stop(step, service, &[&member], "ServiceSchedulerInitiated", &reason);
+        service.replacing += 1;
+    }
+}
+
+/// Stops what is beyond the desired count, and as much of earlier deployments as may be missed.
+fn stop_spare(step: &mut Step, service: &mut Service, lower: i64) {
+    let Some(primary) = service.primary().cloned() else { return };
+    let members = members(step, service);
+    let (mut ours, mut others): (Vec<&Member>, Vec<&Member>) =
+        members.iter().partition(|member| member.deployment == primary.id);
+    let scaling = format!("Scaling activity initiated by (deployment {})", primary.id);
+    let healthy = members.iter().filter(|member| member.is_healthy()).count() as i64;
+    let mut spare: Vec<&Member> = Vec::new();
+    let beyond = (ours.len() as i64 - service.desired_count).max(0) as usize;
+    // What serves least goes first, and of equals the newest.
+    ours.sort_by_key(|member| (member.is_healthy(), member.running, -member.created_at));
+    spare.extend(ours.into_iter().take(beyond));
+    if primary.rollout != Rollout::Failed {
+        let gone = spare.iter().filter(|member| member.is_healthy()).count() as i64;
+        let mut may_go = (healthy - gone - lower).max(0);
+        others.sort_by_key(|member| (member.is_healthy(), member.created_at));
+        for member in others {
+            match member.is_healthy() {
+                // An earlier release that has not proved itself is no loss.
+                false if !member.running || wanted_by_none(service, member) => spare.push(member),
+                false => may_go_unproved(&mut spare, member, &primary, &members, service),
+                true if may_go > 0 => {
+                    may_go -= 1;
+                    spare.push(member);
+                }
+                true => {}
+            }
+        }
+    }
+    stop(step, service, &spare, "ServiceSchedulerInitiated", &scaling);
+}
+
+/// Its deployment failed, or is gone.
+fn wanted_by_none(service: &Service, member: &Member) -> bool {
+    let deployment = service.deployments.iter().find(|of| of.id == member.deployment);
+    deployment.is_none_or(|of| of.rollout == Rollout::Failed)
+}
+
+/// A running task that is not known to be healthy, such as one whose checks just began again, may
+/// serve all the same: it goes when the new release is complete.
+fn may_go_unproved<'m>(
+    spare: &mut Vec<&'m Member>,
+    member: &'m Member,
+    primary: &Deployment,
+    members: &[Member],
+    service: &Service,
+) {
+    let ready = members.iter().filter(|of| of.deployment == primary.id && of.is_healthy()).count() as i64;
+    if ready >= service.desired_count {
+        spare.push(member);
+    }
+}
+
+fn start_missing(step: &mut Step, service: &mut Service, upper: i64) {
+    let Some(primary) = service.primary().cloned() else { return };
+    if primary.rollout == Rollout::Failed {
+        return;
+    }
+    let members = members(step, service);
+    let ours = members.iter().filter(|member| member.deployment == primary.id).count() as i64;
+    // The maximum counts tasks until they are STOPPED.
+    let missing = (service.desired_count - ours).min(upper - unstopped(step, service));
+    if missing <= 0 {
+        return;
+    }
+    let now = step.context.now;
+    if now < primary.not_before {
+        return step.wake_at(primary.not_before);
+    }
+    let Some(definition) = task_definitions::find(&step.state.ecs, &primary.task_definition).cloned() else { return };
+    let mut settings = service.settings.clone();
+    settings.extend(primary.settings.clone());
+    let tags = match service.settings.get("propagateTags").and_then(Value::as_str) {
+        Some("SERVICE") => service.tags.clone(),
+        Some("TASK_DEFINITION") => definition.tags.clone(),
+        _ => Vec::new(),
+    };
+    let mut started = Vec::new();
+    for _ in 0..missing {
+        let wanted = Wanted {
+            cluster: &service.cluster,
+            definition: &definition,
+            launch_type: if service_view::on_fargate(&primary.settings) { "FARGATE" } else { "EC2" },
+            settings: &settings,
+            group: service.group(),
+            started_by: Some(primary.id.clone()),
+            overrides: None,
+            tags: tags.clone(),
+        };
+        match placement::place(step.state, now, wanted) {
+            Ok(id) => started.push(id),
+            Err(misfit) => {
+                let trouble = "was unable to place a task because no container instance met all of its requirements.";
+                if say_trouble(service, now, &format!("{trouble} {}", misfit.sentence())) {
+                    step.changed();
+                }
+                break;
+            }
+        }
+    }
+    if started.is_empty() {
+        return;
+    }
+    let replaced = std::mem::take(&mut service.replacing).min(started.len());
+    let suffix = match replaced {
+        0 => String::new(),
+        count => format!(" Amazon ECS replaced {count} tasks due to an unhealthy status."),
+    };
+    say(service, now, format!("has started {} tasks: {}.{suffix}", started.len(), named(&started)));
+    service.steady = false;
+    step.changed();
+}

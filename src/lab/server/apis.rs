@@ -1,0 +1,225 @@
+//! `POST /`: which service and operation a request means, and the reply in that service's protocol.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use http_body_util::{BodyExt, Limited};
+use serde_json::{Value, json};
+
+use super::Front;
+use crate::lab::api::{ApiError, ApiResult, random_hex};
+use crate::lab::lifecycle::Instance;
+use crate::lab::wire::{self, query, xml};
+use crate::lab::{Lab, discovery, ec2, ecr, ecs, elbv2, logs, sts};
+
+/// ECR takes layer parts of 20 MiB, in base64.
+const LARGEST: usize = 32 * 1024 * 1024;
+
+type Handler = fn(&Lab, &str, Value) -> ApiResult;
+
+const BY_TARGET: [(&str, Handler); 4] = [
+    ("AmazonEC2ContainerServiceV20141113", ecs::handle),
+    ("AmazonEC2ContainerRegistry_V20150921", ecr::handle),
+    ("Route53AutoNaming_v20170314", discovery::handle),
+    ("Logs_20140328", logs::handle),
+];
+
+/// Name in the SigV4 scope, `Version`, and what they stand for.
+const BY_SCOPE: [(&str, &str, xml::Dialect, Handler); 3] = [
+    ("elasticloadbalancing", "2015-12-01", xml::Dialect::Elbv2, elbv2::handle),
+    ("sts", "2011-06-15", xml::Dialect::Sts, sts::handle),
+    ("ec2", "2016-11-15", xml::Dialect::Ec2, ec2::handle),
+];
+
+/// A request id as AWS makes them, a UUID.
+fn request_id() -> String {
+    let digits = random_hex(32);
+    [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]].join("-")
+}
+
+pub async fn answer(front: &Front, request: Request) -> Response<Body> {
+    let id = request_id();
+    let (head, body) = request.into_parts();
+    if head.method != Method::POST || head.uri.path() != "/" {
+        let message = format!("the lab has nothing at {} {}", head.method, head.uri.path());
+        let status = if head.uri.path() == "/" { 405 } else { 404 };
+        return json_error(&ApiError { status, ..ApiError::new("UnknownOperationException", message) }, &id);
+    }
+    let body: Bytes = match Limited::new(body, LARGEST).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(_) => {
+            let error = ApiError::new("RequestEntityTooLarge", "the request is larger than 32 MiB, or was cut short");
+            return json_error(&ApiError { status: 413, ..error }, &id);
+        }
+    };
+    let instance = front.house.current();
+    match text(&head.headers, "x-amz-target") {
+        Some(target) => answer_json(instance, target, &body, &id).await,
+        None => answer_query(instance, &head.headers, &body, &id).await,
+    }
+}
+
+async fn answer_json(instance: Arc<Instance>, target: &str, body: &[u8], id: &str) -> Response<Body> {
+    let known = target.split_once('.').and_then(|(prefix, operation)| {
+        BY_TARGET.iter().find(|(name, _)| *name == prefix).map(|(_, handler)| (*handler, operation.to_owned()))
+    });
+    let Some((handler, operation)) = known else {
+        return json_error(&ApiError::unknown_operation(target), id);
+    };
+    let input = match body {
+        [] => Ok(json!({})),
+        body => serde_json::from_slice(body).map_err(|error| error.to_string()),
+    };
+    let input = match input {
+        Ok(input @ Value::Object(_)) => input,
+        Ok(_) => return json_error(&ApiError::new("SerializationException", "the body is not a JSON object"), id),
+        Err(why) => return json_error(&ApiError::new("SerializationException", why), id),
+    };
+    match call(instance, handler, operation, input).await {
+        Ok(reply) => respond(StatusCode::OK, "application/x-amz-json-1.1", reply.to_string(), id),
+        Err(error) => json_error(&error, id),
+    }
+}
+
+async fn answer_query(instance: Arc<Instance>, headers: &HeaderMap, body: &[u8], id: &str) -> Response<Body> {
+    let form = text(headers, "content-type").is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
+    if !form {
+        let message = "the request has neither an X-Amz-Target nor a form";
+        return json_error(&ApiError::new("UnknownOperationException", message), id);
+    }
+    let request = query::parse(body);
+    let version = request.as_ref().map_or("", |request| request.version.as_str());
+    let scope = text(headers, "authorization").and_then(signed_service);
+    let service = BY_SCOPE
+        .iter()
+        .find(|(name, ..)| Some(*name) == scope)
+        .or_else(|| BY_SCOPE.iter().find(|(_, of_version, ..)| *of_version == version));
+    let Some(&(_, _, dialect, handler)) = service else {
+        let message = format!("the lab has no service {} with version '{version}'", scope.unwrap_or("without a name"));
+        let error = ApiError::new("UnknownOperationException", message);
+        return xml_error(xml::Dialect::Elbv2, &error, id);
+    };
+    let request = match request {
+        Ok(request) => request,
+        Err(error) => return xml_error(dialect, &error, id),
+    };
+    match call(instance, handler, request.operation.clone(), request.input).await {
+        Ok(reply) => {
+            let body = xml::reply(dialect, &request.operation, &reply, id);
+            respond(StatusCode::OK, "text/xml", body, id)
+        }
+        Err(error) => xml_error(dialect, &error, id),
+    }
+}
+
+/// Runs a handler off the network's threads, and saves what it changed before anyone is told.
+async fn call(instance: Arc<Instance>, handler: Handler, operation: String, mut input: Value) -> ApiResult {
+    let called = tokio::task::spawn_blocking(move || {
+        wire::without_nulls(&mut input);
+        let called = instance.run(|lab| {
+            let called = std::panic::catch_unwind(AssertUnwindSafe(|| handler(lab, &operation, input)));
+            called.unwrap_or_else(|_| Err(failure("the lab failed in this operation; its log says where")))
+        });
+        called.unwrap_or_else(|error| Err(failure(&format!("the lab cannot save its state: {error}"))))
+    });
+    let mut reply = called.await.unwrap_or_else(|_| Err(failure("the lab is stopping")))?;
+    wire::without_nulls(&mut reply);
+    Ok(reply)
+}
+
+fn failure(message: &str) -> ApiError {
+    ApiError { status: 500, ..ApiError::new("ServerException", message) }
+}
+
+/// `elasticloadbalancing` in `AWS4-HMAC-SHA256 Credential=KEY/20260131/us-east-1/elasticloadbalancing/aws4_request, …`.
+fn signed_service(authorization: &str) -> Option<&str> {
+    let scope = authorization.split("Credential=").nth(1)?.split(',').next()?;
+    scope.trim().rsplit('/').nth(1)
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+fn json_error(error: &ApiError, id: &str) -> Response<Body> {
+    let mut body = json!({ "__type": error.code, "message": error.message });
+    for (name, value) in &error.members {
+        body[*name] = value.clone();
+    }
+    let mut response = respond(status(error), "application/x-amz-json-1.1", body.to_string(), id);
+    if let Ok(code) = HeaderValue::from_str(&error.code) {
+        response.headers_mut().insert("x-amzn-errortype", code);
+    }
+    response
+}
+
+fn xml_error(dialect: xml::Dialect, error: &ApiError, id: &str) -> Response<Body> {
+    respond(status(error), "text/xml", xml::error(dialect, error, id), id)
+}
+
+fn status(error: &ApiError) -> StatusCode {
+    StatusCode::from_u16(error.status).unwrap_or(StatusCode::BAD_REQUEST)
+}
+
+fn respond(status: StatusCode, kind: &'static str, body: String, id: &str) -> Response<Body> {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    if let Ok(id) = HeaderValue::from_str(id) {
+        headers.insert("x-amzn-requestid", id);
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::{call, signed_service};
+    use crate::lab::api::ApiResult;
+    use crate::lab::clock::Pace;
+    use crate::lab::lifecycle::{House, Options};
+    use crate::lab::{Lab, Settings};
+
+    #[tokio::test]
+    async fn a_handler_that_panics_leaves_a_lab_that_works() {
+        fn handler(lab: &Lab, operation: &str, input: Value) -> ApiResult {
+            lab.write(|_| assert_ne!(operation, "Panic", "this is the test's own panic"));
+            Ok(json!({ "input": input, "none": null }))
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let settings = Settings {
+            data: folder.path().to_owned(),
+            address: ([127, 0, 0, 1], 4580).into(),
+            region: "us-east-1".to_owned(),
+            account_id: "111122223333".to_owned(),
+        };
+        let options = Options { executable: None, pace: Pace::Fast, ..Options::new(folder.path()) };
+        let house = House::open(settings, options).unwrap();
+        let call = |operation: &str| call(house.current(), handler, operation.to_owned(), json!({ "a": null, "b": 1 }));
+        let error = call("Panic").await.unwrap_err();
+        assert_eq!((error.status, error.code.as_str()), (500, "ServerException"));
+        assert_eq!(call("Work").await.unwrap(), json!({ "input": { "b": 1 } }), "no null goes in or out");
+        house.close().await;
+    }
+
+    #[test]
+    fn the_scope_names_the_service() {
+        let table = [
+            (
+                "AWS4-HMAC-SHA256 Credential=A/20260131/us-east-1/ec2/aws4_request, SignedHeaders=host, Signature=0",
+                Some("ec2"),
+            ),
+            ("AWS4-HMAC-SHA256 Credential=A/B/20260131/us-east-1/sts/aws4_request,SignedHeaders=host", Some("sts")),
+            ("Basic QVdTOng=", None),
+            ("AWS4-HMAC-SHA256 Credential=", None),
+        ];
+        for (header, service) in table {
+            assert_eq!(signed_service(header), service, "{header}");
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Pulling: manifests, indexes, and blobs into the cache, for images to build upon.
+
+use std::collections::HashSet;
+use std::io::Write;
+use std::path::PathBuf;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::stream::{StreamExt, TryStreamExt};
+use reqwest::StatusCode;
+use reqwest::header::CONTENT_TYPE;
+
+use super::client::{Client, read_chunk};
+use super::retry::{Failure, Refusal, persist};
+use super::upload::check_digest;
+use super::{BlobState, Progress, Scope};
+use crate::error::{Error, Result};
+use crate::image::manifest::{self, Document};
+use crate::image::{Blob, BlobCache, BlobSource, Descriptor, Image, Platform, digest};
+
+/// Downloads at once.
+const PARALLEL: usize = 4;
+
+/// Manifests and configs are read whole; nothing sound is larger.
+const MAX_DOCUMENT: usize = 8 << 20;
+
+/// How often an index may point to an index.
+const MAX_DEPTH: usize = 4;
+
+const ACCEPT: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
+    application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json";
+
+/// What a name stands for in a repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ManifestHead {
+    pub digest: String,
+    pub media_type: Option<String>,
+}
+
+/// What `reference` (a tag or digest) names, or `None` when there is no such name or no such repository.
+///
+/// # Errors
+/// `BuildOrPush` when the registry cannot be asked.
+pub async fn head_manifest(client: &Client, repository: &str, reference: &str) -> Result<Option<ManifestHead>> {
+    let url = client.url(&format!("/v2/{repository}/manifests/{reference}"))?;
+    let scope = Scope::Pull(repository.to_owned());
+    let head = persist(client, &scope, None, async || {
+        let response = client.head(&url, &scope, Some(ACCEPT)).await?;
+        if response.status() == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        if !response.status().is_success() {
+            let refusal = Refusal::read(response, client).await;
+            return Err(refusal.into_failure(client, &format!("look for `{reference}`")));
+        }
+        let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        Ok(Some((
+            header("docker-content-digest").filter(|digest| digest::is_valid(digest)),
+            header(CONTENT_TYPE.as_str()),
+        )))
+    });
+    match head.await? {
+        None => Ok(None),
+        Some((Some(digest), media_type)) => Ok(Some(ManifestHead { digest, media_type })),
+        // Not every registry says it here.
+        Some((None, media_type)) => {
+            let (bytes, _) = get_manifest(client, repository, reference).await?;
+            Ok(Some(ManifestHead { digest: digest::of(&bytes), media_type }))
+        }
+    }
+}
+
+/// Pulls the image for `platform`; its layers end up in the cache, those that are there are only verified.
+///
+/// # Errors
+/// `Input` when there is no image for the platform; `BuildOrPush` when the registry fails or what it sends is damaged.
+pub async fn pull_image(
+    client: &Client,
+    repository: &str,
+    reference: &str,
+    platform: &Platform,
+    cache: &BlobCache,
+    progress: &(dyn Fn(Progress) + Send + Sync),
+) -> Result<Image> {
+    let name = format!("{}/{repository} ({reference})", client.host());
+    let mut reference = reference.to_owned();
+    let mut depth = 0;
+    let (bytes, manifest) = loop {
+        let (bytes, media_type) = get_manifest(client, repository, &reference).await?;
+        match manifest::parse(&bytes, media_type.as_deref(), &name)? {
+            Document::Image(manifest) => break (bytes, manifest),
+            Document::Index(entries) if depth < MAX_DEPTH => {
+                let chosen = manifest::choose(&entries, Some(platform), &name)?;
+                reference = chosen[0].descriptor.digest.clone();
+                depth += 1;
+            }
+            Document::Index(_) => return Err(Error::build_or_push(format!("{name} has indexes within indexes"))),
+        }
+    };
+    if manifest.config.size > MAX_DOCUMENT as u64 {
+        return Err(Error::build_or_push(format!("the config of {name} is too large")));
+    }
+    let config = download(client, repository, &manifest.config, cache, progress).await?;
+    let config: Bytes = std::fs::read(config).map_err(|error| cache.failed(error))?.into();
+    let found = manifest::platform_of(&config)?;
+    if !found.matches(platform) {
+        return Err(Error::input(format!("{name} is an image for {found}, and {platform} is wanted")));
+    }
+    let layers: Vec<Descriptor> =
+        manifest.layers.into_iter().filter(|layer| !layer.foreign).map(|layer| layer.descriptor).collect();
+    let mut seen = HashSet::new();
+    let distinct: Vec<&Descriptor> = layers.iter().filter(|layer| seen.insert(&layer.digest)).collect();
+    let downloads = distinct.into_iter().map(|layer| download(client, repository, layer, cache, progress));
+    futures_util::stream::iter(downloads).buffer_unordered(PARALLEL).try_collect::<Vec<PathBuf>>().await?;
+
+    let lost = |digest: &str| Error::build_or_push(format!("`{digest}` vanished from the cache")).hint("run it again");
+    let mut blobs = Vec::new();
+    for descriptor in layers {
+        let path = cache.find(&descriptor.digest, descriptor.size).ok_or_else(|| lost(&descriptor.digest))?;
+        blobs.push(Blob { descriptor, source: BlobSource::Cached(path) });
+    }
+    blobs.push(Blob { descriptor: manifest.config, source: BlobSource::Memory(config.clone()) });
+    let (digest, media_type) = (digest::of(&bytes), manifest.media_type);
+    Ok(Image { digest, manifest: bytes, media_type, config, blobs, platform: found })
+}
+
+async fn get_manifest(client: &Client, repository: &str, reference: &str) -> Result<(Bytes, Option<String>)> {
+    let url = client.url(&format!("/v2/{repository}/manifests/{reference}"))?;
+    let scope = Scope::Pull(repository.to_owned());
+    persist(client, &scope, None, async || {
+        let mut response = client.get(&url, &scope, Some(ACCEPT)).await?;
+        if !response.status().is_success() {
+            let refusal = Refusal::read(response, client).await;
+            return Err(refusal.into_failure(client, &format!("give the manifest `{reference}`")));
+        }
+        let media_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        // Parameters such as a charset say nothing here.
+        let media_type = media_type.map(|text| text.split(';').next().unwrap_or_default().trim().to_owned());
+        let mut bytes = BytesMut::new();
+        while let Some(chunk) = read_chunk(client, &mut response).await? {
+            bytes.extend_from_slice(&chunk);
+            if bytes.len() > MAX_DOCUMENT {
+                return Err(Failure::Final(Error::build_or_push(format!("the manifest `{reference}` is too large"))));
+            }
+        }
+        let found = digest::of(&bytes);
+        check_digest(client, &response, &found)?;
+        if digest::is_valid(reference) && found != reference {
+            return Err(Failure::Final(Error::build_or_push(format!(
+                "the registry {} gave `{found}` in place of `{reference}`",
+                client.host()
+            ))));
+        }
+        Ok((bytes.freeze(), media_type))
+    })
+    .await
+}
+
+/// The blob's file in the cache, downloaded unless it is there and sound.
+async fn download(
+    client: &Client,
+    repository: &str,
+    descriptor: &Descriptor,
+    cache: &BlobCache,
+    progress: &(dyn Fn(Progress) + Send + Sync),
+) -> Result<PathBuf> {
+    let tell = |sent: u64, state: BlobState| {
+        progress(Progress { digest: descriptor.digest.clone(), size: descriptor.size, sent, state });
+    };
+    tell(0, BlobState::Checking);
+    let (known, digest, size) = (cache.clone(), descriptor.digest.clone(), descriptor.size);
+    let known = tokio::task::spawn_blocking(move || known.verify(&digest, size)).await;
+    if let Ok(Some(path)) = known {
+        tell(descriptor.size, BlobState::Exists);
+        return Ok(path);
+    }
+    let url = client.url(&format!("/v2/{repository}/blobs/{}", descriptor.digest))?;
+    let scope = Scope::Pull(repository.to_owned());
+    let path = persist(client, &scope, None, async || {
+        let mut response = client.get(&url, &scope, None).await?;
+        if !response.status().is_success() {
+            let refusal = Refusal::read(response, client).await;
+            return Err(refusal.into_failure(client, &format!("give the blob {}", descriptor.digest)));
+        }
+        let mut writer = cache.writer()?;
+        while let Some(chunk) = read_chunk(client, &mut response).await? {
+            if writer.size() + chunk.len() as u64 > descriptor.size {
+                let error = format!("the blob `{}` has more than its {} bytes", descriptor.digest, descriptor.size);
+                return Err(Failure::Final(Error::build_or_push(error)));
+            }
+            writer.write_all(&chunk).map_err(|error| cache.failed(error))?;
+            tell(writer.size(), BlobState::Uploading);
+        }
+        // Damaged on the way, perhaps: another try tells.
+        writer.keep_as(&descriptor.digest).map_err(Failure::again)
+    })
+    .await?;
+    tell(descriptor.size, BlobState::Pushed);
+    Ok(path)
+}

@@ -1,0 +1,174 @@
+//! One blob into a repository: exists, mounted, or POST and one streaming PUT. A failed upload begins anew with a
+//! new POST; a session that broke is never continued.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Body, Method, Response, StatusCode};
+use url::Url;
+
+use super::body::{self, Meter};
+use super::client::Client;
+use super::gate::Gate;
+use super::retry::{Failure, Refusal, persist};
+use super::{BlobState, Progress, Scope};
+use crate::error::{Error, Result};
+use crate::image::{Blob, Descriptor};
+
+/// How often progress is told and stalls are looked for.
+const TICK: Duration = Duration::from_millis(100);
+
+/// A registry that has every byte may take this many times longer than a stall to store them.
+const COMMIT_PATIENCE: u32 = 5;
+
+/// What one push's transfers have in common.
+pub(super) struct Transfer<'a> {
+    pub(super) client: &'a Client,
+    pub(super) repository: &'a str,
+    pub(super) scope: Scope,
+    pub(super) gate: Gate,
+    /// Repositories of the same registry that may have the blob.
+    pub(super) mount_from: &'a [String],
+    pub(super) progress: &'a (dyn Fn(Progress) + Send + Sync),
+}
+
+impl Transfer<'_> {
+    fn tell(&self, descriptor: &Descriptor, sent: u64, state: BlobState) {
+        (self.progress)(Progress { digest: descriptor.digest.clone(), size: descriptor.size, sent, state });
+    }
+
+    /// Sees to it that the repository has the blob. `known` says whether it does, if someone has asked already.
+    pub(super) async fn put(&self, blob: &Blob, known: Option<bool>) -> Result<BlobState> {
+        let _pass = self.gate.enter().await;
+        let descriptor = &blob.descriptor;
+        let exists = match known {
+            Some(known) => known,
+            None => {
+                self.tell(descriptor, 0, BlobState::Checking);
+                self.exists(descriptor).await?
+            }
+        };
+        if exists {
+            self.tell(descriptor, descriptor.size, BlobState::Exists);
+            return Ok(BlobState::Exists);
+        }
+        // A mount that was declined is not asked for again.
+        let mut mount = self.mount_from.first();
+        let state = persist(self.client, &self.scope, Some(&self.gate), async || {
+            self.upload(blob, mount.take().map(String::as_str)).await
+        })
+        .await?;
+        self.tell(descriptor, descriptor.size, state);
+        Ok(state)
+    }
+
+    async fn exists(&self, descriptor: &Descriptor) -> Result<bool> {
+        let url = self.client.url(&format!("/v2/{}/blobs/{}", self.repository, descriptor.digest))?;
+        persist(self.client, &self.scope, Some(&self.gate), async || {
+            let response = self.client.head(&url, &self.scope, None).await?;
+            let status = response.status();
+            if status.is_success() || status.is_redirection() {
+                return Ok(true);
+            }
+            if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+                return Err(Refusal::read(response, self.client).await.into_failure(self.client, "look for a blob"));
+            }
+            Ok(false)
+        })
+        .await
+    }
+
+    async fn upload(&self, blob: &Blob, mount: Option<&str>) -> Result<BlobState, Failure> {
+        let descriptor = &blob.descriptor;
+        let mut start = self.client.url(&format!("/v2/{}/blobs/uploads/", self.repository))?;
+        if let Some(from) = mount {
+            start.query_pairs_mut().append_pair("mount", &descriptor.digest).append_pair("from", from);
+        }
+        let response = self.client.post(&start, &self.scope).await?;
+        match response.status() {
+            StatusCode::CREATED if mount.is_some() => return Ok(BlobState::Mounted),
+            StatusCode::ACCEPTED => {}
+            _ => {
+                let refusal = Refusal::read(response, self.client).await;
+                return Err(refusal.into_failure(self.client, "start an upload"));
+            }
+        }
+        let mut session = self.client.location(&response)?;
+        drop(response);
+        session.query_pairs_mut().append_pair("digest", &descriptor.digest);
+        self.tell(descriptor, 0, BlobState::Uploading);
+        let meter = Arc::new(Meter::default());
+        let response = self.send(blob, &session, &meter).await;
+        if meter.changed() {
+            return Err(changed(descriptor).into());
+        }
+        let response = response?;
+        if response.status() != StatusCode::CREATED && response.status() != StatusCode::NO_CONTENT {
+            let refusal = Refusal::read(response, self.client).await;
+            // The session is gone or out of step, or the bytes were damaged on the way: a new one may do.
+            let anew = refusal.status == StatusCode::RANGE_NOT_SATISFIABLE
+                || ["BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID", "DIGEST_INVALID", "SIZE_INVALID"]
+                    .iter()
+                    .any(|code| refusal.has(code));
+            let doing = format!("take the blob {}", descriptor.digest);
+            return Err(match anew {
+                true => Failure::again(refusal.error(self.client, &doing)),
+                false => refusal.into_failure(self.client, &doing),
+            });
+        }
+        check_digest(self.client, &response, &descriptor.digest)?;
+        Ok(BlobState::Pushed)
+    }
+
+    async fn send(&self, blob: &Blob, session: &Url, meter: &Arc<Meter>) -> Result<Response, Failure> {
+        let descriptor = &blob.descriptor;
+        let stream = body::stream(blob, Arc::clone(meter))
+            .await
+            .map_err(|error| Failure::Final(changed(descriptor).cause(error)))?;
+        let headers = HeaderMap::from_iter([
+            (CONTENT_LENGTH, HeaderValue::from(descriptor.size)),
+            (CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),
+        ]);
+        let body = Some(Body::wrap_stream(stream));
+        let request = self.client.request(Method::PUT, session, &self.scope, headers, body, None);
+        let mut request = std::pin::pin!(request);
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let stall = self.client.patience().stall;
+        let (mut last, mut moved) = (0, Instant::now());
+        loop {
+            tokio::select! {
+                response = &mut request => return response,
+                _ = tick.tick() => {}
+            }
+            let sent = meter.sent();
+            if sent != last {
+                (last, moved) = (sent, Instant::now());
+                self.tell(descriptor, sent, BlobState::Uploading);
+            }
+            let allowed = if sent == descriptor.size { stall * COMMIT_PATIENCE } else { stall };
+            if moved.elapsed() > allowed {
+                return Err(Failure::again(self.client.stalled()));
+            }
+        }
+    }
+}
+
+/// Holds the digest that a registry says it stored to ours.
+pub(super) fn check_digest(client: &Client, response: &Response, ours: &str) -> Result<()> {
+    let theirs = response.headers().get("docker-content-digest").and_then(|digest| digest.to_str().ok());
+    match theirs {
+        Some(theirs) if theirs != ours => Err(Error::build_or_push(format!(
+            "the registry {} stored another content than was sent: `{theirs}` in place of `{ours}`",
+            client.host()
+        ))
+        .hint("nothing was deployed; something between here and the registry changes what passes")),
+        _ => Ok(()),
+    }
+}
+
+fn changed(descriptor: &Descriptor) -> Error {
+    Error::build_or_push(format!("the blob `{}` changed on disk while it was pushed, or is damaged", descriptor.digest))
+        .hint("run the same command again; it is made anew if steady made it")
+}

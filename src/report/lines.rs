@@ -1,0 +1,206 @@
+//! Events as plain lines: what CI logs and pipes get, and what stands above the bars.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::choose::Style;
+use super::escape;
+use super::words::{self, Tone, toned};
+use crate::deploy::event::{BlobState, ContainerExit, Event, ResourceAction, Step};
+
+/// Blobs from this size on say how far they are, a quarter at a time.
+const LARGE_BLOB: u64 = 64 << 20;
+
+/// Remembers what it said, so that nothing is said twice in a row.
+pub struct Lines {
+    style: Style,
+    step: Option<Step>,
+    tasks: HashMap<String, String>,
+    targets: HashMap<String, String>,
+    deployments: HashMap<String, String>,
+    quarters: HashMap<String, u64>,
+}
+
+pub fn step_name(step: Step) -> &'static str {
+    match step {
+        Step::Preflight => "preflight",
+        Step::Build => "build",
+        Step::Login => "login",
+        Step::Push => "push",
+        Step::Render => "render",
+        Step::Register => "register",
+        Step::LoadBalancer => "load balancer",
+        Step::Service => "service",
+        Step::Steady => "steady",
+        Step::Check => "check",
+        Step::Rollback => "rollback",
+        Step::Delete => "delete",
+    }
+}
+
+impl Lines {
+    pub fn new(style: Style) -> Self {
+        Lines {
+            style,
+            step: None,
+            tasks: HashMap::new(),
+            targets: HashMap::new(),
+            deployments: HashMap::new(),
+            quarters: HashMap::new(),
+        }
+    }
+
+    /// The lines that an event is worth; most are worth one, repetitions none.
+    pub fn of(&mut self, event: &Event) -> Vec<String> {
+        match event {
+            Event::StepStarted { step } => {
+                self.step = Some(*step);
+                // the others are over before they could be read
+                match step {
+                    Step::Build | Step::Push | Step::Steady | Step::Rollback | Step::Delete => {
+                        vec![self.quiet("started")]
+                    }
+                    _ => Vec::new(),
+                }
+            }
+            Event::StepFinished { step, detail, duration_ms } => {
+                let took = words::duration(Duration::from_millis(*duration_ms));
+                let done = toned("done", Tone::Good, self.style);
+                let detail = if detail.is_empty() { String::new() } else { format!(": {}", escape::line(detail)) };
+                vec![self.under(step_name(*step), &format!("{done} in {took}{detail}"))]
+            }
+            Event::Warning { message, hint } => {
+                let warning = toned("warning", Tone::Warning, self.style);
+                let mut lines = vec![format!("{warning}: {}", escape::line(message))];
+                lines.extend(hint.iter().map(|hint| format!("  help: {}", escape::line(hint))));
+                lines
+            }
+            Event::Notice { message } => vec![self.said(&escape::line(message))],
+            Event::BuildOutput { line } => vec![self.quiet(&escape::line(&without_colors(line)))],
+            Event::Blob { digest, size, sent, state } => self.blob(digest, *size, *sent, *state),
+            Event::Resource { action, kind, id } => {
+                let action = match action {
+                    ResourceAction::Created => "created",
+                    ResourceAction::Updated => "updated",
+                    ResourceAction::Deleted => "deleted",
+                    ResourceAction::Unchanged => return Vec::new(),
+                };
+                vec![self.said(&format!("{action} {} {}", escape::line(kind), escape::line(id)))]
+            }
+            Event::ServiceEvent { message, .. } => vec![self.quiet(&format!("event: {}", escape::line(message)))],
+            Event::Deployment { id, status, desired, running, pending, failed } => {
+                let said = deployment(status, *desired, *running, *pending, *failed);
+                let text = format!("deployment {} {said}", escape::line(id));
+                self.once(|lines| &mut lines.deployments, id, text)
+            }
+            Event::Task { id, task_definition, last_status, health, stopped_reason, exit_codes } => {
+                let mut text = format!(
+                    "task {} of {} {}",
+                    escape::line(words::task(id)),
+                    escape::line(words::short_arn(task_definition)),
+                    words::status(&escape::line(last_status)),
+                );
+                if let Some(health) = health.as_deref().filter(|health| *health != "UNKNOWN") {
+                    text += &format!(", {}", words::status(&escape::line(health)));
+                }
+                if let Some(why) = stopped(stopped_reason.as_deref(), exit_codes) {
+                    text += &toned(&format!(": {}", escape::line(&why)), Tone::Bad, self.style);
+                }
+                self.once(|lines| &mut lines.tasks, id, text)
+            }
+            Event::Target { target_group, target, state, reason } => {
+                let mut text = format!("target {} {}", escape::line(target), words::status(&escape::line(state)));
+                if let Some(reason) = reason {
+                    text += &format!(": {}", escape::line(reason));
+                }
+                self.once(|lines| &mut lines.targets, &format!("{target_group} {target}"), text)
+            }
+            Event::Log { task, container, line } => {
+                let from = format!("log {} {} | ", escape::line(words::task(task)), escape::line(container));
+                vec![self.quiet(&(from + &escape::line(&without_colors(line))))]
+            }
+        }
+    }
+
+    fn blob(&mut self, digest: &str, size: u64, sent: u64, state: BlobState) -> Vec<String> {
+        let (name, total) = (escape::line(words::digest(digest)).into_owned(), words::bytes(size));
+        match state {
+            BlobState::Checking => Vec::new(),
+            BlobState::Exists => vec![self.said(&format!("{name} exists, {total}"))],
+            BlobState::Mounted => vec![self.said(&format!("{name} mounted, {total}"))],
+            BlobState::Pushed => vec![self.said(&format!("{name} pushed, {total}"))],
+            BlobState::Uploading if size < LARGE_BLOB => Vec::new(),
+            BlobState::Uploading => {
+                let quarter = sent.saturating_mul(4) / size;
+                let before = self.quarters.insert(digest.to_owned(), quarter);
+                if before == Some(quarter) || quarter == 4 {
+                    return Vec::new();
+                }
+                vec![self.said(&format!("{name} uploading, {} % of {total}", quarter * 25))]
+            }
+        }
+    }
+
+    fn once(
+        &mut self,
+        said: impl Fn(&mut Self) -> &mut HashMap<String, String>,
+        id: &str,
+        text: String,
+    ) -> Vec<String> {
+        if said(self).insert(id.to_owned(), text.clone()) == Some(text.clone()) {
+            return Vec::new();
+        }
+        vec![self.said(&text)]
+    }
+
+    fn said(&self, text: &str) -> String {
+        self.under(self.step.map_or("", step_name), text)
+    }
+
+    fn quiet(&self, text: &str) -> String {
+        self.said(&toned(text, Tone::Quiet, self.style))
+    }
+
+    fn under(&self, name: &str, text: &str) -> String {
+        if name.is_empty() {
+            return text.trim_end().to_owned();
+        }
+        // padded before it is coloured, or the colours would count as columns
+        let name = format!("{name:<13}");
+        format!("{} {text}", toned(&name, Tone::Strong, self.style)).trim_end().to_owned()
+    }
+}
+
+/// `in progress: 1 of 2 running, 1 pending, 3 failed`
+pub fn deployment(status: &str, desired: i64, running: i64, pending: i64, failed: i64) -> String {
+    let mut text = format!("{}: {running} of {desired} running", words::status(&escape::line(status)));
+    for (count, name) in [(pending, "pending"), (failed, "failed")] {
+        if count > 0 {
+            text += &format!(", {count} {name}");
+        }
+    }
+    text
+}
+
+fn stopped(reason: Option<&str>, exits: &[ContainerExit]) -> Option<String> {
+    let containers: Vec<String> = exits
+        .iter()
+        .filter(|exit| exit.exit_code.is_some() || exit.reason.is_some())
+        .map(|exit| {
+            let code = exit.exit_code.map(words::exit_code);
+            let parts: Vec<&str> = code.as_deref().into_iter().chain(exit.reason.as_deref()).collect();
+            format!("{} {}", exit.container, parts.join(", "))
+        })
+        .collect();
+    match (reason, containers.is_empty()) {
+        (None, true) => None,
+        (Some(reason), true) => Some(reason.to_owned()),
+        (None, false) => Some(containers.join("; ")),
+        (Some(reason), false) => Some(format!("{reason} ({})", containers.join("; "))),
+    }
+}
+
+/// Colours are what builds and programs write most; shown as escapes they would drown the text.
+fn without_colors(line: &str) -> std::borrow::Cow<'_, str> {
+    console::strip_ansi_codes(line)
+}

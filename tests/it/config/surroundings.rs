@@ -1,0 +1,167 @@
+//! What a project takes from around its file: variables, git, other files.
+
+use std::collections::BTreeMap;
+
+use steadystate::config;
+use steadystate::error::Error;
+
+use super::{load, options, project, said, with};
+
+#[test]
+fn a_missing_variable_is_named_where_it_is_needed_with_the_nearest_one() {
+    let yaml = "variables: { LOG: info, TOKEN: }\n".to_owned()
+        + &with(
+            "    image:\n      repository: a\n      tags: [\"x-{{var.LGO}}\", '{{ git.short }}', '{{env.HOEM}}', '{{digest}}', '{{vra.X}}', '{{service}}']\n      build: { image: ./a.tar }\n",
+        );
+    let error = load(&yaml, |options| options.env = BTreeMap::from([("HOME".into(), "/".into())])).unwrap_err();
+    insta::assert_snapshot!(said(&error), @r#"
+    steady.yaml:1:25 [TOKEN] variable `TOKEN` has no value
+      help: give it one with --var TOKEN=…, here, or in an environment
+    steady.yaml:7:19 [var.LGO] `var.LGO` is not defined
+      help: did you mean `var.LOG`?
+    steady.yaml:7:35 [git.short] `git.short` is not defined
+      help: this folder is in no git repository with a commit
+    steady.yaml:7:53 [env.HOEM] `env.HOEM` is not defined
+      help: did you mean `env.HOME`?
+    steady.yaml:7:69 [digest] a tag cannot refer to `digest`, which is known only after the push
+      help: use `git.short_sha`, a variable, or a fixed tag
+    steady.yaml:7:83 [vra.X] `vra.X` is not defined
+      help: did you mean `var`?
+    "#);
+    let project = load(&yaml, |options| options.without_rendering = true).unwrap();
+    assert_eq!(project.plan.variables.len(), 1, "who renders nothing needs no variables");
+    let good = yaml.replace("LGO", "LOG").replace("git.short", "service").replace("HOEM", "HOME");
+    let good = good.replace("vra.X", "var.TOKEN").replace("digest", "cluster");
+    let project = load(&good, |options| {
+        options.env = BTreeMap::from([("HOME".into(), "/secret".into())]);
+        options.variables = vec![("TOKEN".into(), "hunter2".into())];
+    })
+    .unwrap();
+    assert_eq!(project.plan.image.as_ref().unwrap().tags[0], "x-{{var.LOG}}");
+    let shown = format!("{project:?}");
+    assert!(!shown.contains("hunter2") && !shown.contains("/secret"), "Debug shows no values: {shown}");
+}
+
+#[test]
+fn arguments_of_var() {
+    for (argument, expected) in [
+        ("A=b", Some(("A", "\"b\""))),
+        ("A=b=c", Some(("A", "\"b=c\""))),
+        ("A=", Some(("A", "\"\""))),
+        ("A=7", Some(("A", "\"7\""))),
+        ("A:=7", Some(("A", "7"))),
+        ("a-b:={\"x\":[1]}", Some(("a-b", "{\"x\":[1]}"))),
+        ("A", None),
+        ("=b", None),
+        ("A B=c", None),
+        ("A:=x", None),
+    ] {
+        let parsed = config::parse_variable(argument);
+        let parsed = parsed.as_ref().ok().map(|(name, value)| (name.as_str(), value.to_string()));
+        assert_eq!(parsed, expected.map(|(name, value)| (name, value.to_owned())), "{argument}");
+    }
+}
+
+#[test]
+fn git_answers_become_facts() {
+    let status = "# branch.oid abc\n# branch.head main\n";
+    type Answer = Option<&'static str>;
+    let cases: [(&str, Answer, Answer, Answer, &str); 5] = [
+        ("no git", None, None, None, "{}"),
+        ("no commit", None, Some(status), None, "{}"),
+        (
+            "clean",
+            Some("abcdef abc\n"),
+            Some(status),
+            Some("v2\nv1\n"),
+            r#"{"branch": "main", "dirty": "false", "sha": "abcdef", "short_sha": "abc", "tag": "v2"}"#,
+        ),
+        (
+            "dirty",
+            Some("abcdef abc"),
+            Some("# branch.head main\n1 .M N... 100644 file\n"),
+            Some(""),
+            r#"{"branch": "main", "dirty": "true", "sha": "abcdef", "short_sha": "abc"}"#,
+        ),
+        (
+            "detached",
+            Some("abcdef abc"),
+            Some("# branch.head (detached)\n"),
+            None,
+            r#"{"dirty": "false", "sha": "abcdef", "short_sha": "abc"}"#,
+        ),
+    ];
+    for (name, log, status, tags, expected) in cases {
+        assert_eq!(format!("{:?}", config::git::read(log, status, tags)), expected, "{name}");
+    }
+    for query in config::git::QUERIES {
+        assert!(!query.iter().any(|word| ["fetch", "commit", "push", "checkout"].contains(word)), "{query:?}");
+    }
+}
+
+#[test]
+fn git_is_asked_in_the_projects_folder() {
+    let folder = project(&with("    image: { repository: a, tags: ['{{git.tag}}'], build: { image: ./a.tar } }\n"));
+    let git = |arguments: &[&str]| {
+        std::process::Command::new("git")
+            .args(["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"])
+            .args(arguments)
+            .current_dir(folder.path())
+            .output()
+            .is_ok_and(|output| output.status.success())
+    };
+    if !git(&["init", "-q", "-b", "trunk"]) {
+        assert!(config::load(&options(folder.path())).is_err(), "no git, but the template wants it");
+        return;
+    }
+    assert!(config::load(&options(folder.path())).unwrap_err().hints()[0].contains("no git repository"));
+    assert!(git(&["add", "."]) && git(&["commit", "-qm", "x"]) && git(&["tag", "v1"]));
+    let plan = config::load(&options(folder.path())).unwrap().plan;
+    assert_eq!((plan.git["branch"].as_str(), plan.git["tag"].as_str()), ("trunk", "v1"));
+    assert_eq!((plan.git["sha"].len(), plan.git["dirty"].as_str()), (40, "false"));
+    assert_eq!(plan.release.as_deref(), Some("v1"));
+    std::fs::write(folder.path().join("policy.json"), "changed").unwrap();
+    assert_eq!(config::load(&options(folder.path())).unwrap().plan.release.as_deref(), Some("v1-dirty"));
+}
+
+#[test]
+fn the_project_file_is_looked_for_and_what_is_not_there_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let shown = |error: Error| said(&error).replace(folder.path().to_str().unwrap(), "FOLDER");
+    insta::assert_snapshot!(shown(config::load(&options(folder.path())).unwrap_err()), @r#"
+    there is no steady.yaml in FOLDER
+      help: `steady init` writes a first one
+      help: -C names the folder of a project, -f another project file
+    "#);
+    let mut named = options(folder.path());
+    named.file = Some("other.yaml".into());
+    insta::assert_snapshot!(shown(config::load(&named).unwrap_err()), @r#"
+    there is no FOLDER/other.yaml
+      help: -f names the project file, relative to -C; `steady init` writes a first one
+    "#);
+    std::fs::write(folder.path().join("td.json"), "{}").unwrap();
+    std::fs::write(folder.path().join("other.yaml"), "\u{feff}services: { a: { task_definition: td.json } }").unwrap();
+    let plan = config::load(&named).unwrap().plan;
+    assert_eq!((plan.service.as_str(), plan.cluster.as_str()), ("a", "default"));
+    assert_eq!(&*plan.task_definition.name, folder.path().join("td.json").to_str().unwrap());
+}
+
+#[test]
+fn the_other_ways_to_an_image() {
+    let image = |build: &str| {
+        let yaml = with(&format!("    image: {{ repository: a, build: {build} }}\n"));
+        let folder = project(&yaml);
+        let image = config::load(&options(folder.path())).unwrap().plan.image.unwrap();
+        (format!("{:?}", image.source).replace(folder.path().to_str().unwrap(), "FOLDER"), image.create)
+    };
+    insta::assert_snapshot!(image("{ dockerfile: Dockerfile, args: { TOKEN: secret }, target: final }").0, @r#"
+    Dockerfile(DockerfileBuild { run: None, dockerfile: "FOLDER/Dockerfile", context: "FOLDER", target: Some("final"), args: ["TOKEN"], platform: None })
+    "#);
+    insta::assert_snapshot!(image("{ image: amazon/amazon-ecs-sample, run: make }").0, @r#"
+    Existing(ExistingImage { run: Some("make"), image: "amazon/amazon-ecs-sample" })
+    "#);
+    insta::assert_snapshot!(image("{ image: ./layout }").0, @r#"
+    Existing(ExistingImage { run: None, image: "FOLDER/./layout" })
+    "#);
+    assert_eq!(image("{ image: ./layout }").1, None);
+}

@@ -1,0 +1,174 @@
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use steadystate::error::Kind;
+use steadystate::image::engine::{self, Command, DockerBuild};
+
+use super::Workshop;
+
+fn build() -> DockerBuild {
+    DockerBuild {
+        program: "docker".into(),
+        tag: "hello:v1".into(),
+        context: "app".into(),
+        file: Some("app/Dockerfile.prod".into()),
+        target: Some("final".into()),
+        build_args: BTreeMap::from([("NPM_TOKEN".to_owned(), "s3cret".into()), ("MODE".to_owned(), "fast".into())]),
+        labels: BTreeMap::from([("team".into(), "web".into())]),
+        platform: Some("linux/arm64".parse().unwrap()),
+    }
+}
+
+fn line(command: &Command) -> String {
+    let words: Vec<_> = command.arguments.iter().map(|word| word.to_string_lossy()).collect();
+    format!("{} {}", command.program.to_string_lossy(), words.join(" "))
+}
+
+#[test]
+fn command_lines() {
+    insta::assert_snapshot!(line(&build().command(Path::new("/p"))), @"docker build --tag hello:v1 --file app/Dockerfile.prod --target final --platform linux/arm64 --build-arg MODE --build-arg NPM_TOKEN --label team=web -- app");
+    let bare = DockerBuild {
+        program: "docker".into(),
+        tag: "x".into(),
+        context: ".".into(),
+        file: None,
+        target: None,
+        build_args: BTreeMap::new(),
+        labels: BTreeMap::new(),
+        platform: None,
+    };
+    insta::assert_snapshot!(line(&bare.command(Path::new("/p"))), @"docker build --tag x -- .");
+    insta::assert_snapshot!(line(&bare.save(Path::new("/tmp/i.tar"), Path::new("/p"))), @"docker save --output /tmp/i.tar -- x");
+}
+
+#[test]
+fn secrets_are_in_the_environment_alone() {
+    let command = build().command(Path::new("/p"));
+    assert!(!line(&command).contains("s3cret"));
+    assert!(!format!("{command:?} {:?}", build()).contains("s3cret"));
+    assert_eq!(command.environment.len(), 2);
+}
+
+#[tokio::test]
+async fn output_comes_line_by_line() {
+    let workshop = Workshop::new();
+    let script = r"printf 'one\r\n\ntwo\rthree\n' ; printf 'err\n' >&2; printf 'last'; echo $TOKEN > token";
+    let mut command = engine::shell(script, &workshop.path("project"));
+    command.environment.push(("TOKEN".into(), "s3cret".into()));
+    let mut lines = Vec::new();
+    engine::run(&command, &mut |line| lines.push(line.to_owned())).await.unwrap();
+    lines.retain(|line| line != "err");
+    assert_eq!(lines, ["one", "", "two", "three", "last"]);
+    assert_eq!(std::fs::read_to_string(workshop.path("project/token")).unwrap(), "s3cret\n");
+}
+
+#[tokio::test]
+async fn failures_show_the_last_lines() {
+    let workshop = Workshop::new();
+    let folder = workshop.path("project");
+    let command = engine::shell("seq 1 100; echo broken >&2; exit 3", &folder);
+    let error = engine::run(&command, &mut |_| {}).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::BuildOrPush);
+    assert!(error.to_string().contains("exit status: 3"), "{error}");
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.contains("100") && cause.contains("broken") && !cause.contains("\n5\n"), "{cause}");
+
+    let mut command = engine::shell("true", &folder);
+    command.program = "no-such-program-anywhere".into();
+    let error = engine::run(&command, &mut |_| {}).await.unwrap_err();
+    assert!(error.hints()[0].contains("on PATH"), "{error:?}");
+    let error = engine::run(&engine::shell("true", &folder.join("nowhere")), &mut |_| {}).await.unwrap_err();
+    assert!(error.hints()[0].contains("there is no folder"), "{error:?}");
+}
+
+#[tokio::test]
+async fn long_output_without_lines_is_bounded() {
+    let workshop = Workshop::new();
+    let command = engine::shell("head -c 3000000 /dev/zero | tr '\\0' x", &workshop.path("project"));
+    let (mut longest, mut total) = (0, 0);
+    engine::run(&command, &mut |line| {
+        longest = longest.max(line.len());
+        total += line.len();
+    })
+    .await
+    .unwrap();
+    assert_eq!(total, 3_000_000);
+    assert!(longest < 100_000, "{longest}");
+}
+
+#[tokio::test]
+async fn dropping_the_run_ends_the_whole_group() {
+    let workshop = Workshop::new();
+    let command = engine::shell("sleep 1000 & echo $!; echo $$; wait", &workshop.path("project"));
+    let mut ids: Vec<String> = Vec::new();
+    let run = async {
+        let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+        let mut on_line = |line: &str| drop(sender.send(line.to_owned()));
+        let run = engine::run(&command, &mut on_line);
+        tokio::pin!(run);
+        while ids.len() < 2 {
+            tokio::select! {
+                _ = &mut run => panic!("it ended by itself"),
+                id = receiver.recv() => ids.push(id.unwrap()),
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), run).await.unwrap();
+    let started = Instant::now();
+    let alive = |id: &String| {
+        // A zombie is dead; whoever inherits it may take a moment.
+        std::fs::read_to_string(format!("/proc/{id}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+    };
+    while ids.iter().any(alive) {
+        assert!(started.elapsed() < Duration::from_secs(10), "{ids:?} live on");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn an_engine_that_hangs_does_not_answer() {
+    let workshop = Workshop::new();
+    let command = engine::shell("sleep 1000", &workshop.path("project"));
+    let error = engine::answers(&command, Duration::from_millis(50)).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Preflight);
+    let error =
+        engine::answers(&engine::shell("echo no daemon; exit 1", &workshop.path("project")), Duration::from_secs(20))
+            .await;
+    assert_eq!(error.unwrap_err().kind(), Kind::Preflight);
+}
+
+/// A program with docker's command line, that "builds" an archive which lies in the project.
+#[tokio::test]
+async fn what_an_engine_built_becomes_an_image() {
+    let workshop = Workshop::new();
+    let image = super::archives::saved_archive(&workshop, "project/built.tar");
+    let script = r#"#!/bin/sh
+case $1 in
+  version) echo 27.0 ;;
+  build) echo "step 1 for $MODE"; echo "$@" > arguments ;;
+  save) cp built.tar "$3" ;;
+esac
+"#;
+    workshop.file("docker", script);
+    super::set_mode(&workshop.path("project/docker"), 0o755);
+    let build = DockerBuild { program: workshop.path("project/docker").into(), ..build() };
+    let mut lines = Vec::new();
+    let open = workshop.open(Some("linux/arm64"));
+    let built =
+        engine::docker_image(&build, &workshop.path("project"), &open, &mut |line| lines.push(line.to_owned())).await;
+    let built = built.unwrap();
+    assert_eq!(lines, ["step 1 for fast"]);
+    assert!(!std::fs::read_to_string(workshop.path("project/arguments")).unwrap().contains("s3cret"));
+    super::check_sound(&built);
+    assert_eq!(built.layers().len(), 4);
+    assert!(image.exists());
+    // The archive is gone, and nothing of the image with it.
+    let left: Vec<_> =
+        std::fs::read_dir(workshop.cache.folder()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 2, "{left:?}");
+
+    let absent = DockerBuild { program: "no-such-docker".into(), ..build };
+    let error = engine::docker_image(&absent, &workshop.path("project"), &open, &mut |_| {}).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Preflight);
+}

@@ -1,0 +1,142 @@
+//! Cloud Map: the scenario's walk, and its errors.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use steadystate::lab::{Lab, discovery};
+
+use super::{error, lab, text};
+
+fn call(lab: &Lab, operation: &str, input: Value) -> Value {
+    discovery::handle(lab, operation, input).unwrap_or_else(|error| panic!("{operation}: {error}"))
+}
+
+/// A private namespace, created as a client does that waits for the operation.
+fn namespace(lab: &Lab) -> String {
+    let vpc = lab.read(|state| state.ec2.vpc_id.clone());
+    let created =
+        call(lab, "CreatePrivateDnsNamespace", json!({ "Name": "lab.local", "Vpc": vpc, "CreatorRequestId": "r1" }));
+    let operation = call(lab, "GetOperation", json!({ "OperationId": text(&created, "/OperationId") }));
+    assert_eq!(text(&operation, "/Operation/Status"), "SUCCESS");
+    text(&operation, "/Operation/Targets/NAMESPACE")
+}
+
+fn service(lab: &Lab, namespace: &str) -> Value {
+    let dns = json!({ "DnsRecords": [{ "Type": "SRV", "TTL": 10 }] });
+    let input = json!({ "Name": "hello", "NamespaceId": namespace, "DnsConfig": dns, "HealthCheckCustomConfig": { "FailureThreshold": 1 } });
+    call(lab, "CreateService", input)["Service"].clone()
+}
+
+#[test]
+fn the_scenario_s_service_is_found_with_its_instances() {
+    let lab = lab();
+    let namespace = namespace(&lab);
+    let listed = call(&lab, "ListNamespaces", json!({ "Filters": [{ "Name": "TYPE", "Values": ["DNS_PRIVATE"] }] }));
+    assert_eq!(text(&listed, "/Namespaces/0/Id"), namespace);
+    assert_eq!(
+        call(&lab, "ListNamespaces", json!({ "Filters": [{ "Name": "NAME", "Values": ["x"], "Condition": "EQ" }] })),
+        json!({ "Namespaces": [] })
+    );
+    let service = service(&lab, &namespace);
+    let (id, arn) = (text(&service, "/Id"), text(&service, "/Arn"));
+    assert_eq!(arn, format!("arn:aws:servicediscovery:us-west-2:000000000000:service/{id}"));
+    assert_eq!(service["DnsConfig"]["DnsRecords"], json!([{ "Type": "SRV", "TTL": 10 }]));
+    assert!(service["CreateDate"].is_f64());
+    let listed = call(&lab, "ListServices", json!({ "Filters": [{ "Name": "NAMESPACE_ID", "Values": [namespace] }] }));
+    assert_eq!(text(&listed, "/Services/0/Id"), id);
+
+    // As the scheduler registers a task, by the ARN that the ECS service has.
+    let attributes = BTreeMap::from([
+        ("AWS_INSTANCE_IPV4".to_owned(), "172.31.0.5".to_owned()),
+        ("AWS_INSTANCE_PORT".to_owned(), "32768".to_owned()),
+    ]);
+    assert!(lab.write(|state| discovery::register_instance(state, &arn, "task1", attributes)));
+    assert!(!lab.write(|state| discovery::register_instance(state, "srv-none", "task1", BTreeMap::new())));
+    let found = call(&lab, "DiscoverInstances", json!({ "NamespaceName": "lab.local", "ServiceName": "hello" }));
+    assert_eq!(text(&found, "/Instances/0/Attributes/AWS_INSTANCE_PORT"), "32768");
+    assert_eq!(text(&found, "/Instances/0/HealthStatus"), "HEALTHY");
+    call(
+        &lab,
+        "UpdateInstanceCustomHealthStatus",
+        json!({ "ServiceId": id, "InstanceId": "task1", "Status": "UNHEALTHY" }),
+    );
+    let healthy = json!({ "NamespaceName": "lab.local", "ServiceName": "hello", "HealthStatus": "HEALTHY" });
+    assert_eq!(call(&lab, "DiscoverInstances", healthy)["Instances"], json!([]));
+    assert_eq!(
+        call(&lab, "GetInstancesHealthStatus", json!({ "ServiceId": id })),
+        json!({ "Status": { "task1": "UNHEALTHY" } })
+    );
+
+    assert_eq!(error(discovery::handle(&lab, "DeleteService", json!({ "Id": id }))).code, "ResourceInUse");
+    assert!(lab.write(|state| discovery::deregister_instance(state, &id, "task1")));
+    assert!(!lab.write(|state| discovery::deregister_instance(state, &id, "task1")));
+    assert_eq!(error(discovery::handle(&lab, "DeleteNamespace", json!({ "Id": namespace }))).code, "ResourceInUse");
+    call(&lab, "DeleteService", json!({ "Id": id }));
+    call(&lab, "DeleteNamespace", json!({ "Id": namespace }));
+    assert_eq!(call(&lab, "ListNamespaces", json!({})), json!({ "Namespaces": [] }));
+}
+
+#[test]
+fn what_exists_is_an_error_that_names_it() {
+    let lab = lab();
+    let namespace = namespace(&lab);
+    let service = service(&lab, &namespace);
+    let vpc = lab.read(|state| state.ec2.vpc_id.clone());
+    let again = error(discovery::handle(&lab, "CreatePrivateDnsNamespace", json!({ "Name": "lab.local", "Vpc": vpc })));
+    assert_eq!(
+        (again.code.as_str(), &again.members[0]),
+        ("NamespaceAlreadyExists", &("NamespaceId", json!(namespace)))
+    );
+    assert_eq!(again.members[1], ("CreatorRequestId", json!("r1")));
+    let again = error(discovery::handle(&lab, "CreateService", json!({ "Name": "hello", "NamespaceId": namespace })));
+    assert_eq!(
+        (again.code.as_str(), &again.members[0]),
+        ("ServiceAlreadyExists", &("ServiceId", service["Id"].clone()))
+    );
+}
+
+#[test]
+fn tags_stay_with_their_resource() {
+    let lab = lab();
+    let namespace = namespace(&lab);
+    let arn = text(&service(&lab, &namespace), "/Arn");
+    call(
+        &lab,
+        "TagResource",
+        json!({ "ResourceARN": arn, "Tags": [{ "Key": "a", "Value": "1" }, { "Key": "b", "Value": "2" }] }),
+    );
+    call(&lab, "UntagResource", json!({ "ResourceARN": arn, "TagKeys": ["a"] }));
+    assert_eq!(
+        call(&lab, "ListTagsForResource", json!({ "ResourceARN": arn })),
+        json!({ "Tags": [{ "Key": "b", "Value": "2" }] })
+    );
+}
+
+#[test]
+fn bad_requests_have_aws_s_codes() {
+    let lab = lab();
+    let namespace = namespace(&lab);
+    let id = text(&service(&lab, &namespace), "/Id");
+    let records =
+        |records: Value| json!({ "Name": "x", "NamespaceId": namespace, "DnsConfig": { "DnsRecords": records } });
+    let table = [
+        ("CreatePrivateDnsNamespace", json!({ "Name": "x" }), "InvalidInput"),
+        ("CreatePrivateDnsNamespace", json!({ "Name": "x", "Vpc": "vpc-1" }), "InvalidInput"),
+        ("GetNamespace", json!({ "Id": "ns-1" }), "NamespaceNotFound"),
+        ("CreateService", json!({ "Name": "x", "NamespaceId": "ns-1" }), "NamespaceNotFound"),
+        ("CreateService", records(json!([])), "InvalidInput"),
+        ("CreateService", records(json!([{ "Type": "MX", "TTL": 1 }])), "InvalidInput"),
+        ("CreateService", records(json!([{ "Type": "A" }])), "InvalidInput"),
+        ("GetService", json!({ "Id": "srv-1" }), "ServiceNotFound"),
+        ("RegisterInstance", json!({ "ServiceId": id, "InstanceId": "i", "Attributes": {} }), "InvalidInput"),
+        ("DeregisterInstance", json!({ "ServiceId": id, "InstanceId": "i" }), "InstanceNotFound"),
+        ("GetOperation", json!({ "OperationId": "o" }), "OperationNotFound"),
+        ("DiscoverInstances", json!({ "NamespaceName": "nope", "ServiceName": "hello" }), "NamespaceNotFound"),
+        ("ListServices", json!({ "Filters": [{ "Name": "COLOUR", "Values": ["red"] }] }), "InvalidInput"),
+        ("TagResource", json!({ "ResourceARN": "arn:none", "Tags": [] }), "ResourceNotFoundException"),
+        ("Dance", json!({}), "UnknownOperationException"),
+    ];
+    for (operation, input, code) in table {
+        assert_eq!(error(discovery::handle(&lab, operation, input.clone())).code, code, "{operation} {input}");
+    }
+}

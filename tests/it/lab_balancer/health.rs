@@ -1,0 +1,110 @@
+//! Health checks over real sockets: how fast, which words, and that a quiet lab stays quiet.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use super::web::Web;
+use super::{Front, Running, Targets, lab};
+
+fn healthz() -> serde_json::Value {
+    json!({ "HealthCheckProtocol": "HTTP", "HealthCheckPath": "/healthz" })
+}
+
+#[tokio::test]
+async fn a_good_target_is_healthy_at_once_and_then_nothing_is_written() {
+    let front = Front::new(lab(), "application", healthz());
+    let web = Web::start("web").await;
+    let targets = Targets::default();
+    targets.lock().unwrap().insert("10.0.0.1".to_owned(), web.address);
+    let running = Running::start(&front.lab, &targets);
+    front.register("10.0.0.1");
+    assert_eq!(front.health("10.0.0.1"), "initial | Elb.RegistrationInProgress | Target registration is in progress");
+    let took = front.until_health("10.0.0.1", "healthy").await;
+    // Far less than one scaled interval in practice; a busy machine gets some slack.
+    assert!(took < Duration::from_millis(1000), "{took:?}");
+
+    let mut changes = front.lab.changes();
+    changes.borrow_and_update();
+    tokio::time::sleep(Duration::from_millis(1000)).await;
+    assert!(!changes.has_changed().unwrap(), "an idle lab writes nothing");
+    running.stop().await;
+    web.stop().await;
+}
+
+#[tokio::test]
+async fn a_wrong_code_is_the_reason_until_it_is_right_again() {
+    // (load balancer, reason)
+    let table = [("application", "Target.ResponseCodeMismatch"), ("network", "Target.FailedHealthChecks")];
+    for (kind, reason) in table {
+        let front = Front::new(lab(), kind, healthz());
+        let web = Web::start("web").await;
+        web.health.store(503, Ordering::Relaxed);
+        let targets = Targets::default();
+        targets.lock().unwrap().insert("10.0.0.1".to_owned(), web.address);
+        let running = Running::start(&front.lab, &targets);
+        front.register("10.0.0.1");
+        front.until_health("10.0.0.1", "initial | Elb.InitialHealthChecking").await;
+        front.until_health("10.0.0.1", "unhealthy").await;
+        assert_eq!(
+            front.health("10.0.0.1"),
+            format!("unhealthy | {reason} | Health checks failed with these codes: [503]")
+        );
+        web.health.store(500, Ordering::Relaxed);
+        front
+            .until_health("10.0.0.1", &format!("unhealthy | {reason} | Health checks failed with these codes: [500]"))
+            .await;
+        web.health.store(200, Ordering::Relaxed);
+        // Five good checks, 30 s apart at AWS.
+        let took = front.until_health("10.0.0.1", "healthy").await;
+        assert!(took > Duration::from_millis(800), "{took:?}");
+        running.stop().await;
+        web.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_target_that_is_late_to_listen_stays_initial_and_one_that_dies_is_unhealthy() {
+    let front = Front::new(lab(), "application", healthz());
+    let targets = Targets::default();
+    let running = Running::start(&front.lab, &targets);
+    front.register("10.0.0.1");
+    front.until_health("10.0.0.1", "initial | Elb.InitialHealthChecking").await;
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    assert!(front.health("10.0.0.1").starts_with("initial"), "a program may take a second to start, at any pace");
+    let web = Web::start("web").await;
+    targets.lock().unwrap().insert("10.0.0.1".to_owned(), web.address);
+    front.until_health("10.0.0.1", "healthy").await;
+    targets.lock().unwrap().clear();
+    front.until_health("10.0.0.1", "unhealthy | Target.FailedHealthChecks | Health checks failed").await;
+    running.stop().await;
+    web.stop().await;
+}
+
+#[tokio::test]
+async fn a_target_that_never_answers_times_out() {
+    let front = Front::new(lab(), "application", healthz());
+    let (web, mute) = (Web::start("web").await, TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let targets = Targets::default();
+    targets.lock().unwrap().insert("10.0.0.1".to_owned(), web.address);
+    let running = Running::start(&front.lab, &targets);
+    front.register("10.0.0.1");
+    front.until_health("10.0.0.1", "healthy").await;
+    // Its kernel takes connections, and nobody reads them.
+    targets.lock().unwrap().insert("10.0.0.1".to_owned(), mute.local_addr().unwrap());
+    front.until_health("10.0.0.1", "unhealthy | Target.Timeout | Request timed out").await;
+    running.stop().await;
+    web.stop().await;
+}
+
+#[tokio::test]
+async fn nothing_listens_where_the_health_check_looks() {
+    let front = Front::new(lab(), "network", json!({ "HealthCheckPort": "9999" }));
+    let running = Running::start(&front.lab, &Targets::default());
+    front.register("10.0.0.1");
+    let took = front.until_health("10.0.0.1", "unhealthy | Target.FailedHealthChecks | Health checks failed").await;
+    assert!(took >= Duration::from_secs(3), "{took:?}");
+    running.stop().await;
+}

@@ -1,0 +1,146 @@
+//! CloudWatch Logs: groups, streams, reading from either end, filtering.
+
+use serde_json::{Value, json};
+use steadystate::lab::{Lab, logs};
+
+use super::{error, lab, text};
+
+fn call(lab: &Lab, operation: &str, input: Value) -> Value {
+    logs::handle(lab, operation, input).unwrap_or_else(|error| panic!("{operation}: {error}"))
+}
+
+fn messages(reply: &Value) -> Vec<String> {
+    reply["events"].as_array().unwrap().iter().map(|event| text(event, "/message")).collect()
+}
+
+/// A stream `s` of group `/g` with lines 1 to `count`, as the runtime writes them.
+fn lab_with_lines(count: i64) -> std::sync::Arc<Lab> {
+    let lab = lab();
+    lab.write(|state| logs::append(state, "/g", "s", (1..=count).map(|at| (at, format!("line {at}"))).collect()));
+    lab
+}
+
+#[test]
+fn a_stream_is_read_forward_until_its_token_stays() {
+    let lab = lab_with_lines(5);
+    let mut token = None;
+    let mut seen = Vec::new();
+    loop {
+        let mut input = json!({ "logGroupName": "/g", "logStreamName": "s", "startFromHead": true, "limit": 2 });
+        if let Some(token) = &token {
+            input["nextToken"] = json!(token);
+        }
+        let reply = call(&lab, "GetLogEvents", input);
+        seen.extend(messages(&reply));
+        let next = text(&reply, "/nextForwardToken");
+        if token.as_ref() == Some(&next) {
+            break;
+        }
+        token = Some(next);
+    }
+    assert_eq!(seen, ["line 1", "line 2", "line 3", "line 4", "line 5"]);
+    // What is written later is found with the token that was kept.
+    lab.write(|state| logs::append(state, "/g", "s", vec![(6, "line 6".to_owned())]));
+    let later = call(&lab, "GetLogEvents", json!({ "logGroupName": "/g", "logStreamName": "s", "nextToken": token }));
+    assert_eq!(messages(&later), ["line 6"]);
+}
+
+#[test]
+fn the_last_events_come_first_unless_asked_otherwise() {
+    let lab = lab_with_lines(5);
+    let last = call(&lab, "GetLogEvents", json!({ "logGroupName": "/g", "logStreamName": "s", "limit": 2 }));
+    assert_eq!(messages(&last), ["line 4", "line 5"]);
+    let before =
+        json!({ "logGroupName": "/g", "logStreamName": "s", "limit": 2, "nextToken": last["nextBackwardToken"] });
+    assert_eq!(messages(&call(&lab, "GetLogEvents", before)), ["line 2", "line 3"]);
+    let between = json!({ "logGroupName": "/g", "logStreamName": "s", "startTime": 2, "endTime": 4 });
+    assert_eq!(messages(&call(&lab, "GetLogEvents", between)), ["line 2", "line 3"]);
+}
+
+#[test]
+fn a_stream_keeps_its_newest_events() {
+    let lab = lab_with_lines(logs::STREAM_CAPACITY as i64 + 3);
+    let first = call(
+        &lab,
+        "GetLogEvents",
+        json!({ "logGroupName": "/g", "logStreamName": "s", "startFromHead": true, "limit": 1 }),
+    );
+    assert_eq!(messages(&first), ["line 4"]);
+}
+
+#[test]
+fn patterns_filter_over_streams() {
+    let lab = lab();
+    lab.write(|state| logs::append(state, "/g", "a/1", vec![(1, "ERROR disk full".into()), (4, "fine".into())]));
+    lab.write(|state| {
+        logs::append(state, "/g", "b/1", vec![(2, "WARN disk slow".into()), (3, "ERROR net down".into())])
+    });
+    let table = [
+        (json!({}), vec!["ERROR disk full", "WARN disk slow", "ERROR net down", "fine"]),
+        (json!({ "filterPattern": "ERROR" }), vec!["ERROR disk full", "ERROR net down"]),
+        (json!({ "filterPattern": "disk -WARN" }), vec!["ERROR disk full"]),
+        (json!({ "filterPattern": "?slow ?down" }), vec!["WARN disk slow", "ERROR net down"]),
+        (json!({ "filterPattern": "\"net down\"" }), vec!["ERROR net down"]),
+        (json!({ "logStreamNamePrefix": "a" }), vec!["ERROR disk full", "fine"]),
+        (json!({ "logStreamNames": ["b/1"], "startTime": 3 }), vec!["ERROR net down"]),
+        (json!({ "limit": 1 }), vec!["ERROR disk full"]),
+    ];
+    for (mut input, expected) in table {
+        input["logGroupName"] = json!("/g");
+        assert_eq!(messages(&call(&lab, "FilterLogEvents", input.clone())), expected, "{input}");
+    }
+}
+
+#[test]
+fn groups_and_streams_are_made_listed_and_deleted() {
+    let lab = lab();
+    call(&lab, "CreateLogGroup", json!({ "logGroupName": "/ecs/hello" }));
+    call(&lab, "PutRetentionPolicy", json!({ "logGroupName": "/ecs/hello", "retentionInDays": 7 }));
+    call(&lab, "CreateLogStream", json!({ "logGroupName": "/ecs/hello", "logStreamName": "web/1" }));
+    let events = json!([{ "timestamp": 1000, "message": "hi" }]);
+    call(&lab, "PutLogEvents", json!({ "logGroupName": "/ecs/hello", "logStreamName": "web/1", "logEvents": events }));
+    let groups = call(&lab, "DescribeLogGroups", json!({ "logGroupNamePrefix": "/ecs" }));
+    assert_eq!(text(&groups, "/logGroups/0/arn"), "arn:aws:logs:us-west-2:000000000000:log-group:/ecs/hello:*");
+    assert_eq!(groups["logGroups"][0]["retentionInDays"], 7);
+    let streams = call(
+        &lab,
+        "DescribeLogStreams",
+        json!({ "logGroupName": "/ecs/hello", "orderBy": "LastEventTime", "descending": true }),
+    );
+    assert_eq!(streams["logStreams"][0]["lastEventTimestamp"], 1000);
+    call(&lab, "DeleteLogGroup", json!({ "logGroupName": "/ecs/hello" }));
+    assert_eq!(call(&lab, "DescribeLogGroups", json!({})), json!({ "logGroups": [] }));
+}
+
+#[test]
+fn errors_have_aws_s_codes() {
+    let lab = lab_with_lines(1);
+    let put = |events: Value| json!({ "logGroupName": "/g", "logStreamName": "s", "logEvents": events });
+    let disorder = json!([{ "timestamp": 2, "message": "b" }, { "timestamp": 1, "message": "a" }]);
+    let table = [
+        ("CreateLogGroup", json!({ "logGroupName": "/g" }), "ResourceAlreadyExistsException"),
+        ("CreateLogGroup", json!({ "logGroupName": "a b" }), "InvalidParameterException"),
+        ("CreateLogStream", json!({ "logGroupName": "/g", "logStreamName": "s" }), "ResourceAlreadyExistsException"),
+        ("CreateLogStream", json!({ "logGroupName": "/none", "logStreamName": "s" }), "ResourceNotFoundException"),
+        ("GetLogEvents", json!({ "logGroupName": "/g", "logStreamName": "none" }), "ResourceNotFoundException"),
+        (
+            "GetLogEvents",
+            json!({ "logGroupName": "/g", "logStreamName": "s", "nextToken": "x" }),
+            "InvalidParameterException",
+        ),
+        ("GetLogEvents", json!({ "logGroupName": "/g" }), "InvalidParameterException"),
+        ("PutLogEvents", put(json!([])), "InvalidParameterException"),
+        ("PutLogEvents", put(disorder), "InvalidParameterException"),
+        (
+            "FilterLogEvents",
+            json!({ "logGroupName": "/g", "filterPattern": "{ $.x = 1 }" }),
+            "InvalidParameterException",
+        ),
+        ("PutRetentionPolicy", json!({ "logGroupName": "/g", "retentionInDays": 8 }), "InvalidParameterException"),
+        ("DeleteLogGroup", json!({ "logGroupName": "/none" }), "ResourceNotFoundException"),
+        ("Dance", json!({}), "UnknownOperationException"),
+    ];
+    for (operation, input, code) in table {
+        assert_eq!(error(logs::handle(&lab, operation, input.clone())).code, code, "{operation} {input}");
+    }
+}

@@ -1,0 +1,98 @@
+//! When a task counts as healthy, and what it is spared until then.
+
+use serde_json::{Value, json};
+use steadystate::lab::scheduler::Observation;
+
+use super::{Sim, service};
+
+fn unbalanced(desired: i64) -> Value {
+    let mut input = service(desired);
+    input["loadBalancers"] = json!([]);
+    input
+}
+
+/// Milliseconds from the first task's start to the steady state.
+fn time_to_steady(sim: &mut Sim) -> i64 {
+    sim.until("running", |sim| sim.service()["runningCount"] == 1);
+    let task = sim.state.ecs.tasks.values().next().expect("a task");
+    let started = task.started_at.expect("it started");
+    sim.settle();
+    let events = &sim.state.ecs.services[0].events;
+    events[0].created_at - started
+}
+
+#[test]
+fn a_task_that_nobody_checks_is_healthy_after_forty_seconds() {
+    let mut sim = Sim::new();
+    sim.register("v1");
+    sim.call("CreateService", unbalanced(1));
+    let took = time_to_steady(&mut sim);
+    assert!((40_000..42_000).contains(&took), "{took}");
+}
+
+#[test]
+fn container_health_checks_decide_when_there_are_any() {
+    let mut sim = Sim::new();
+    let check = json!({"command": ["CMD-SHELL", "true"]});
+    let container = json!({"name": "app", "image": "v1", "memory": 64, "healthCheck": check});
+    sim.call("RegisterTaskDefinition", json!({"family": "web", "containerDefinitions": [container]}));
+    sim.call("CreateService", unbalanced(1));
+    let tell = |sim: &mut Sim, healthy: bool| {
+        let running = sim.state.ecs.tasks.values().find(|task| task.is_wanted()).expect("a task").id.clone();
+        sim.observe(Observation::Health { task_id: running, container: "app".into(), healthy });
+    };
+    sim.until("running", |sim| sim.service()["runningCount"] == 1);
+    assert_eq!(sim.tasks("RUNNING")[0]["healthStatus"], "UNKNOWN");
+    tell(&mut sim, true);
+    sim.step();
+    assert_eq!(sim.tasks("RUNNING")[0]["healthStatus"], "HEALTHY");
+    assert_eq!(sim.service()["deployments"][0]["rolloutState"], "COMPLETED", "sooner than in 40 s");
+    tell(&mut sim, false);
+    sim.step();
+    let stopped = sim.tasks("STOPPED")[0].clone();
+    assert_eq!(stopped["stoppedReason"], "Task failed container health checks");
+    let id = stopped["taskArn"].as_str().and_then(|arn| arn.rsplit('/').next()).expect("an id").to_owned();
+    assert!(sim.events().contains(&format!("(service web) (task {id}) failed container health checks.")));
+}
+
+#[test]
+fn the_grace_period_spares_a_task_its_health_checks() {
+    for (grace, fails) in [(0, true), (600, false)] {
+        let mut sim = Sim::new();
+        sim.sick.insert("v1".into());
+        sim.register("v1");
+        let mut input = service(1);
+        input["healthCheckGracePeriodSeconds"] = json!(grace);
+        sim.call("CreateService", input);
+        sim.seconds(120);
+        assert_eq!(sim.events().iter().any(|event| event.contains("is unhealthy in")), fails, "{grace} s");
+        assert_eq!(sim.state.ecs.tasks.len() > 1, fails);
+    }
+}
+
+#[test]
+fn a_task_is_stopped_only_when_its_connections_are_drained() {
+    let mut sim = Sim::new();
+    sim.register("v1");
+    sim.create(1);
+    sim.settle();
+    sim.draining = 300_000;
+    let second = sim.register("v2");
+    sim.call("UpdateService", json!({"service": "web", "taskDefinition": second}));
+    sim.until("draining", |sim| !sim.tasks("STOPPED").is_empty());
+    let began = sim.now;
+    sim.seconds(290);
+    let old = sim.tasks("STOPPED")[0].clone();
+    assert_eq!((&old["lastStatus"], &old["desiredStatus"]), (&json!("DEACTIVATING"), &json!("STOPPED")));
+    let service = sim.service();
+    assert_eq!(service["deployments"][0]["rolloutState"], "IN_PROGRESS", "the old task is still there");
+    sim.settle();
+    assert!(sim.now - began >= 300_000);
+    // A task that is dead has no connections to wait for.
+    let crashed = sim.state.ecs.tasks.values().find(|task| task.is_wanted()).expect("a task").id.clone();
+    let exited =
+        Observation::Exited { task_id: crashed.clone(), container: "app".into(), exit_code: 1, oom_killed: false };
+    sim.observe(exited);
+    sim.seconds(10);
+    assert!(sim.state.ecs.tasks[&crashed].is_stopped());
+}

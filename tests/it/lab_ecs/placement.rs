@@ -1,0 +1,268 @@
+//! Where tasks go, and by which address their targets find them.
+
+use serde_json::{Value, json};
+use steadystate::lab::{
+    ecs,
+    scheduler::{Observation, launch},
+};
+
+use super::{Sim, TARGET_GROUP};
+
+fn register(sim: &mut Sim, family: &str, change: Value) {
+    let mut container =
+        json!({"name": "app", "image": family, "memory": 64, "portMappings": [{"containerPort": 8080}]});
+    let mut input = json!({"family": family});
+    for (member, value) in change.as_object().expect("an object") {
+        match member.as_str() {
+            "networkMode" | "cpu" | "memory" | "requiresCompatibilities" => input[member] = value.clone(),
+            _ => container[member] = value.clone(),
+        }
+    }
+    if container["memory"].is_null() {
+        container["memory"] = json!(64);
+    }
+    input["containerDefinitions"] = json!([container]);
+    sim.call("RegisterTaskDefinition", input);
+}
+
+#[test]
+fn what_does_not_fit_is_said_and_goes_when_there_is_room() {
+    let port = json!({"portMappings": [{"containerPort": 8080, "hostPort": 80}]});
+    let cases = [
+        (port, "is already using a port required by your task.", "RESOURCE:PORTS"),
+        (json!({"cpu": "1500"}), "has insufficient CPU units available.", "RESOURCE:CPU"),
+        (json!({"memory": "3000"}), "has insufficient memory available.", "RESOURCE:MEMORY"),
+    ];
+    for (change, words, resource) in cases {
+        let mut sim = Sim::new();
+        register(&mut sim, "web", change);
+        sim.call("RunTask", json!({"taskDefinition": "web"}));
+        let second = sim.call("RunTask", json!({"taskDefinition": "web"}));
+        assert_eq!(second["failures"][0]["reason"], resource);
+        sim.create(1);
+        sim.seconds(60);
+        let instance = sim.state.ecs.instances.keys().next().expect("an instance").clone();
+        let event = format!(
+            "(service web) was unable to place a task because no container instance met all of its requirements. The closest matching (container-instance {instance}) {words} For more information, see the Troubleshooting section of the Amazon ECS Developer Guide."
+        );
+        assert_eq!(sim.events(), [event], "said once");
+        assert_eq!(sim.service()["deployments"][0]["failedTasks"], 0, "the circuit breaker does not see it");
+        let task = sim.call("ListTasks", json!({"family": "web"}))["taskArns"][0].clone();
+        sim.call("StopTask", json!({"task": task}));
+        sim.settle();
+    }
+}
+
+#[test]
+fn a_cluster_without_instances_says_so() {
+    let mut sim = Sim::new();
+    sim.register("v1");
+    sim.state.ecs.instances.clear();
+    let error = sim.refused("RunTask", json!({"taskDefinition": "web"}));
+    assert_eq!(error.message, "No Container Instances were found in your cluster.");
+    sim.create(1);
+    sim.seconds(5);
+    assert_eq!(
+        sim.events(),
+        [
+            "(service web) was unable to place a task because no container instance met all of its requirements. Reason: No Container Instances were found in your cluster. For more information, see the Troubleshooting section of the Amazon ECS Developer Guide."
+        ]
+    );
+}
+
+#[test]
+fn one_static_port_rolls_only_by_stopping_first() {
+    let mut sim = Sim::new();
+    let port = json!([{"containerPort": 8080, "hostPort": 80}]);
+    register(&mut sim, "web", json!({"portMappings": port}));
+    sim.create(1);
+    sim.settle();
+    register(&mut sim, "web", json!({"portMappings": port}));
+    sim.call("UpdateService", json!({"service": "web", "taskDefinition": "web:2"}));
+    sim.seconds(300);
+    assert_eq!(sim.service()["deployments"][0]["rolloutState"], "IN_PROGRESS");
+    assert!(sim.events().iter().any(|event| event.contains("is already using a port required by your task.")));
+    let percents = json!({"minimumHealthyPercent": 0, "maximumPercent": 100});
+    sim.call("UpdateService", json!({"service": "web", "deploymentConfiguration": percents}));
+    sim.settle();
+    assert_eq!(sim.service()["deployments"][0]["rolloutState"], "COMPLETED");
+}
+
+#[test]
+fn bridge_tasks_get_dynamic_ports_of_their_instance() {
+    let mut sim = Sim::new();
+    sim.register("v1");
+    sim.create(3);
+    sim.settle();
+    let instance = sim.state.ecs.instances.values().next().expect("an instance").ec2_instance_id.clone();
+    let mut ports = Vec::new();
+    for task in sim.tasks("RUNNING") {
+        let binding = &task["containers"][0]["networkBindings"][0];
+        assert_eq!((&binding["containerPort"], &binding["protocol"]), (&json!(8080), &json!("tcp")));
+        let port = binding["hostPort"].as_u64().expect("a port") as u16;
+        let id = task["taskArn"].as_str().and_then(|arn| arn.rsplit('/').next()).expect("an id").to_owned();
+        assert_eq!(ecs::locate(&sim.state, &instance, port), Some((id, 8080)));
+        ports.push(port);
+    }
+    ports.sort_unstable();
+    assert_eq!(ports, [32768, 32769, 32770]);
+    let targets: Vec<u16> = sim.state.elbv2.target_groups[0].targets.iter().map(|target| target.port).collect();
+    assert!(ports.iter().all(|port| targets.contains(port)), "{targets:?}");
+    assert_eq!(ecs::locate(&sim.state, &instance, 32771), None);
+}
+
+#[test]
+fn awsvpc_tasks_get_an_interface_with_an_address_of_their_own() {
+    let mut sim = Sim::new();
+    let size = json!({"networkMode": "awsvpc", "cpu": "256", "memory": "512", "requiresCompatibilities": ["FARGATE"]});
+    register(&mut sim, "web", size);
+    let subnets: Vec<String> = sim.state.ec2.subnets.iter().map(|subnet| subnet.id.clone()).collect();
+    let input = |subnets: Value| {
+        json!({
+            "serviceName": "web", "taskDefinition": "web", "desiredCount": 40, "launchType": "FARGATE",
+            "networkConfiguration": {"awsvpcConfiguration": {"subnets": subnets}},
+            "loadBalancers": [{"targetGroupArn": "arn:ips", "containerName": "app", "containerPort": 8080}],
+        })
+    };
+    let mut without = input(json!(subnets));
+    without.as_object_mut().map(|members| members.shift_remove("networkConfiguration"));
+    let message = "Network Configuration must be provided when networkMode 'awsvpc' is specified.";
+    assert_eq!(sim.refused("CreateService", without).message, message);
+    assert!(sim.refused("CreateService", input(json!(["subnet-0"]))).message.contains("InvalidSubnetID.NotFound"));
+    sim.call("CreateService", input(json!(subnets)));
+    // Nobody plays the balancer for this group.
+    sim.until("running", |sim| sim.service()["runningCount"] == 40);
+    let tasks = sim.tasks("RUNNING");
+    let mut addresses: Vec<String> = Vec::new();
+    for task in &tasks {
+        let interface = &task["containers"][0]["networkInterfaces"][0];
+        let address = interface["privateIpv4Address"].as_str().expect("an address").to_owned();
+        let attachment = &task["attachments"][0];
+        assert_eq!((&attachment["id"], &attachment["status"]), (&interface["attachmentId"], &json!("ATTACHED")));
+        let details = attachment["details"].as_array().expect("details");
+        assert!(details.contains(&json!({"name": "privateIPv4Address", "value": address})));
+        assert!(task.get("containerInstanceArn").is_none());
+        assert_eq!(ecs::locate(&sim.state, &address, 8080).map(|(_, port)| port), Some(8080));
+        addresses.push(address);
+    }
+    addresses.sort();
+    addresses.dedup();
+    assert_eq!(addresses.len(), 40);
+    assert!(
+        sim.state.elbv2.target_groups[0].arn == TARGET_GROUP && sim.state.elbv2.target_groups[0].targets.is_empty()
+    );
+}
+
+#[test]
+fn after_a_restart_the_same_tasks_are_started_again() {
+    let mut sim = Sim::new();
+    sim.register("v1");
+    sim.create(2);
+    sim.settle();
+    let before = (sim.tasks("RUNNING"), sim.events());
+    let saved = serde_json::to_string(&sim.state).expect("state as JSON");
+    sim.state = serde_json::from_str(&saved).expect("state from JSON");
+    let context =
+        steadystate::lab::scheduler::Context { settings: &sim.settings, clock: Default::default(), now: sim.now };
+    let outcome = steadystate::lab::scheduler::step(&mut sim.state, context);
+    assert_eq!(outcome.effects.len(), 2);
+    for effect in outcome.effects {
+        sim.perform(effect);
+    }
+    sim.seconds(60);
+    let strip = |tasks: Vec<Value>| -> Vec<Value> {
+        tasks
+            .into_iter()
+            .map(|mut task| {
+                task.as_object_mut().map(|members| members.shift_remove("version"));
+                task
+            })
+            .collect()
+    };
+    assert_eq!(strip(sim.tasks("RUNNING")), strip(before.0));
+    assert_eq!(sim.events(), before.1);
+}
+
+#[test]
+fn what_a_container_is_started_with() {
+    let mut sim = Sim::new();
+    sim.call(
+        "RegisterTaskDefinition",
+        json!({
+            "family": "web",
+            "volumes": [{"name": "data"}, {"name": "host", "host": {"sourcePath": "/srv"}}],
+            "containerDefinitions": [
+                {
+                    "name": "app", "image": "v1", "memory": 64, "entryPoint": ["/app"], "command": ["serve"],
+                    "workingDirectory": "/srv", "user": "1000", "readonlyRootFilesystem": true,
+                    "environment": [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}],
+                    "mountPoints": [{"sourceVolume": "data", "containerPath": "/data", "readOnly": true}],
+                    "portMappings": [{"containerPort": 8080}],
+                    "dependsOn": [{"containerName": "first", "condition": "START"}],
+                },
+                {"name": "first", "image": "v1", "memoryReservation": 32, "essential": false, "hostname": "one"},
+            ],
+        }),
+    );
+    let overrides = json!({"containerOverrides": [
+        {"name": "app", "command": ["migrate"], "environment": [{"name": "B", "value": "3"}], "memory": 128}
+    ]});
+    sim.call("RunTask", json!({"taskDefinition": "web", "overrides": overrides}));
+    let task = sim.state.ecs.tasks.values().next().expect("a task");
+    let spec = launch::task_spec(task, &sim.state.ecs.families["web"].revisions[&1]);
+    let names: Vec<&str> = spec.containers.iter().map(|container| container.name.as_str()).collect();
+    assert_eq!(names, ["first", "app"], "what others depend on starts first");
+    assert_eq!(spec.containers[0].hostname.as_deref(), Some("one"));
+    assert_eq!(spec.containers[0].memory_bytes, None);
+    let app = &spec.containers[1];
+    assert_eq!(
+        (app.entry_point.as_slice(), app.command.as_slice()),
+        (&["/app".to_owned()][..], &["migrate".to_owned()][..])
+    );
+    assert_eq!((app.working_directory.as_deref(), app.user.as_deref()), (Some("/srv"), Some("1000")));
+    assert_eq!(
+        (app.memory_bytes, app.ports.as_slice(), app.readonly_root_filesystem),
+        (Some(128 << 20), &[8080][..], true)
+    );
+    let hostname = task.id[..12].to_owned();
+    let environment: Vec<(&str, &str)> =
+        app.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(environment, [("HOSTNAME", &*hostname), ("AWS_EXECUTION_ENV", "AWS_ECS_EC2"), ("A", "1"), ("B", "3")]);
+    assert_eq!(app.hostname, Some(hostname));
+    assert_eq!((app.mount_points[0].container_path.as_str(), app.mount_points[0].read_only), ("/data", true));
+    assert_eq!(spec.volumes[1].source_path.as_deref(), Some(std::path::Path::new("/srv")));
+}
+
+#[test]
+fn a_client_token_runs_its_tasks_once() {
+    let mut sim = Sim::new();
+    sim.register("v1");
+    let mut input = json!({"taskDefinition": "web", "count": 2, "clientToken": "token"});
+    let first = sim.call("RunTask", input.clone());
+    assert_eq!(sim.call("RunTask", input.clone()), first);
+    assert_eq!(sim.state.ecs.tasks.len(), 2);
+    input["count"] = json!(3);
+    assert_eq!(sim.refused("RunTask", input).code, "ConflictException");
+}
+
+#[test]
+fn what_containers_write_goes_to_their_log_streams() {
+    let mut sim = Sim::new();
+    let options = json!({"awslogs-group": "/web", "awslogs-region": "us-west-2", "awslogs-stream-prefix": "v1"});
+    register(&mut sim, "logged", json!({"logConfiguration": {"logDriver": "awslogs", "options": options}}));
+    register(&mut sim, "plain", json!({}));
+    for (family, group, prefix) in [("logged", "/web", "v1"), ("plain", "/lab/ecs/plain", "ecs")] {
+        let task = sim.call("RunTask", json!({"taskDefinition": family}))["tasks"][0]["taskArn"].clone();
+        let id = task.as_str().and_then(|arn| arn.rsplit('/').next()).expect("an id").to_owned();
+        sim.observe(Observation::Output {
+            task_id: id.clone(),
+            container: "app".into(),
+            line: "hello".into(),
+            at: sim.now,
+        });
+        let saved = serde_json::to_string(&sim.state.logs).expect("logs as JSON");
+        for part in [group.to_owned(), format!("{prefix}/app/{id}"), "hello".into()] {
+            assert!(saved.contains(&part), "{part}: {saved}");
+        }
+    }
+}

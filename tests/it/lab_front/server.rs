@@ -1,0 +1,140 @@
+use serde_json::json;
+
+use super::TestLab;
+
+const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded; charset=utf-8");
+
+#[tokio::test]
+async fn only_loopback_names_and_own_pages_are_answered() {
+    let lab = TestLab::start().await;
+    let port = lab.host.rsplit(':').next().unwrap().to_owned();
+    let [own, named, other] = ["127.0.0.1", "localhost", "evil.example"].map(|host| format!("{host}:{port}"));
+    let page = format!("http://{own}");
+    let no_port = "http://127.0.0.1";
+    let table: [(&[(&str, &str)], bool); 9] = [
+        (&[], true),
+        (&[("host", &own)], true),
+        (&[("host", &named)], true),
+        (&[("host", &other)], false),
+        (&[("host", "127.0.0.1:1")], false),
+        (&[("host", &own), ("origin", &page)], true),
+        (&[("origin", "https://evil.example")], false),
+        (&[("origin", "null")], false),
+        (&[("origin", no_port)], false),
+    ];
+    for (headers, answered) in table {
+        for (method, path) in
+            [("POST", "/"), ("GET", "/v2/"), ("GET", "/_lab/status"), ("OPTIONS", "/"), ("DELETE", "/x")]
+        {
+            let answer = lab.send(method, path, headers, "").await;
+            let refused = answer.status == 403 && answer.text().starts_with("the lab");
+            assert_eq!(!refused, answered, "{method} {path} {headers:?}: {} {}", answer.status, answer.text());
+        }
+    }
+    lab.end().await;
+}
+
+#[tokio::test]
+async fn the_target_names_service_and_operation() {
+    let lab = TestLab::start().await;
+    let table = [
+        ("AmazonEC2ContainerServiceV20141113.Nonsense", "{}", "UnknownOperationException"),
+        ("AmazonEC2ContainerRegistry_V20150921.Nonsense", "{}", "UnknownOperationException"),
+        ("Route53AutoNaming_v20170314.Nonsense", "{}", "UnknownOperationException"),
+        ("Logs_20140328.Nonsense", "{}", "UnknownOperationException"),
+        ("DynamoDB_20120810.ListTables", "{}", "UnknownOperationException"),
+        ("nonsense", "{}", "UnknownOperationException"),
+        ("AmazonEC2ContainerRegistry_V20150921.DescribeRepositories", "{", "SerializationException"),
+        ("AmazonEC2ContainerRegistry_V20150921.DescribeRepositories", "[]", "SerializationException"),
+    ];
+    for (target, body, code) in table {
+        let answer = lab.send("POST", "/", &[("x-amz-target", target)], body).await;
+        assert_eq!(answer.status, 400, "{target}");
+        assert_eq!(answer.json()["__type"], code, "{target} {body}");
+        assert!(answer.json()["message"].is_string());
+        assert_eq!(answer.header("content-type"), "application/x-amz-json-1.1");
+        assert_eq!(answer.header("x-amzn-requestid").len(), 36);
+    }
+    let reply = lab
+        .send("POST", "/", &[("x-amz-target", "AmazonEC2ContainerRegistry_V20150921.DescribeRepositories")], "")
+        .await;
+    assert_eq!(
+        (reply.status.as_u16(), reply.json()),
+        (200, json!({ "repositories": [] })),
+        "an empty body is an empty input"
+    );
+    lab.end().await;
+}
+
+#[tokio::test]
+async fn the_scope_or_the_version_names_the_service_of_a_form() {
+    let lab = TestLab::start().await;
+    let scope = |service: &str| {
+        format!("AWS4-HMAC-SHA256 Credential=A/20260131/us-east-1/{service}/aws4_request, SignedHeaders=host")
+    };
+    let (elb, sts, ec2) = ("<ErrorResponse xmlns=\"http://elastic", "<GetCallerIdentityResponse", "<Response><Errors>");
+    let table = [
+        ("Action=GetCallerIdentity&Version=2011-06-15", "", 200, sts),
+        ("Action=GetCallerIdentity&Version=", "sts", 200, sts),
+        ("Action=Nonsense&Version=2015-12-01", "", 400, elb),
+        ("Action=Nonsense&Version=2016-11-15", "", 400, ec2),
+        ("Action=Nonsense&Version=2011-06-15", "ec2", 400, ec2),
+        ("Action=Nonsense&Version=1999-01-01", "", 400, "UnknownOperationException"),
+        ("Version=2016-11-15", "ec2", 400, "MissingAction"),
+        ("Action=A&x=1&x=2&Version=2011-06-15", "sts", 400, "MalformedQueryString"),
+    ];
+    for (form, service, status, text) in table {
+        let authorization = scope(service);
+        let headers = [FORM, ("authorization", authorization.as_str())];
+        let headers = if service.is_empty() { &headers[..1] } else { &headers[..] };
+        let answer = lab.send("POST", "/", headers, form).await;
+        assert_eq!(answer.status, status, "{form} {service}: {}", answer.text());
+        assert!(answer.text().contains(text), "{form} {service}: {}", answer.text());
+        assert_eq!(answer.header("content-type"), "text/xml");
+    }
+    let identity = lab.send("POST", "/", &[FORM], "Action=GetCallerIdentity&Version=2011-06-15").await.text();
+    assert!(identity.contains("<Arn>arn:aws:iam::111122223333:user/steady-lab</Arn>"), "{identity}");
+    lab.end().await;
+}
+
+#[tokio::test]
+async fn everything_else_is_an_error_and_never_a_page() {
+    let lab = TestLab::start().await;
+    for (method, path, status) in [
+        ("GET", "/", 405),
+        ("PUT", "/", 405),
+        ("POST", "/x", 404),
+        ("GET", "/?Action=GetCallerIdentity&Version=2011-06-15", 405),
+    ] {
+        let answer = lab.send(method, path, &[], "").await;
+        assert_eq!(answer.status, status, "{method} {path}");
+        assert_eq!(answer.json()["__type"], "UnknownOperationException", "{method} {path}");
+    }
+    let plain = lab.send("POST", "/", &[], "hello").await;
+    assert_eq!((plain.status.as_u16(), &plain.json()["__type"]), (400, &json!("UnknownOperationException")));
+    let large = vec![b' '; 33 * 1024 * 1024];
+    let target = ("x-amz-target", "AmazonEC2ContainerRegistry_V20150921.DescribeRepositories");
+    let answer = lab.send("POST", "/", &[target, ("expect", "100-continue")], large).await;
+    assert_eq!(answer.status, 413);
+    lab.end().await;
+}
+
+#[tokio::test]
+async fn control_needs_the_token_of_this_run() {
+    let lab = TestLab::start().await;
+    for (method, path) in [("GET", "/_lab/status"), ("POST", "/_lab/stop"), ("POST", "/_lab/reset")] {
+        for headers in [&[][..], &[("x-steady-lab-token", "")], &[("x-steady-lab-token", "0123")]] {
+            assert_eq!(lab.send(method, path, headers, "").await.status, 403, "{method} {path} {headers:?}");
+        }
+    }
+    let record: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(lab.folder.path().join("lab.json")).unwrap()).unwrap();
+    let token = [("x-steady-lab-token", record["token"].as_str().unwrap())];
+    let status = lab.send("GET", "/_lab/status", &token, "").await.json();
+    assert_eq!(status["url"], record["url"]);
+    assert_eq!(status["failed"], json!([]));
+    assert_eq!(lab.send("GET", "/_lab/stop", &token, "").await.status, 404, "a GET changes nothing");
+    assert_eq!(lab.send("POST", "/_lab/nonsense", &token, "").await.status, 404);
+    assert_eq!(lab.send("POST", "/_lab/stop", &token, "").await.status, 200);
+    lab.served.await.unwrap().unwrap();
+}

@@ -1,0 +1,180 @@
+//! facts/faults.md, 12 and 16: who is let in, and who gets the credential.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use steadystate::error::Kind;
+use steadystate::registry::{Client, Credential, CredentialSource};
+
+use super::fake::{Fake, Seen, refuse, reply};
+use super::{Workshop, client, image_of, patience, push};
+
+/// A source whose passwords are `1`, `2`, … and that counts how often it is asked.
+fn source() -> (CredentialSource, Arc<AtomicUsize>) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    let source: CredentialSource = Arc::new(move || {
+        let number = count.fetch_add(1, Ordering::SeqCst) + 1;
+        Box::pin(async move {
+            // Long enough for everyone to ask at once.
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            Ok(Credential { username: "AWS".into(), password: number.to_string().into() })
+        })
+    });
+    (source, asked)
+}
+
+fn basic(password: &str) -> String {
+    format!("Basic {}", BASE64_STANDARD.encode(format!("AWS:{password}")))
+}
+
+fn denied(status: u16, challenge: &str) -> Response {
+    let mut response = refuse(status, "DENIED", "Your authorization token has expired. Reauthenticate and try again.");
+    if !challenge.is_empty() {
+        response.headers_mut().insert("www-authenticate", challenge.parse().unwrap());
+    }
+    response
+}
+
+fn with_source(fake: &Fake) -> (Client, Arc<AtomicUsize>) {
+    let (source, asked) = source();
+    (Client::with_patience(&fake.url(), Some(source), patience()).unwrap(), asked)
+}
+
+/// Expired tokens are 403 on ECR and 401 elsewhere; here they expire while eight uploads run.
+#[tokio::test]
+async fn an_expired_token_is_renewed_once_for_all() {
+    for (status, challenge) in
+        [(403, ""), (401, "Basic realm=\"https://ecr/\",service=\"ecr.amazonaws.com\""), (401, "")]
+    {
+        let (workshop, fake) = (Workshop::new(), Fake::start().await);
+        let image = image_of(&workshop, 12);
+        let mut expired = false;
+        let mut puts = 0;
+        fake.rule(move |seen: &Seen| {
+            puts += usize::from(seen.is("PUT", "/uploads/"));
+            expired |= puts == 3;
+            let valid = basic(if expired { "2" } else { "1" });
+            (seen.authorization.as_ref() != Some(&valid)).then(|| denied(status, challenge))
+        });
+        let (client, asked) = with_source(&fake);
+        push(&client, &image, &["v1"]).await.unwrap();
+        assert_eq!(asked.load(Ordering::SeqCst), 2, "{status} {challenge}");
+        assert_eq!(fake.tag("v1"), Some(image.digest));
+    }
+}
+
+#[tokio::test]
+async fn who_is_not_let_in_asks_twice_and_stops() {
+    for status in [401, 403] {
+        let (workshop, fake) = (Workshop::new(), Fake::start().await);
+        fake.rule(move |_| Some(denied(status, "")));
+        let (client, asked) = with_source(&fake);
+        let error = push(&client, &workshop.image("x"), &["v1"]).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::BuildOrPush);
+        assert!(error.to_string().contains("DENIED") || error.to_string().contains("let us in"), "{error:?}");
+        assert!(!format!("{error:?}").contains(&BASE64_STANDARD.encode("AWS:1")));
+        assert_eq!(asked.load(Ordering::SeqCst), 2);
+        assert_eq!(fake.log().len(), 2);
+        // Nobody to ask.
+        assert_eq!(super::client(&fake).ping().await.unwrap_err().kind(), Kind::BuildOrPush);
+    }
+}
+
+#[tokio::test]
+async fn nothing_shows_a_password() {
+    let credential = Credential { username: "AWS".into(), password: "s3cret".to_owned().into() };
+    assert!(!format!("{credential:?}").contains("s3cret"));
+}
+
+/// A registry with tokens on its own host: each names its scope and its number.
+fn token_rules(fake: &Fake, realm: String, lives: usize) {
+    let mut given = 0;
+    let mut used = 0;
+    fake.rule(move |seen| {
+        if seen.path == "/token" {
+            given += 1;
+            used = 0;
+            let scope = seen.query.split("scope=").nth(1).unwrap_or("none");
+            let body = serde_json::json!({ "token": format!("{given}-{scope}"), "expires_in": 300 }).to_string();
+            return Some(Body::from(body).into_response());
+        }
+        let valid = seen.authorization.as_ref().is_some_and(|header| header.starts_with(&format!("Bearer {given}-")));
+        if valid && used < lives {
+            used += 1;
+            return None;
+        }
+        let challenge = format!("Bearer service=fake,realm=\"{realm}\",scope=\"repository:hello:pull\"");
+        Some(denied(401, &challenge))
+    });
+}
+
+#[tokio::test]
+async fn tokens_are_fetched_by_scope_and_renewed() {
+    let (workshop, fake) = (Workshop::new(), Fake::start().await);
+    token_rules(&fake, format!("{}/token", fake.url()), 1000);
+    let (client, asked) = with_source(&fake);
+    push(&client, &workshop.image("x"), &["v1"]).await.unwrap();
+    assert_eq!(asked.load(Ordering::SeqCst), 1, "a challenge says nothing against the credential");
+    let log = fake.log();
+    let tokens: Vec<&Seen> = log.iter().filter(|seen| seen.path == "/token").collect();
+    assert!(
+        tokens
+            .iter()
+            .all(|seen| seen.authorization.as_deref() == Some(&basic("1")) && seen.query.contains("service=fake"))
+    );
+    assert!(tokens.iter().any(|seen| seen.query.contains("scope=repository%3Ahello%3Apull%2Cpush")));
+    assert!(tokens.len() <= 4, "{}", tokens.len());
+}
+
+#[tokio::test]
+async fn anonymous_tokens_come_from_anywhere() {
+    let (workshop, fake, elsewhere) = (Workshop::new(), Fake::start().await, Fake::start().await);
+    token_rules(&fake, format!("{}/token", fake.url()), 1000);
+    push(&client(&fake), &workshop.image("x"), &["v1"]).await.unwrap();
+    drop(elsewhere);
+    assert!(fake.log().iter().filter(|seen| seen.path == "/token").all(|seen| seen.authorization.is_none()));
+}
+
+#[tokio::test]
+async fn a_realm_elsewhere_gets_no_credential() {
+    let fake = Fake::start().await;
+    for realm in ["http://localhost:1/token", "https://auth.example.com/token", "http://registry.example.com/token"] {
+        let (workshop, fake) = (Workshop::new(), Fake::start().await);
+        token_rules(&fake, realm.to_owned(), 1000);
+        let (client, _) = with_source(&fake);
+        let error = push(&client, &workshop.image("x"), &["v1"]).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::BuildOrPush);
+        assert!(error.to_string().contains("wants its credential sent to"), "{error:?}");
+    }
+    drop(fake);
+}
+
+/// Uploads that the registry sends to a storage of its own.
+#[tokio::test]
+async fn an_upload_elsewhere_carries_no_credential() {
+    let (workshop, fake, storage) = (Workshop::new(), Fake::start().await, Fake::start().await);
+    let place = format!("{}/v2/hello/blobs/uploads/9?state=a%2Fb", storage.url());
+    fake.rule(move |seen| seen.is("POST", "/uploads/").then(|| reply(202, &[("location", &place)])));
+    let image = workshop.image("x");
+    let (client, _) = with_source(&fake);
+    push(&client, &image, &["v1"]).await.unwrap();
+    assert_eq!(storage.count("PUT", "/uploads/"), 2);
+    assert!(storage.log().iter().all(|seen| seen.authorization.is_none()));
+    assert!(fake.log().iter().all(|seen| seen.authorization == Some(basic("1"))));
+}
+
+#[tokio::test]
+async fn a_redirected_manifest_is_not_taken_elsewhere() {
+    let (workshop, fake, elsewhere) = (Workshop::new(), Fake::start().await, Fake::start().await);
+    let place = format!("{}/v2/hello/manifests/v1", elsewhere.url());
+    fake.rule(move |seen| seen.is("PUT", "/manifests/").then(|| reply(307, &[("location", &place)])));
+    let (client, _) = with_source(&fake);
+    let error = push(&client, &workshop.image("x"), &["v1"]).await.unwrap_err();
+    assert!(error.to_string().contains("(307)"), "{error:?}");
+    assert!(elsewhere.log().is_empty());
+}

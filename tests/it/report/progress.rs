@@ -1,0 +1,176 @@
+//! Events as lines and as bars.
+
+use std::sync::{Arc, Mutex};
+
+use indicatif::{ProgressDrawTarget, TermLike};
+use steadystate::report::bars::Bars;
+
+use super::*;
+
+#[test]
+fn a_good_deploy_in_lines() {
+    insta::assert_snapshot!(shown(&a_good_deploy(), PLAIN), @r#"
+    preflight     done in 84ms: arn:aws:iam::123456789012:user/ci
+    build         started
+    build            Compiling hello v0.1.0
+    build         done in 1m05s: 2 layers
+    push          started
+    push          aaaaaaaaaaaa exists, 3.0 MiB
+    push          bbbbbbbbbbbb uploading, 0 % of 200.0 MiB
+    push          bbbbbbbbbbbb uploading, 50 % of 200.0 MiB
+    push          bbbbbbbbbbbb pushed, 200.0 MiB
+    push          cccccccccccc mounted, 312 B
+    push          done in 1.9s: sha256:4f2a
+    register      done in 12ms: hello:7
+    load balancer created load balancer hello
+    load balancer done in 5ms
+    service       updated service hello
+    service       done in 40ms: ecs-svc/1234567890123456789
+    steady        started
+    steady        deployment ecs-svc/1234567890123456789 in progress: 0 of 1 running, 1 pending
+    steady        task 1a2b3c4d of hello:7 pending
+    steady        task 1a2b3c4d of hello:7 running, healthy
+    steady        target 10.0.0.7:8080 initial: Elb.RegistrationInProgress
+    steady        target 10.0.0.7:8080 healthy
+    steady        event: (service hello) has reached a steady state.
+    steady        log 1a2b3c4d hello | listening
+    steady        deployment ecs-svc/1234567890123456789 completed: 1 of 1 running
+    steady        done in 4.2s: 1 task, 1 healthy target
+    check         done in 3ms: http://127.64.0.1:8080/healthz answered 200
+    "#);
+}
+
+#[test]
+fn a_crash_loop_in_lines() {
+    let exit = |exit_code, reason: Option<&str>| ContainerExit {
+        container: "hello".into(),
+        exit_code,
+        reason: reason.map(str::to_owned),
+    };
+    let events = vec![
+        started(Step::Steady),
+        task("STOPPED", None, Some("Essential container in task exited"), vec![exit(Some(1), None)]),
+        task(
+            "STOPPED",
+            None,
+            Some("Essential container in task exited"),
+            vec![exit(Some(137), Some("OutOfMemoryError: Container killed due to memory usage"))],
+        ),
+        task("STOPPED", None, None, vec![exit(None, Some("CannotPullContainerError: not found")), exit(None, None)]),
+        task("STOPPED", None, Some("Scaling activity initiated by (deployment ecs-svc/1)"), vec![]),
+        target("unhealthy", Some("Target.ResponseCodeMismatch")),
+        deployment("IN_PROGRESS", 0, 0, 3),
+        service_event("(service hello) (deployment ecs-svc/1) deployment failed: tasks failed to start."),
+        Event::Warning { message: "the deployment failed".into(), hint: Some("steady rolls back".into()) },
+        started(Step::Rollback),
+        Event::Notice { message: "back to hello:6".into() },
+        finished(Step::Rollback, "hello:6", 61_000),
+    ];
+    insta::assert_snapshot!(shown(&events, PLAIN), @r#"
+    steady        started
+    steady        task 1a2b3c4d of hello:7 stopped: Essential container in task exited (hello exit code 1)
+    steady        task 1a2b3c4d of hello:7 stopped: Essential container in task exited (hello exit code 137 (SIGKILL), OutOfMemoryError: Container killed due to memory usage)
+    steady        task 1a2b3c4d of hello:7 stopped: hello CannotPullContainerError: not found
+    steady        task 1a2b3c4d of hello:7 stopped: Scaling activity initiated by (deployment ecs-svc/1)
+    steady        target 10.0.0.7:8080 unhealthy: Target.ResponseCodeMismatch
+    steady        deployment ecs-svc/1234567890123456789 in progress: 0 of 1 running, 3 failed
+    steady        event: (service hello) (deployment ecs-svc/1) deployment failed: tasks failed to start.
+    warning: the deployment failed
+      help: steady rolls back
+    rollback      started
+    rollback      back to hello:6
+    rollback      done in 1m01s: hello:6
+    "#);
+}
+
+#[test]
+fn colours_change_nothing_but_colours() {
+    let colored = shown(&a_good_deploy(), COLOR);
+    assert!(colored.contains("\u{1b}[32mdone\u{1b}[0m"), "{colored}");
+    assert_eq!(console::strip_ansi_codes(&colored), shown(&a_good_deploy(), PLAIN));
+}
+
+#[test]
+fn what_was_seen_tells_how_to_resume() {
+    for (events, expected) in [
+        (vec![started(Step::Build)], Seen { last_step: Some(Step::Build), service_changed: false }),
+        (vec![started(Step::Service)], Seen { last_step: Some(Step::Service), service_changed: false }),
+        (a_good_deploy(), Seen { last_step: Some(Step::Check), service_changed: true }),
+    ] {
+        let mut seen = Seen::default();
+        events.iter().for_each(|event| seen.note(event));
+        assert_eq!(seen, expected);
+    }
+}
+
+/// A terminal that keeps what is written to it.
+#[derive(Debug, Clone, Default)]
+struct Screen(Arc<Mutex<String>>);
+
+impl Screen {
+    fn write(&self, text: &str) -> std::io::Result<()> {
+        self.0.lock().unwrap().push_str(text);
+        Ok(())
+    }
+}
+
+impl TermLike for Screen {
+    fn width(&self) -> u16 {
+        100
+    }
+    fn height(&self) -> u16 {
+        40
+    }
+    fn move_cursor_up(&self, _: usize) -> std::io::Result<()> {
+        Ok(())
+    }
+    fn move_cursor_down(&self, _: usize) -> std::io::Result<()> {
+        Ok(())
+    }
+    fn move_cursor_right(&self, _: usize) -> std::io::Result<()> {
+        Ok(())
+    }
+    fn move_cursor_left(&self, _: usize) -> std::io::Result<()> {
+        Ok(())
+    }
+    fn write_line(&self, line: &str) -> std::io::Result<()> {
+        self.write(&format!("{line}\n"))
+    }
+    fn write_str(&self, text: &str) -> std::io::Result<()> {
+        self.write(text)
+    }
+    fn clear_line(&self) -> std::io::Result<()> {
+        Ok(())
+    }
+    fn flush(&self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn bars_keep_the_lines_above_them_and_show_a_bar_a_layer() {
+    let screen = Screen::default();
+    let mut bars = Bars::new(ProgressDrawTarget::term_like_with_hz(Box::new(screen.clone()), 255), PLAIN);
+    for event in a_good_deploy() {
+        bars.show(&event);
+    }
+    bars.show(&started(Step::Build));
+    bars.show(&Event::BuildOutput { line: "Compiling\u{1b}]0;owned\u{7} hello".into() });
+    std::thread::sleep(std::time::Duration::from_millis(250));
+    bars.close();
+    let shown = screen.0.lock().unwrap().clone();
+    for expected in [
+        "preflight     done in 84ms: arn:aws:iam::123456789012:user/ci",
+        "push          aaaaaaaaaaaa exists, 3.0 MiB",
+        "bbbbbbbbbbbb [",
+        "/200.00 MiB",
+        "push          bbbbbbbbbbbb pushed, 200.0 MiB",
+        "steady        task 1a2b3c4d of hello:7 running, healthy",
+        "steady        done in 4.2s: 1 task, 1 healthy target",
+        "Compiling",
+    ] {
+        assert!(shown.contains(expected), "{expected} is not in {shown}");
+    }
+    assert!(!shown.contains("]0;owned\u{7}"), "{shown}");
+    assert!(!shown.contains("uploading, 50 %"), "the bar says it");
+}
