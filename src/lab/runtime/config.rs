@@ -208,15 +208,15 @@ mod tests {
             ..Defaults::default()
         };
         // image's ENTRYPOINT, image's CMD, definition's entryPoint, its command -> what runs
-        let table: &[(&[&str], &[&str], &[&str], &[&str], &[&str])] = &[
-            (&["/e"], &["c"], &[], &[], &["/e", "c"]),
-            (&["/e"], &["c"], &[], &["x"], &["/e", "x"]),
-            (&["/e"], &["c"], &["/y"], &[], &["/y"]),
-            (&["/e"], &["c"], &["/y"], &["x"], &["/y", "x"]),
-            (&[], &["/c", "1"], &[], &[], &["/c", "1"]),
-            (&[], &[], &[], &[], &[]),
+        let table: [[&[&str]; 5]; 6] = [
+            [&["/e"], &["c"], &[], &[], &["/e", "c"]],
+            [&["/e"], &["c"], &[], &["x"], &["/e", "x"]],
+            [&["/e"], &["c"], &["/y"], &[], &["/y"]],
+            [&["/e"], &["c"], &["/y"], &["x"], &["/y", "x"]],
+            [&[], &["/c", "1"], &[], &[], &["/c", "1"]],
+            [&[], &[], &[], &[], &[]],
         ];
-        for (entrypoint, cmd, entry_point, command, expected) in table {
+        for [entrypoint, cmd, entry_point, command, expected] in table {
             let container = ContainerSpec {
                 entry_point: entry_point.iter().map(ToString::to_string).collect(),
                 command: command.iter().map(ToString::to_string).collect(),
@@ -248,7 +248,8 @@ mod tests {
         std::fs::write(root.path().join("etc/passwd"), "root:x:0:0::/root:/bin/sh\napp:x:1000:1001::/srv:/bin/sh\n")
             .unwrap();
         std::fs::write(root.path().join("etc/group"), "root:x:0:\nweb:x:33:app,other\n").unwrap();
-        let table: &[(&str, Result<(u32, u32, &[u32], &str), &str>)] = &[
+        type Found = (u32, u32, &'static [u32], &'static str);
+        let table: &[(&str, Result<Found, &str>)] = &[
             ("", Ok((0, 0, &[0], "/root"))),
             ("app", Ok((1000, 1001, &[1001, 33], "/srv"))),
             ("1000", Ok((1000, 1001, &[1001, 33], "/srv"))),

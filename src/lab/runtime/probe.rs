@@ -19,11 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The helper's executable; this very one even when its file was replaced since it started.
 pub fn executable(helper: PathBuf) -> PathBuf {
-    let this = Path::new("/proc/self/exe");
-    match (fs::canonicalize(this), fs::canonicalize(&helper)) {
-        (Ok(this_path), Ok(helper_path)) if this_path != helper_path => helper,
-        _ => this.to_owned(),
-    }
+    let this = PathBuf::from("/proc/self/exe");
+    let same = fs::canonicalize(&helper).is_ok_and(|helper| fs::canonicalize(&this).is_ok_and(|this| this == helper));
+    if same || helper.as_os_str().is_empty() { this } else { helper }
 }
 
 /// A helper process that waits for its launch on its standard input.

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::ffi::CString;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -24,24 +24,23 @@ pub struct Child<'a> {
     pub check: bool,
     pub supervisor: Option<Channel>,
     /// Closes when the program runs; else says why it does not.
-    pub failure: OwnedFd,
+    pub failure: Option<OwnedFd>,
     /// Says that the parent has done its part.
     pub go: OwnedFd,
 }
 
 impl Child<'_> {
-    pub fn run(self) -> ! {
-        let failure = self.failure.try_clone();
+    pub fn run(mut self) -> ! {
         let Err(reason) = self.execute();
-        if let Ok(failure) = failure {
+        if let Some(failure) = self.failure {
             let _ = File::from(failure).write_all(reason.as_bytes());
         }
         identity::exit(127)
     }
 
-    fn execute(self) -> Result<Infallible, String> {
+    fn execute(&mut self) -> Result<Infallible, String> {
         prctl::set_pdeathsig(Signal::SIGKILL).map_err(|error| error.to_string())?;
-        let go = File::from(self.go).read(&mut [0]);
+        let go = rustix::io::read(&self.go, &mut [0]);
         if !matches!(go, Ok(1)) {
             return Err("the lab's helper is gone".to_owned());
         }
@@ -75,7 +74,7 @@ impl Child<'_> {
             supervisor.send(&(), &[listener.as_fd()]).map_err(|error| error.to_string())?;
         }
         if self.check {
-            drop(self.failure);
+            self.failure = None;
             check::run(self.level);
         }
         places.execute(self.process, self.level)

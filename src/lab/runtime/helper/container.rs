@@ -13,13 +13,12 @@ use nix::unistd::{Pid, pipe2};
 use super::cgroup::Cgroup;
 use super::child::Child;
 use super::processes;
-use crate::lab::runtime::launch::{Channel, Process, User};
+use crate::lab::runtime::launch::{Channel, Process};
 use crate::lab::runtime::spec::Level;
 
 pub struct Container {
     pub pid: Pid,
     pub stop_signal: i32,
-    pub user: User,
     /// Where the kernel asks about `bind` and `connect`, at the levels without a network namespace.
     pub listener: Option<OwnedFd>,
     pub exited: bool,
@@ -54,13 +53,12 @@ pub fn start(
             drop(ours);
             Channel::from(theirs)
         });
-        Child { level, process, output, check, supervisor, failure: failure_of_child, go: go_of_child }.run()
+        Child { level, process, output, check, supervisor, failure: Some(failure_of_child), go: go_of_child }.run()
     };
     drop((failure_of_child, go_of_child, output));
     let mut container = Container {
         pid,
         stop_signal: process.stop_signal,
-        user: process.user.clone(),
         listener: None,
         exited: false,
         cgroup: cgroup.and_then(|cgroup| cgroup.add(pid)),
@@ -118,4 +116,10 @@ fn clone(flags: libc::c_int) -> Result<Option<Pid>, String> {
 pub fn own(fd: RawFd) -> OwnedFd {
     // SAFETY: callers pass a fresh descriptor that nobody else knows.
     unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// Closes whatever the lab's parents forgot to keep to themselves, so that no container inherits it.
+pub fn close_inherited() {
+    // SAFETY: this process has just started; nothing owns a descriptor beyond the standard ones yet.
+    unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
 }

@@ -11,7 +11,6 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 
 use super::seccomp::{self, Notification};
-use crate::lab::runtime::launch::User;
 
 /// `sockaddr_in6` up to its address.
 const ADDRESS_END: usize = 24;
@@ -25,10 +24,10 @@ impl Ports {
         self.0.get(&port).copied()
     }
 
-    /// Answers one question of the kernel's; an error when there can be no more.
-    pub fn serve(&mut self, listener: &OwnedFd, user: &User) -> io::Result<()> {
+    /// Answers one question of the kernel's; an error when the process that asked is gone.
+    pub fn serve(&mut self, listener: &OwnedFd) -> io::Result<()> {
         let Some(asked) = seccomp::receive(listener)? else { return Ok(()) };
-        let answer = self.rewrite(&asked, listener, user).err().map(|error| {
+        let answer = self.rewrite(&asked, listener).err().map(|error| {
             // what we cannot see we do not let through: it might bind beyond loopback
             error.raw_os_error().unwrap_or(libc::EACCES)
         });
@@ -36,13 +35,13 @@ impl Ports {
         Ok(())
     }
 
-    fn rewrite(&mut self, asked: &Notification, listener: &OwnedFd, user: &User) -> io::Result<()> {
+    fn rewrite(&mut self, asked: &Notification, listener: &OwnedFd) -> io::Result<()> {
         let mut bytes = [0; ADDRESS_END];
         let length = (asked.length as usize).min(ADDRESS_END);
         if length < 8 {
             return Ok(());
         }
-        let memory = asked.memory(user)?;
+        let memory = asked.memory()?;
         if !asked.is_waiting(listener) {
             return Ok(());
         }

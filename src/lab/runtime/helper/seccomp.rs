@@ -7,7 +7,6 @@ use std::mem::{offset_of, zeroed};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use super::container::own;
-use crate::lab::runtime::launch::User;
 
 #[cfg(target_arch = "x86_64")]
 const ARCHITECTURE: u32 = 0xc000_003e;
@@ -57,7 +56,7 @@ pub struct Notification {
     pub length: u64,
 }
 
-/// The next one; an error when no process is left that could ask.
+/// The next one; an error when the process that asked is gone.
 pub fn receive(listener: &OwnedFd) -> io::Result<Option<Notification>> {
     // SAFETY: plain data, for which all zeroes is a value, and the kernel demands it.
     let mut notification: libc::seccomp_notif = unsafe { zeroed() };
@@ -80,8 +79,8 @@ pub fn receive(listener: &OwnedFd) -> io::Result<Option<Notification>> {
 impl Notification {
     /// The asking process's memory. Only to be used while [`Notification::is_waiting`], as its number may be
     /// someone else's afterwards.
-    pub fn memory(&self, user: &User) -> io::Result<File> {
-        let _as_user = FsUser::new(user);
+    pub fn memory(&self) -> io::Result<File> {
+        let _as_user = FsUser::of(self.pid)?;
         OpenOptions::new().read(true).write(true).open(format!("/proc/{}/mem", self.pid))
     }
 
@@ -103,19 +102,27 @@ impl Notification {
     }
 }
 
-/// The file system sees the container's user instead of us: without CAP_SYS_PTRACE, as in a Docker container, root
+/// The file system sees a process's own user instead of us: without CAP_SYS_PTRACE, as in a Docker container, root
 /// may not open another user's memory.
 struct FsUser(Option<(libc::c_int, libc::c_int)>);
 
 impl FsUser {
-    fn new(user: &User) -> Self {
-        if user.uid == 0 || !nix::unistd::geteuid().is_root() {
-            return FsUser(None);
+    fn of(pid: u32) -> io::Result<Self> {
+        if !nix::unistd::geteuid().is_root() {
+            return Ok(FsUser(None));
         }
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let effective = |name| {
+            let ids = status.lines().find_map(|line| line.strip_prefix(name))?;
+            ids.split_ascii_whitespace().nth(1)?.parse::<u32>().ok()
+        };
+        let (Some(uid), Some(gid)) = (effective("Uid:"), effective("Gid:")) else {
+            return Err(io::Error::other("no user in a process's status"));
+        };
         // SAFETY: these change this single-threaded process's credentials for files, and no memory.
         unsafe {
-            let gid = libc::setfsgid(user.gid);
-            FsUser(Some((libc::setfsuid(user.uid), gid)))
+            let ours = libc::setfsgid(gid);
+            Ok(FsUser(Some((libc::setfsuid(uid), ours))))
         }
     }
 }

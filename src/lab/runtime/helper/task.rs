@@ -40,6 +40,7 @@ struct Task {
 fn serve() -> io::Result<()> {
     // A Ctrl-C for the lab is not one for its containers: the lab stops them in order.
     let _ = setsid();
+    container::close_inherited();
     umask(Mode::from_bits_truncate(0o022));
     let channel = take_stdin()?;
     let Some((Request::Launch, mut fds)) = channel.receive()? else { return Ok(()) };
@@ -114,10 +115,8 @@ impl Task {
             }
             let ready = self.wait(ended)?;
             while let Ok(Some(_)) = ended.read_signal() {}
-            for (at, bound) in ready.binds.into_iter().enumerate() {
-                if bound {
-                    self.serve_ports(at);
-                }
+            for (at, events) in ready.ports {
+                self.serve_ports(at, events);
             }
             if ready.request && !self.serve_request()? {
                 return Ok(());
@@ -137,17 +136,24 @@ impl Task {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
-        let ready = |fd: &PollFd<'_>| fd.revents().is_some_and(|events| !events.is_empty());
-        Ok(Ready { request: ready(&fds[0]), binds: fds[2..].iter().map(ready).collect() })
+        let events = |fd: &PollFd<'_>| fd.revents().filter(|events| !events.is_empty());
+        let ports = fds[2..].iter().zip(0..);
+        Ok(Ready {
+            request: events(&fds[0]).is_some(),
+            ports: ports
+                .filter(|(_, at)| self.containers[*at].listener.is_some())
+                .filter_map(|(fd, at)| Some((at, events(fd)?)))
+                .collect(),
+        })
     }
 
-    fn serve_ports(&mut self, at: usize) {
+    fn serve_ports(&mut self, at: usize, events: PollFlags) {
         let container = &mut self.containers[at];
-        if let Some(listener) = &container.listener
-            && self.ports.serve(listener, &container.user).is_err()
-        {
-            // nobody is left who could be answered
-            container.listener = None;
+        match &container.listener {
+            // it fails when the process that asked was killed, and then there is nobody to answer
+            Some(listener) if events.contains(PollFlags::POLLIN) => drop(self.ports.serve(listener)),
+            // no process is left that could ask
+            _ => container.listener = None,
         }
     }
 
@@ -207,5 +213,6 @@ impl Task {
 
 struct Ready {
     request: bool,
-    binds: Vec<bool>,
+    /// By container, what its listener has.
+    ports: Vec<(usize, PollFlags)>,
 }
