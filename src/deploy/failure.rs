@@ -81,7 +81,7 @@ fn exit_meaning(code: i64) -> &'static str {
 /// The task to show logs of: the last that failed, else one that runs and is not found healthy.
 fn culprit<'a>(seen: &'a Observation, ours: &Ours<'_>) -> Option<&'a Task> {
     let own = || seen.tasks.iter().filter(|task| is_ours(task, ours));
-    own().filter(|task| has_failed(task)).last().or_else(|| own().last())
+    own().rfind(|task| has_failed(task)).or_else(|| own().next_back())
 }
 
 fn containers(task: &Task) -> impl Iterator<Item = &Container> {
