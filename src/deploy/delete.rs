@@ -12,10 +12,8 @@ use super::repository::{OWNER, OWNER_TAG};
 use super::{delete_created, service};
 use crate::aws::Clients;
 use crate::aws::reply::{number, optional, text};
+use crate::config::Plan;
 use crate::error::{Error, Kind, Result};
-
-/// Tasks may take their stop timeout, targets their deregistration delay.
-const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
 /// A service by its names.
 #[derive(Debug, Clone, Copy)]
@@ -24,7 +22,7 @@ pub struct Named<'a> {
     pub service: &'a str,
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct DeleteOptions {
     /// Also delete load balancer, target group, listener, Cloud Map service and repository that steady created.
     pub created: bool,
@@ -44,16 +42,10 @@ pub struct DeleteOutcome {
     pub duration_ms: u64,
 }
 
-pub async fn delete(
-    cluster: &str,
-    service_name: &str,
-    options: &DeleteOptions,
-    clients: &Clients,
-    events: &Events,
-) -> Result<DeleteOutcome> {
+pub async fn delete(plan: &Plan, options: DeleteOptions, clients: &Clients, events: &Events) -> Result<DeleteOutcome> {
     let started = Instant::now();
-    let until = started + PATIENCE;
-    let named = Named { cluster, service: service_name };
+    let until = started + plan.rollout.timeout;
+    let named = Named { cluster: &plan.cluster, service: &plan.service };
     let work = async {
         let live = service::describe(named.cluster, named.service, clients).await?;
         let there = live.as_ref().is_some_and(|live| text(live, "status") != "INACTIVE");
@@ -66,11 +58,11 @@ pub async fn delete(
         };
         Ok((there, left))
     };
-    let (there, left) = super::step(events, Step::Delete, work, |_| service_name.to_owned()).await?;
+    let (there, left) = super::step(events, Step::Delete, work, |_| plan.service.clone()).await?;
     Ok(DeleteOutcome {
         status: if there { "deleted" } else { "absent" },
-        service: service_name.to_owned(),
-        cluster: cluster.to_owned(),
+        service: plan.service.clone(),
+        cluster: plan.cluster.clone(),
         deleted: left.deleted,
         kept: left.kept,
         duration_ms: started.elapsed().as_millis() as u64,
