@@ -73,10 +73,11 @@ pub async fn follow_or_roll_back(
         End::Verdict(Verdict::Pending(why)) => (why.clone(), None),
     };
     let timed_out = matches!(followed.end, End::Deadline(_));
-    let mut findings = failure::explain(&followed.seen, &ours, clients, events).await;
-    if timed_out || findings.is_empty() {
+    let mut findings = failure::explain(&followed.seen, &ours, &teller, clients, events).await;
+    if findings.is_empty() {
         findings.extend(last_event(&followed.service));
     }
+    let why = why.trim_end_matches('.').to_owned();
     let revision = id(&placed.task_definition).to_owned();
     let failed = |kind: Kind, ending: &str, next: String| {
         let error = Error::new(kind, format!("the rollout of {revision} failed: {why}; {ending}"));
@@ -107,7 +108,7 @@ pub async fn follow_or_roll_back(
     }
     let until = Instant::now() + plan.rollout.timeout;
     let work = restore(placed, &ours, &previous, &followed, ecs_rolls_back.is_some(), until, &mut teller, clients);
-    match super::step(events, Step::Rollback, work, |back: &String| back.clone()).await {
+    match super::step(events, Step::Rollback, work, |back: &String| id(back).to_owned()).await {
         Ok(back) => {
             let ending = format!("the previous release {} is back and steady", id(&back));
             Err(failed(Kind::RolledBack, &ending, "mend it and deploy again".to_owned()))

@@ -104,4 +104,6 @@ fn the_name_of_a_release() {
         let plan = Plan { release: given.map(str::to_owned), git, ..plan() };
         assert_eq!(release(&plan, digest.map(String::as_str)), expected);
     }
+    let variables = BTreeMap::from([("release".to_owned(), json!(2))]);
+    assert_eq!(release(&Plan { variables, git: git(None), ..plan() }, None), "2");
 }
