@@ -62,9 +62,12 @@ async fn balancing(
     {
         balancers.insert(arn);
     }
-    for group in &groups {
-        if let Some(found) = target_group::find(Some(group), None, clients).await? {
+    let mut there = BTreeSet::new();
+    for group in groups {
+        // An earlier run may have deleted it already.
+        if let Some(found) = target_group::find(Some(&group), None, clients).await? {
             balancers.extend(found.load_balancer_arns().iter().cloned());
+            there.insert(group);
         }
     }
     for balancer in &balancers {
@@ -91,7 +94,7 @@ async fn balancing(
             left.kept("load balancer", balancer);
         }
     }
-    for group in &groups {
+    for group in &there {
         if !tagged(group, named, clients).await? {
             left.kept("target group", group);
             continue;
