@@ -61,6 +61,7 @@ operations! {
         create_discovery_service create_service "CreateService",
         delete_discovery_service delete_service "DeleteService",
         delete_namespace delete_namespace "DeleteNamespace",
+        get_discovery_service get_service "GetService",
         get_operation get_operation "GetOperation",
         list_discovery_services list_services "ListServices",
         list_namespaces list_namespaces "ListNamespaces",

@@ -7,12 +7,8 @@ use crate::error::{Error, Kind, Result};
 /// A load balancer that was made a moment ago needs its time to answer, and its name to be known.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Asks `url` + `path` until it answers 200. The URL, for the step's detail.
-pub async fn check(url: Option<&str>, path: &str) -> Result<String> {
-    check_within(url, path, PATIENCE).await
-}
-
-pub async fn check_within(url: Option<&str>, path: &str, patience: Duration) -> Result<String> {
+/// Asks `url` + `path` until it answers 200, for at most `patience` and two minutes. The URL, for the step's detail.
+pub async fn check(url: Option<&str>, path: &str, patience: Duration) -> Result<String> {
     let Some(url) = url else {
         return Err(Error::new(
             Kind::Other,
@@ -27,6 +23,7 @@ pub async fn check_within(url: Option<&str>, path: &str, patience: Duration) -> 
         .no_proxy()
         .build()
         .map_err(|error| Error::other("cannot make an HTTP client").cause(error))?;
+    let patience = patience.min(PATIENCE);
     let started = Instant::now();
     let mut pause = Duration::from_millis(50);
     loop {

@@ -15,6 +15,13 @@ use crate::aws::reply::{number, optional, text};
 use crate::config::Plan;
 use crate::error::{Error, Kind, Result};
 
+/// A service by its names.
+#[derive(Debug, Clone, Copy)]
+pub struct Named<'a> {
+    pub cluster: &'a str,
+    pub service: &'a str,
+}
+
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DeleteOptions {
     /// Also delete load balancer, target group, listener, Cloud Map service and repository that steady created.
@@ -38,14 +45,15 @@ pub struct DeleteOutcome {
 pub async fn delete(plan: &Plan, options: DeleteOptions, clients: &Clients, events: &Events) -> Result<DeleteOutcome> {
     let started = Instant::now();
     let until = started + plan.rollout.timeout;
+    let named = Named { cluster: &plan.cluster, service: &plan.service };
     let work = async {
-        let live = service::describe(&plan.cluster, &plan.service, clients).await?;
+        let live = service::describe(named.cluster, named.service, clients).await?;
         let there = live.as_ref().is_some_and(|live| text(live, "status") != "INACTIVE");
         if let Some(live) = live.as_ref().filter(|_| there) {
-            bring_down(plan, live, until, clients, events).await?;
+            bring_down(named, live, until, clients, events).await?;
         }
         let left = match options.created {
-            true => delete_created::delete_created(plan, live.as_ref(), clients, events).await?,
+            true => delete_created::delete_created(named, live.as_ref(), clients, events).await?,
             false => delete_created::Left::default(),
         };
         Ok((there, left))
@@ -61,33 +69,34 @@ pub async fn delete(plan: &Plan, options: DeleteOptions, clients: &Clients, even
     })
 }
 
-async fn bring_down(plan: &Plan, live: &Value, until: Instant, clients: &Clients, events: &Events) -> Result<()> {
+async fn bring_down(named: Named<'_>, live: &Value, until: Instant, clients: &Clients, events: &Events) -> Result<()> {
     let daemon = optional(live, "schedulingStrategy") == Some("DAEMON");
     if text(live, "status") == "ACTIVE" {
         if !daemon && number(live, "desiredCount") > 0 {
-            let input = json!({ "cluster": plan.cluster, "service": plan.service, "desiredCount": 0 });
+            let input = json!({ "cluster": named.cluster, "service": named.service, "desiredCount": 0 });
             service::update(input, Some(live), clients, events).await?;
         }
         if !daemon {
-            wait_for(plan, until, clients, "tasks are still running", |live| number(live, "runningCount") == 0).await?;
+            wait_for(named, until, clients, "tasks are still running", |live| number(live, "runningCount") == 0)
+                .await?;
         }
         // Forced: a task that is still pending must not keep the service alive.
-        let input = json!({ "cluster": plan.cluster, "service": plan.service, "force": true });
+        let input = json!({ "cluster": named.cluster, "service": named.service, "force": true });
         match clients.delete_service(input).await {
             Ok(_) => {}
             Err(failure) if failure.is("ServiceNotFoundException") || failure.is("ServiceNotActiveException") => {}
             Err(failure) => return Err(failure.into()),
         }
     }
-    wait_for(plan, until, clients, "the service is still draining", |live| text(live, "status") == "INACTIVE").await?;
-    let id = plan.service.clone();
+    wait_for(named, until, clients, "the service is still draining", |live| text(live, "status") == "INACTIVE").await?;
+    let id = named.service.to_owned();
     events.emit(Event::Resource { action: ResourceAction::Deleted, kind: "service".into(), id });
     Ok(())
 }
 
 /// A service that is not there any more is what was waited for.
 async fn wait_for(
-    plan: &Plan,
+    named: Named<'_>,
     until: Instant,
     clients: &Clients,
     otherwise: &str,
@@ -95,7 +104,7 @@ async fn wait_for(
 ) -> Result<()> {
     let started = Instant::now();
     loop {
-        match service::describe(&plan.cluster, &plan.service, clients).await? {
+        match service::describe(named.cluster, named.service, clients).await? {
             None => return Ok(()),
             Some(live) if text(&live, "status") == "INACTIVE" || done(&live) => return Ok(()),
             Some(_) => {}
@@ -109,9 +118,9 @@ async fn wait_for(
     }
 }
 
-/// Whether a list of tags says that steady created it, for this service where it says for which.
-pub fn is_ours(tags: &[Value], plan: &Plan) -> bool {
+/// Whether a list of tags says that steady created it for this service.
+pub fn is_ours(tags: &[Value], named: Named<'_>) -> bool {
     let tag = |key: &str| crate::aws::reply::tag(tags, key);
-    let service = format!("{}/{}", plan.cluster, plan.service);
-    tag(OWNER_TAG) == Some(OWNER) && tag(super::load_balancer::SERVICE_TAG).is_none_or(|named| named == service)
+    let service = format!("{}/{}", named.cluster, named.service);
+    tag(OWNER_TAG) == Some(OWNER) && tag(super::load_balancer::SERVICE_TAG) == Some(&service)
 }

@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::delete::is_ours;
+use super::delete::{Named, is_ours};
 use super::event::{Event, Events, ResourceAction};
-use super::load_balancer::{balancer_name, elb_name, failed, find};
-use super::{repository, target_group};
+use super::load_balancer::{elb_name, failed, find};
+use super::{register, target_group};
 use crate::aws::reply::{list, optional, text};
 use crate::aws::{Clients, Failure};
-use crate::config::Plan;
 use crate::error::{Error, Result};
 
 #[derive(Debug, Clone, Default)]
@@ -32,16 +31,21 @@ impl Left {
     }
 }
 
-pub async fn delete_created(plan: &Plan, live: Option<&Value>, clients: &Clients, events: &Events) -> Result<Left> {
+pub async fn delete_created(
+    named: Named<'_>,
+    live: Option<&Value>,
+    clients: &Clients,
+    events: &Events,
+) -> Result<Left> {
     let mut left = Left::default();
-    balancing(plan, live, clients, events, &mut left).await?;
-    discovery(plan, live, clients, events, &mut left).await?;
-    images(plan, clients, events, &mut left).await?;
+    balancing(named, live, clients, events, &mut left).await?;
+    discovery(named, live, clients, events, &mut left).await?;
+    images(named, live, clients, events, &mut left).await?;
     Ok(left)
 }
 
 async fn balancing(
-    plan: &Plan,
+    named: Named<'_>,
     live: Option<&Value>,
     clients: &Clients,
     events: &Events,
@@ -51,30 +55,29 @@ async fn balancing(
     for balancer in list(live.unwrap_or(&Value::Null), "loadBalancers") {
         groups.extend(optional(balancer, "targetGroupArn").map(str::to_owned));
     }
-    // An earlier run may have been stopped when the service was gone already: then the plan tells what to look for.
-    if let Some(balancer) = &plan.load_balancer {
-        let name = balancer.target_group.name.clone().unwrap_or_else(|| elb_name(&plan.service));
-        let balancer_name = balancer_name(plan, balancer);
-        let (group, found) = tokio::try_join!(
-            target_group::find(balancer.target_group.arn.as_deref(), Some(&name), clients),
-            find(balancer.arn.as_deref(), Some(&balancer_name), clients),
-        )?;
-        groups.extend(group.and_then(|group| group.target_group_arn));
-        balancers.extend(found.and_then(|found| found.load_balancer_arn));
+    // An earlier run may have been stopped between listener and load balancer: then only the name leads there.
+    let found = find(None, Some(&elb_name(named.service)), clients).await?;
+    if let Some(arn) = found.and_then(|found| found.load_balancer_arn)
+        && tagged(&arn, named, clients).await?
+    {
+        balancers.insert(arn);
     }
-    for group in &groups {
-        if let Some(found) = target_group::find(Some(group), None, clients).await? {
+    let mut there = BTreeSet::new();
+    for group in groups {
+        // An earlier run may have deleted it already.
+        if let Some(found) = target_group::find(Some(&group), None, clients).await? {
             balancers.extend(found.load_balancer_arns().iter().cloned());
+            there.insert(group);
         }
     }
     for balancer in &balancers {
-        let ours = tagged(balancer, plan, clients).await?;
+        let ours = tagged(balancer, named, clients).await?;
         let listeners = clients.elbv2.describe_listeners().load_balancer_arn(balancer).send().await;
         let listeners = listeners.map_err(|error| failed("DescribeListeners", error))?.listeners.unwrap_or_default();
         let mut others = 0;
         for listener in &listeners {
             let arn = listener.listener_arn().unwrap_or_default();
-            if tagged(arn, plan, clients).await? {
+            if tagged(arn, named, clients).await? {
                 let deleting = clients.elbv2.delete_listener().listener_arn(arn).send().await;
                 deleting.map_err(|error| failed("DeleteListener", error))?;
                 left.deleted(events, "listener", arn);
@@ -91,8 +94,8 @@ async fn balancing(
             left.kept("load balancer", balancer);
         }
     }
-    for group in &groups {
-        if !tagged(group, plan, clients).await? {
+    for group in &there {
+        if !tagged(group, named, clients).await? {
             left.kept("target group", group);
             continue;
         }
@@ -106,17 +109,17 @@ async fn balancing(
     Ok(())
 }
 
-async fn tagged(arn: &str, plan: &Plan, clients: &Clients) -> Result<bool> {
+async fn tagged(arn: &str, named: Named<'_>, clients: &Clients) -> Result<bool> {
     let call = clients.elbv2.describe_tags().resource_arns(arn).send().await;
     let reply = call.map_err(|error| failed("DescribeTags", error))?;
     let tags = reply.tag_descriptions().iter().flat_map(|described| described.tags());
     let tags: Vec<Value> =
         tags.map(|tag| json!({ "Key": tag.key().unwrap_or_default(), "Value": tag.value() })).collect();
-    Ok(is_ours(&tags, plan))
+    Ok(is_ours(&tags, named))
 }
 
 async fn discovery(
-    plan: &Plan,
+    named: Named<'_>,
     live: Option<&Value>,
     clients: &Clients,
     events: &Events,
@@ -124,60 +127,84 @@ async fn discovery(
 ) -> Result<()> {
     for registry in list(live.unwrap_or(&Value::Null), "serviceRegistries") {
         let arn = text(registry, "registryArn");
-        let tags = match clients.list_discovery_tags(json!({ "ResourceARN": arn })).await {
-            Ok(reply) => reply,
-            Err(failure) if failure.is("ResourceNotFoundException") => continue,
+        let id = crate::aws::reply::id(arn);
+        let namespace = match clients.get_discovery_service(json!({ "Id": id })).await {
+            Ok(reply) => text(&reply["Service"], "NamespaceId").to_owned(),
+            Err(failure) if failure.is("ServiceNotFound") => continue,
             Err(failure) => return Err(failure.into()),
         };
-        if !is_ours(list(&tags, "Tags"), plan) {
+        let tags = clients.list_discovery_tags(json!({ "ResourceARN": arn })).await?;
+        if !is_ours(list(&tags, "Tags"), named) {
             left.kept("Cloud Map service", arn);
             continue;
         }
-        let id = crate::aws::reply::id(arn);
         persist(|| async { clients.delete_discovery_service(json!({ "Id": id })).await.map(drop) }).await?;
         left.deleted(events, "Cloud Map service", id);
+        delete_namespace(named, &namespace, clients, events, left).await?;
     }
-    let Some(wanted) = plan.service_discovery.as_ref().map(|plan| plan.namespace.as_str()).filter(|n| !n.is_empty())
-    else {
-        return Ok(());
-    };
+    Ok(())
+}
+
+async fn delete_namespace(
+    named: Named<'_>,
+    id: &str,
+    clients: &Clients,
+    events: &Events,
+    left: &mut Left,
+) -> Result<()> {
     let namespaces = clients.list_namespaces(json!({ "MaxResults": 100 })).await?;
-    let Some(found) = list(&namespaces, "Namespaces").iter().find(|one| text(one, "Name") == wanted) else {
+    let Some(found) = list(&namespaces, "Namespaces").iter().find(|one| text(one, "Id") == id) else {
         return Ok(());
     };
+    let name = text(found, "Name");
     let tags = clients.list_discovery_tags(json!({ "ResourceARN": text(found, "Arn") })).await?;
-    if !is_ours(list(&tags, "Tags"), plan) {
-        left.kept("namespace", wanted);
+    if !is_ours(list(&tags, "Tags"), named) {
+        left.kept("namespace", name);
         return Ok(());
     }
-    match clients.delete_namespace(json!({ "Id": text(found, "Id") })).await {
-        Ok(_) => left.deleted(events, "namespace", wanted),
+    match clients.delete_namespace(json!({ "Id": id })).await {
+        Ok(_) => left.deleted(events, "namespace", name),
         // Other services live in it by now.
-        Err(failure) if failure.is("ResourceInUse") => left.kept("namespace", wanted),
+        Err(failure) if failure.is("ResourceInUse") => left.kept("namespace", name),
         Err(failure) => return Err(failure.into()),
     }
     Ok(())
 }
 
-async fn images(plan: &Plan, clients: &Clients, events: &Events, left: &mut Left) -> Result<()> {
-    let Some(name) = plan.image.as_ref().map(|image| image.repository.as_str()) else { return Ok(()) };
-    if repository::names_registry(name) {
-        left.kept("repository", name);
+/// The repositories of the images that the service ran last.
+async fn images(
+    named: Named<'_>,
+    live: Option<&Value>,
+    clients: &Clients,
+    events: &Events,
+    left: &mut Left,
+) -> Result<()> {
+    let running = text(live.unwrap_or(&Value::Null), "taskDefinition");
+    if running.is_empty() {
         return Ok(());
     }
-    let found = match clients.describe_repositories(json!({ "repositoryNames": [name] })).await {
-        Ok(reply) => list(&reply, "repositories").first().cloned().unwrap_or_default(),
-        Err(failure) if failure.is("RepositoryNotFoundException") => return Ok(()),
-        Err(failure) => return Err(failure.into()),
-    };
-    let arn = text(&found, "repositoryArn");
-    let tags = clients.list_tags_for_resource(json!({ "resourceArn": arn })).await?;
-    if !is_ours(list(&tags, "tags"), plan) {
-        left.kept("repository", name);
-        return Ok(());
+    let Some(revision) = register::describe(running, clients).await? else { return Ok(()) };
+    let images = list(&revision["taskDefinition"], "containerDefinitions").iter().map(|one| text(one, "image"));
+    // Others' registries are not asked about: only what ECR itself lists under this very URI can be ours.
+    let uris: BTreeSet<&str> = images.filter_map(|image| image.split_once("@sha256:")).map(|(uri, _)| uri).collect();
+    for uri in uris {
+        let Some((_, name)) = uri.split_once('/') else { continue };
+        let found = match clients.describe_repositories(json!({ "repositoryNames": [name] })).await {
+            Ok(reply) => list(&reply, "repositories").first().cloned().unwrap_or_default(),
+            Err(failure) if failure.is("RepositoryNotFoundException") => continue,
+            Err(failure) => return Err(failure.into()),
+        };
+        if text(&found, "repositoryUri") != uri {
+            continue;
+        }
+        let tags = clients.list_tags_for_resource(json!({ "resourceArn": text(&found, "repositoryArn") })).await?;
+        if !is_ours(list(&tags, "tags"), named) {
+            left.kept("repository", name);
+            continue;
+        }
+        clients.delete_repository(json!({ "repositoryName": name, "force": true })).await?;
+        left.deleted(events, "repository", name);
     }
-    clients.delete_repository(json!({ "repositoryName": name, "force": true })).await?;
-    left.deleted(events, "repository", name);
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::event::{Event, Events};
+use super::follow::Teller;
 use super::register;
 use super::steady::{Container, Observation, Ours, Task, has_failed, is_ours};
 use crate::aws::Clients;
@@ -12,8 +13,21 @@ use crate::aws::reply::{list, optional, text};
 const LOG_LINES: usize = 20;
 
 /// The findings, most telling first; log lines also go out as events.
-pub async fn explain(seen: &Observation, ours: &Ours<'_>, clients: &Clients, events: &Events) -> Vec<String> {
+pub async fn explain(
+    seen: &Observation,
+    ours: &Ours<'_>,
+    teller: &Teller<'_>,
+    clients: &Clients,
+    events: &Events,
+) -> Vec<String> {
+    let mut seen = seen.clone();
+    if let Some(last) = teller.unhealthy().last() {
+        seen.targets.retain(|target| target.id != last.id);
+        seen.targets.push(last.clone());
+    }
+    let seen = &seen;
     let mut findings = causes(seen, ours);
+    findings.extend(telling(teller.messages()));
     let Some(task) = culprit(seen, ours) else { return findings };
     let Ok(Some(revision)) = register::describe(&task.task_definition, clients).await else { return findings };
     for container in containers(task) {
@@ -28,6 +42,13 @@ pub async fn explain(seen: &Observation, ours: &Ours<'_>, clients: &Clients, eve
         findings.push(format!("last log lines of `{}`:\n    {}", container.name, lines[from..].join("\n    ")));
     }
     findings
+}
+
+/// The last service event that names a cause which tasks and targets do not show, or show only for a moment.
+fn telling(messages: &[String]) -> Option<String> {
+    let causes = [" is unhealthy in ", "was unable to place a task", "unable to consistently start tasks"];
+    let told = messages.iter().rev().find(|message| causes.iter().any(|cause| message.contains(cause)))?;
+    Some(format!("ECS said: {told}"))
 }
 
 /// What the observation itself says.
@@ -48,6 +69,8 @@ pub fn causes(seen: &Observation, ours: &Ours<'_>) -> Vec<String> {
         add(format!("{count} ({}): {reason}", last.id));
         for container in &last.containers {
             match (container.exit_code, container.reason.as_deref()) {
+                // ECS ended it: its exit code tells nothing.
+                (Some(0 | 137 | 143), None) if last.stop_code.as_deref() == Some("ServiceSchedulerInitiated") => {}
                 (Some(code), reason) => {
                     let reason = reason.map_or_else(|| exit_meaning(code).to_owned(), |reason| format!(": {reason}"));
                     add(format!("the container `{}` exited with code {code}{reason}", container.name));
@@ -81,7 +104,7 @@ fn exit_meaning(code: i64) -> &'static str {
 /// The task to show logs of: the last that failed, else one that runs and is not found healthy.
 fn culprit<'a>(seen: &'a Observation, ours: &Ours<'_>) -> Option<&'a Task> {
     let own = || seen.tasks.iter().filter(|task| is_ours(task, ours));
-    own().filter(|task| has_failed(task)).last().or_else(|| own().last())
+    own().rfind(|task| has_failed(task)).or_else(|| own().next_back())
 }
 
 fn containers(task: &Task) -> impl Iterator<Item = &Container> {

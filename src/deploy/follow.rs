@@ -121,12 +121,34 @@ pub struct Teller<'a> {
     deployments: HashMap<String, (String, i64, i64, i64, i64)>,
     tasks: HashMap<String, (String, Option<String>)>,
     targets: HashMap<String, (String, Option<String>)>,
+    /// As they were when they were last seen unhealthy: at the end ECS has often deregistered them.
+    unhealthy: Vec<Target>,
+    /// What ECS said of this deployment.
+    messages: Vec<String>,
 }
 
 impl<'a> Teller<'a> {
     /// Service events with these ids are old.
     pub fn new(events: &'a Events, told_events: HashSet<String>) -> Self {
-        Teller { events, told_events, deployments: HashMap::new(), tasks: HashMap::new(), targets: HashMap::new() }
+        Teller {
+            events,
+            told_events,
+            deployments: HashMap::new(),
+            tasks: HashMap::new(),
+            targets: HashMap::new(),
+            unhealthy: Vec::new(),
+            messages: Vec::new(),
+        }
+    }
+
+    /// Targets that were seen unhealthy, the last one last.
+    pub fn unhealthy(&self) -> &[Target] {
+        &self.unhealthy
+    }
+
+    /// The service events that were told, oldest first.
+    pub fn messages(&self) -> &[String] {
+        &self.messages
     }
 
     pub fn events(&self) -> &'a Events {
@@ -138,6 +160,7 @@ impl<'a> Teller<'a> {
         for event in list(service, "events").iter().rev() {
             let id = text(event, "id");
             if self.told_events.insert(id.to_owned()) {
+                self.messages.push(text(event, "message").to_owned());
                 self.events.emit(Event::ServiceEvent {
                     id: id.to_owned(),
                     created_at: millis(event, "createdAt"),
@@ -199,6 +222,10 @@ impl<'a> Teller<'a> {
         let now = (target.state.clone(), target.reason.clone());
         if self.targets.get(&key) != Some(&now) {
             self.targets.insert(key, now);
+            if target.state == "unhealthy" {
+                self.unhealthy.retain(|other| other.id != target.id);
+                self.unhealthy.push(target.clone());
+            }
             self.events.emit(Event::Target {
                 target_group: target.group.clone(),
                 target: target.id.clone(),

@@ -76,7 +76,7 @@ pub async fn run(plan: &Plan, clients: &Clients, events: &Events) -> Result<Outc
     let steady = step(events, Step::Steady, following, follow::Steady::detail).await?;
     let url = load_balancer::url(plan, &placed.service, clients).await?;
     if let Some(path) = &plan.check_url {
-        step(events, Step::Check, check_url::check(url.as_deref(), path), Clone::clone).await?;
+        step(events, Step::Check, check_url::check(url.as_deref(), path, plan.rollout.timeout), Clone::clone).await?;
     }
     Ok(Outcome::steady(plan, &facts, &registered, &placed, &steady, url, started.elapsed()))
 }

@@ -156,7 +156,12 @@ pub async fn targets(service: &Value, clients: &Clients) -> Result<Vec<Target>, 
         .collect();
     let calls = groups.into_iter().map(|arn| async move {
         let asked = clients.elbv2.describe_target_health().target_group_arn(arn).send().await;
-        let reply = asked.map_err(|error| Failure::from_sdk("ELBv2", "DescribeTargetHealth", error))?;
+        let reply = match asked.map_err(|error| Failure::from_sdk("ELBv2", "DescribeTargetHealth", error)) {
+            Ok(reply) => reply,
+            // A service that was deleted still names what it was attached to.
+            Err(failure) if failure.is("TargetGroupNotFound") => return Ok(Vec::new()),
+            Err(failure) => return Err(failure),
+        };
         let seen = reply.target_health_descriptions().iter().map(|one| {
             let target = one.target();
             let id = target.and_then(|target| target.id()).unwrap_or_default();

@@ -115,8 +115,9 @@ pub(super) async fn image(
         built(plan, image, &ground.rehearsed.task_definition, clients, events),
         step(events, Step::Login, login::prepare(found, clients), |login| login.registry()),
     )?;
+    let owner = format!("{}/{}", plan.cluster, plan.service);
     let work = async {
-        let repository = repository::ensure(found.clone(), image.create.as_ref(), clients, events).await?;
+        let repository = repository::ensure(found.clone(), image.create.as_ref(), &owner, clients, events).await?;
         let session = session.at(&repository, clients);
         pushing::push(&built, &tags, &repository, &session, clients, events).await
     };

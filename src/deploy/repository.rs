@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::event::{Event, Events, ResourceAction};
+use super::load_balancer::SERVICE_TAG;
 use crate::aws::Clients;
 use crate::aws::reply::{list, optional, text};
 use crate::config::{CreateRepository, ImagePlan};
@@ -121,16 +122,19 @@ fn missing(name: &str, others: &[&str]) -> Error {
 }
 
 /// Creates the repository when it is missing and brings the plan's settings to it. What is as it should be is left alone.
+/// `owner` is `cluster/service`.
 pub async fn ensure(
     found: Repository,
     create: Option<&CreateRepository>,
+    owner: &str,
     clients: &Clients,
     events: &Events,
 ) -> Result<Repository> {
     let (Some(create), Some(name)) = (create, found.ecr_name().map(str::to_owned)) else { return Ok(found) };
     let repository = match &found {
         Repository::Ecr { exists: false, .. } => {
-            let mut input = json!({ "repositoryName": name, "tags": [{ "Key": OWNER_TAG, "Value": OWNER }] });
+            let tags = json!([{ "Key": OWNER_TAG, "Value": OWNER }, { "Key": SERVICE_TAG, "Value": owner }]);
+            let mut input = json!({ "repositoryName": name, "tags": tags });
             if let Some(mutability) = &create.tag_mutability {
                 input["imageTagMutability"] = mutability.as_str().into();
             }

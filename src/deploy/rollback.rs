@@ -73,26 +73,25 @@ pub async fn follow_or_roll_back(
         End::Verdict(Verdict::Pending(why)) => (why.clone(), None),
     };
     let timed_out = matches!(followed.end, End::Deadline(_));
-    let mut findings = failure::explain(&followed.seen, &ours, clients, events).await;
-    if timed_out || findings.is_empty() {
+    let mut findings = failure::explain(&followed.seen, &ours, &teller, clients, events).await;
+    if findings.is_empty() {
         findings.extend(last_event(&followed.service));
     }
+    let why = why.trim_end_matches('.').to_owned();
     let revision = id(&placed.task_definition).to_owned();
     let failed = |kind: Kind, ending: &str, next: String| {
         let error = Error::new(kind, format!("the rollout of {revision} failed: {why}; {ending}"));
         findings.iter().fold(error, |error, finding| error.hint(finding.clone())).hint(next)
     };
-    let previous = match ecs_rolls_back {
-        Some(false) => None,
-        _ => good_before(placed, clients).await,
-    };
-    let Some(previous) = previous else {
+    let previous = good_before(placed, clients).await;
+    let before = previous.is_some();
+    let Some(previous) = previous.filter(|_| ecs_rolls_back != Some(false)) else {
         if timed_out {
             return Err(failed(Kind::DeadlinePassed, "it goes on rolling", format!("resume: {resume}")));
         }
-        let ending = match ecs_rolls_back {
-            Some(false) => "ECS could not bring the previous release back",
-            _ => "there is no good release before it, so it is left for inspection",
+        let ending = match before {
+            true => "ECS could not bring the previous release back",
+            false => "there is no good release before it, so it is left for inspection",
         };
         let look = format!("look closer: steady status --cluster {} --service {}", placed.cluster, placed.service_name);
         return Err(failed(Kind::RolloutFailed, ending, look));
@@ -107,7 +106,7 @@ pub async fn follow_or_roll_back(
     }
     let until = Instant::now() + plan.rollout.timeout;
     let work = restore(placed, &ours, &previous, &followed, ecs_rolls_back.is_some(), until, &mut teller, clients);
-    match super::step(events, Step::Rollback, work, |back: &String| back.clone()).await {
+    match super::step(events, Step::Rollback, work, |back: &String| id(back).to_owned()).await {
         Ok(back) => {
             let ending = format!("the previous release {} is back and steady", id(&back));
             Err(failed(Kind::RolledBack, &ending, "mend it and deploy again".to_owned()))
@@ -148,6 +147,9 @@ fn last_event(service: &Value) -> Option<String> {
 
 /// The release that was good before ours; history knows even when ours followed a failed one.
 async fn good_before(placed: &Placed, clients: &Clients) -> Option<Release> {
+    if placed.action == Action::Created {
+        return None;
+    }
     let successes = history::successes(&placed.cluster, &placed.service_name, clients).await.unwrap_or_default();
     let other = |release: &&Release| release.task_definition != placed.task_definition;
     let known = |wanted: &str| successes.iter().rev().find(|release| release.task_definition == wanted).cloned();

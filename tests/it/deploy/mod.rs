@@ -1,0 +1,11 @@
+//! The walk: verdicts and decisions as tables, calls against a server of our own making.
+
+mod decisions;
+mod failures;
+mod history;
+mod observations;
+mod register;
+mod render;
+mod repository;
+mod service;
+mod verdicts;

@@ -1,0 +1,109 @@
+//! What templates see, tags, and a release's name.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde_json::json;
+use steadystate::config::{ExistingImage, ImagePlan, ImageSource, Plan, RolloutPlan};
+use steadystate::deploy::render::{Facts, PushedImage, context, release, tags};
+use steadystate::error::SourceText;
+
+pub fn plan() -> Plan {
+    Plan {
+        project: PathBuf::from("/project"),
+        environment: Some("production".into()),
+        service: "web".into(),
+        cluster: "c".into(),
+        image: Some(ImagePlan {
+            repository: "web".into(),
+            tags: vec!["latest".into()],
+            source: ImageSource::Existing(ExistingImage { run: None, image: "/layout".into() }),
+            container: None,
+            create: None,
+        }),
+        task_definition: SourceText::new(
+            "td.json",
+            r#"{"family":"web","containerDefinitions":[{"name":"web","image":"x","memory":128,"portMappings":[{"containerPort":80}]}]}"#,
+        ),
+        service_document: None,
+        allow_unknown_fields: false,
+        load_balancer: None,
+        network: None,
+        service_discovery: None,
+        rollout: RolloutPlan::default(),
+        variables: BTreeMap::from([("LOG".into(), json!("warn")), ("count".into(), json!(3))]),
+        env: BTreeMap::from([("HOME".into(), "/root".into())]),
+        git: BTreeMap::new(),
+        check_url: None,
+        desired_count: None,
+        launch_type: None,
+        release: None,
+    }
+}
+
+#[test]
+fn the_context_of_templates() {
+    let facts = Facts {
+        region: "us-west-2".into(),
+        account_id: "012345678901".into(),
+        image: Some(PushedImage {
+            repository_uri: "host/web".into(),
+            digest: "sha256:ab".into(),
+            tags: vec!["v1".into(), "latest".into()],
+        }),
+        release: "v1".into(),
+    };
+    assert_eq!(
+        context(&plan(), &facts),
+        json!({
+            "image": "host/web@sha256:ab", "repository_uri": "host/web", "digest": "sha256:ab", "tag": "v1", "release": "v1",
+            "region": "us-west-2", "account_id": "012345678901", "cluster": "c", "service": "web", "environment": "production",
+            "var": { "LOG": "warn", "count": 3 }, "env": { "HOME": "/root" }, "git": {},
+        })
+    );
+    let bare = context(&Plan { environment: None, ..plan() }, &Facts { image: None, ..facts });
+    for absent in ["image", "repository_uri", "digest", "tag", "environment"] {
+        assert!(bare.get(absent).is_none(), "{absent} is not known: strict mode has to refuse it");
+    }
+}
+
+#[test]
+fn tags_are_templates() {
+    let mut plan = plan();
+    plan.git.insert("short_sha".into(), "abc1234".into());
+    let render = |templates: &[&str]| {
+        let templates: Vec<String> = templates.iter().map(|one| (*one).to_owned()).collect();
+        tags(&plan, &templates, "us-west-2")
+    };
+    assert_eq!(
+        render(&["{{git.short_sha}}", "latest", "{{var.LOG}}-{{environment}}", "latest"]).expect("tags"),
+        ["abc1234", "latest", "warn-production"]
+    );
+    for wrong in ["{{git.tag}}", "{{image}}", "{{digest}}", "a b", "", "-x", "{{var.missing}}"] {
+        let error = render(&[wrong]).expect_err(wrong);
+        assert_eq!(error.kind().exit_code(), 2, "{wrong}");
+    }
+}
+
+#[test]
+fn the_name_of_a_release() {
+    let digest = format!("sha256:{}", "0123456789ab".repeat(6));
+    let git = |dirty: Option<&str>| {
+        let mut git = BTreeMap::from([("short_sha".to_owned(), "abc1234".to_owned())]);
+        git.extend(dirty.map(|dirty| ("dirty".to_owned(), dirty.to_owned())));
+        git
+    };
+    for (given, git, digest, expected) in [
+        (Some("v7"), git(None), Some(&digest), "v7"),
+        (None, git(None), Some(&digest), "abc1234"),
+        (None, git(Some("false")), Some(&digest), "abc1234"),
+        (None, git(Some("true")), Some(&digest), "0123456789ab"),
+        (None, BTreeMap::new(), Some(&digest), "0123456789ab"),
+        (None, BTreeMap::new(), None, "unversioned"),
+    ] {
+        let plan = Plan { release: given.map(str::to_owned), git, ..plan() };
+        assert_eq!(release(&plan, digest.map(String::as_str)), expected);
+    }
+    let variables = BTreeMap::from([("release".to_owned(), json!(2))]);
+    assert_eq!(release(&Plan { variables, git: git(None), ..plan() }, None), "2");
+}

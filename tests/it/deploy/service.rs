@@ -1,0 +1,187 @@
+//! Placing the service: one call, and what a lost reply leads to.
+
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+use steadystate::aws::Clients;
+use steadystate::deploy::event::Events;
+use steadystate::deploy::register::Registered;
+use steadystate::deploy::render::Rendered;
+use steadystate::deploy::service::{Action, Placed, Surroundings, place};
+use steadystate::error::Result;
+
+use super::render::plan;
+use crate::aws::server::{Reply, Server};
+
+/// One service that rolls as ECS's does, as far as these tests look.
+#[derive(Default)]
+struct Ecs {
+    service: Mutex<Option<Value>>,
+}
+
+impl Ecs {
+    fn with(task_definition: &str, rollout: &str) -> Arc<Ecs> {
+        let ecs = Ecs::default();
+        *ecs.service.lock().expect("lock") = Some(service(1, task_definition, rollout));
+        Arc::new(ecs)
+    }
+
+    fn describe(&self) -> Reply {
+        let services: Vec<Value> = self.service.lock().expect("lock").clone().into_iter().collect();
+        Reply::Json(json!({ "services": services, "failures": [] }))
+    }
+
+    fn change(&self, input: &Value) -> Value {
+        let mut service_lock = self.service.lock().expect("lock");
+        let number = service_lock.as_ref().map_or(1, |_| 2);
+        let mut new = service(number, input["taskDefinition"].as_str().unwrap_or_default(), "IN_PROGRESS");
+        if let Some(old) = service_lock.as_ref() {
+            let mut former = old["deployments"][0].clone();
+            former["status"] = "ACTIVE".into();
+            new["deployments"].as_array_mut().expect("list").push(former);
+        }
+        *service_lock = Some(new.clone());
+        new
+    }
+}
+
+fn service(number: i64, task_definition: &str, rollout: &str) -> Value {
+    json!({
+        "serviceName": "web", "status": "ACTIVE", "desiredCount": 1, "runningCount": 1, "taskDefinition": task_definition,
+        "deploymentConfiguration": { "deploymentCircuitBreaker": { "enable": true, "rollback": true } },
+        "deployments": [{ "id": format!("ecs-svc/{number}"), "status": "PRIMARY", "taskDefinition": task_definition, "rolloutState": rollout }],
+        "events": [{ "id": "e1", "message": "old" }],
+        "currentServiceDeployment": format!("arn:sd/{number}"),
+    })
+}
+
+async fn server(ecs: &Arc<Ecs>, mishap: fn(usize) -> Option<(bool, Reply)>) -> Server {
+    let ecs = ecs.clone();
+    Server::start(move |request, before| match request.operation.as_str() {
+        "DescribeServices" => ecs.describe(),
+        "CreateService" | "UpdateService" => match mishap(before) {
+            Some((committed, reply)) => {
+                if committed {
+                    ecs.change(&request.json());
+                }
+                reply
+            }
+            None => Reply::Json(json!({ "service": ecs.change(&request.json()) })),
+        },
+        _ => Reply::Error(400, "UnknownOperationException", "no such operation"),
+    })
+    .await
+}
+
+async fn placed(clients: &Clients, task_definition: &str) -> Result<Placed> {
+    let definition = json!({ "family": "web", "containerDefinitions": [{ "name": "web", "image": "x" }] });
+    let rendered = Rendered { task_definition: definition.clone(), service: json!({ "enableExecuteCommand": false }) };
+    let registered = Registered {
+        arn: task_definition.into(),
+        family: "web".into(),
+        revision: 2,
+        reused: false,
+        task_definition: definition,
+    };
+    let (events, _receiver) = Events::channel();
+    place(&plan(), &rendered, &registered, &Surroundings::default(), clients, &events).await
+}
+
+#[tokio::test]
+async fn create_update_and_nothing() {
+    let ecs = Arc::new(Ecs::default());
+    let server = server(&ecs, |_| None).await;
+    let clients = server.clients().await;
+    let created = placed(&clients, "arn:web:1").await.expect("created");
+    assert_eq!((created.action, created.deployment_id.as_str()), (Action::Created, "ecs-svc/1"));
+    let input = server.requests()[1].json();
+    assert_eq!(input["serviceName"], "web");
+    assert_eq!(
+        input["deploymentConfiguration"]["deploymentCircuitBreaker"],
+        json!({ "enable": true, "rollback": true })
+    );
+    assert!(input["clientToken"].as_str().is_some_and(|token| token.len() == 32));
+
+    let adopted = placed(&clients, "arn:web:1").await.expect("adopted");
+    assert_eq!(adopted.action, Action::Adopted, "an earlier run's deployment is followed");
+    assert!(adopted.seen_events.is_empty());
+
+    *ecs.service.lock().expect("lock") = Some(service(1, "arn:web:1", "COMPLETED"));
+    let same = placed(&clients, "arn:web:1").await.expect("unchanged");
+    assert_eq!(same.action, Action::Unchanged);
+    assert_eq!((server.count("CreateService"), server.count("UpdateService")), (1, 0));
+
+    let updated = placed(&clients, "arn:web:2").await.expect("updated");
+    assert_eq!((updated.action, updated.deployment_id.as_str()), (Action::Updated, "ecs-svc/2"));
+    assert_eq!(updated.service_deployment.as_deref(), Some("arn:sd/2"));
+    assert_eq!(updated.previous.expect("was good").task_definition, "arn:web:1");
+    assert!(updated.seen_events.contains("e1"), "old events are not told again");
+    let update =
+        server.requests().into_iter().rfind(|request| request.operation == "UpdateService").expect("one").json();
+    assert_eq!((update["service"].as_str(), update.get("desiredCount")), (Some("web"), None));
+}
+
+#[tokio::test]
+async fn an_update_whose_reply_was_lost_is_not_made_twice() {
+    let ecs = Ecs::with("arn:web:1", "COMPLETED");
+    let server = server(&ecs, |before| (before == 0).then_some((true, Reply::Drop))).await;
+    let placed = placed(&server.clients().await, "arn:web:2").await.expect("read back");
+    assert_eq!((placed.action, placed.deployment_id.as_str()), (Action::Updated, "ecs-svc/2"));
+    assert_eq!(server.count("UpdateService"), 1);
+}
+
+#[tokio::test]
+async fn an_update_that_never_arrived_is_made_again() {
+    let ecs = Ecs::with("arn:web:1", "COMPLETED");
+    let server = server(&ecs, |before| (before == 0).then_some((false, Reply::Drop))).await;
+    let placed = placed(&server.clients().await, "arn:web:2").await.expect("made");
+    assert_eq!(placed.deployment_id, "ecs-svc/2");
+    assert_eq!(server.count("UpdateService"), 2);
+}
+
+#[tokio::test]
+async fn a_server_error_is_read_back_and_throttling_waited_out() {
+    let ecs = Ecs::with("arn:web:1", "COMPLETED");
+    let server = server(&ecs, |before| match before {
+        0 => Some((false, Reply::Error(400, "ThrottlingException", "Rate exceeded"))),
+        1 => Some((true, Reply::Error(500, "ServerException", "oops"))),
+        _ => None,
+    })
+    .await;
+    let placed = placed(&server.clients().await, "arn:web:2").await.expect("read back");
+    assert_eq!(placed.deployment_id, "ecs-svc/2");
+    assert_eq!(server.count("UpdateService"), 2);
+}
+
+#[tokio::test]
+async fn a_service_that_was_created_though_the_reply_was_lost_is_the_same_request() {
+    let ecs = Arc::new(Ecs::default());
+    let server = server(&ecs, |before| (before == 0).then_some((true, Reply::Drop))).await;
+    placed(&server.clients().await, "arn:web:1").await.expect("created");
+    let tokens: Vec<Value> = server
+        .requests()
+        .iter()
+        .filter(|request| request.operation == "CreateService")
+        .map(|request| request.json()["clientToken"].clone())
+        .collect();
+    assert!(tokens.len() == 2 && tokens[0] == tokens[1], "{tokens:?}");
+}
+
+#[tokio::test]
+async fn anothers_deployment_in_progress_is_left_alone() {
+    let ecs = Ecs::with("arn:web:1", "IN_PROGRESS");
+    let server = server(&ecs, |_| None).await;
+    let error = placed(&server.clients().await, "arn:web:2").await.expect_err("refused");
+    assert_eq!(error.kind().exit_code(), 8);
+    assert_eq!(server.count("UpdateService"), 0);
+}
+
+#[tokio::test]
+async fn what_ecs_refuses_leaves_the_service_and_is_bad_input() {
+    let ecs = Ecs::with("arn:web:1", "COMPLETED");
+    let refused = |_| Some((false, Reply::Error(400, "ClientException", "TaskDefinition is inactive")));
+    let server = server(&ecs, refused).await;
+    let error = placed(&server.clients().await, "arn:web:2").await.expect_err("refused");
+    assert_eq!(error.kind().exit_code(), 2);
+    assert_eq!(server.count("UpdateService"), 1);
+}
