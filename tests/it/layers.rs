@@ -23,13 +23,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 
 /// Crate, and the only modules that may use it.
 const ONLY_IN: &[(&str, &[&str])] = &[
-    ("clap", &["commands"]),
+    ("clap", &["commands", "report"]),
     ("clap_complete", &["commands"]),
     ("indicatif", &["report"]),
     ("axum", &["lab"]),
     ("nix", &["lab", "commands"]),
     ("libc", &["lab"]),
-    ("handlebars", &["document"]),
     ("reqwest", &["registry", "deploy", "aws"]),
     ("serde_saphyr", &["config"]),
 ];
@@ -168,7 +167,7 @@ fn imports_by_super(path: &str, code: &str) -> Vec<String> {
 
 /// A line up to its comment; `//` in a string is none.
 fn without_comment(line: &str) -> &str {
-    let starts = |at: &usize| line[..*at].matches('"').count() % 2 == 0;
+    let starts = |at: &usize| line[..*at].matches('"').count().is_multiple_of(2);
     line.match_indices("//").map(|(at, _)| at).find(starts).map_or(line, |at| &line[..at])
 }
 
