@@ -61,6 +61,12 @@ impl Failure {
         Failure { service, operation, code, message, status, reach }
     }
 
+    /// No answer within the time that there was.
+    pub fn late(service: &'static str, operation: &'static str) -> Self {
+        let message = "no answer in time".to_owned();
+        Failure { service, operation, code: None, message, status: None, reach: Reach::Unknown }
+    }
+
     pub fn is(&self, code: &str) -> bool {
         self.code.as_deref() == Some(code)
     }

@@ -60,17 +60,18 @@ pub fn decide(live: Option<&Value>, wanted: &Value, fail_fast: u32, warnings: &m
                 .hint("steady deploys services with the deployment controller ECS"),
         );
     }
-    let changes = changes(live, wanted, warnings);
+    let mut changes = changes(live, wanted, warnings);
     let mut input = update_input(wanted);
     let deploys = changes.iter().any(|change| DEPLOYING.contains(&change.as_str()));
     let Some(primary) = primary(live) else { return Decision::Update { input, changes, deploys } };
     let id = text(primary, "id").to_owned();
     let settled = changes.is_empty();
     match optional(primary, "rolloutState") {
-        Some("FAILED") if settled => {
-            // The same input again is a wish to try again.
+        Some("FAILED") if !deploys => {
+            // The same release again is a wish to try again.
             input["forceNewDeployment"] = true.into();
-            return Decision::Update { input, changes: vec!["forceNewDeployment".into()], deploys: true };
+            changes.push("forceNewDeployment".into());
+            return Decision::Update { input, changes, deploys: true };
         }
         Some("IN_PROGRESS") if settled => return Decision::Follow { deployment_id: id },
         Some("IN_PROGRESS") if !deploys => {}
@@ -109,6 +110,7 @@ fn in_progress(live: &Value, primary: &Value) -> Error {
     Error::new(Kind::InProgress, format!("{what} is in progress: {id} of {revision}"))
         .hint(format!("wait for it: steady wait --service {}", text(live, "serviceName")))
         .hint("then run the same command again; what was pushed and registered is used again")
+        .hint(format!("or end it: steady rollback --service {}", text(live, "serviceName")))
 }
 
 fn create_input(wanted: &Value, inactive: Option<&Value>) -> Value {

@@ -12,5 +12,7 @@ mod lab_front;
 mod lab_runtime;
 mod layers;
 mod model;
+mod program;
 mod registry;
+mod release;
 mod report;
