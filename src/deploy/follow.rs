@@ -45,7 +45,8 @@ pub struct Followed {
     pub end: End,
     pub seen: Observation,
     pub service: Value,
-    pub service_deployment: Option<String>,
+    /// What it learnt, for whoever looks on.
+    pub eye: Eye,
 }
 
 /// How long to wait between two looks: at first as fast as a lab rolls, then slower, so that many deploys at once stay
@@ -66,7 +67,7 @@ const MOST_PAUSE: Duration = Duration::from_secs(15);
 const LOST_AFTER: Duration = Duration::from_secs(180);
 
 /// A look that hangs may outlast the deadline by so much.
-const LAST_LOOK: Duration = Duration::from_secs(5);
+const LAST_LOOK: Duration = Duration::from_secs(2);
 
 pub async fn follow(
     ours: &Ours<'_>,
@@ -83,12 +84,7 @@ pub async fn follow(
     let mut last = (Observation::default(), Value::Null);
     let mut waits_for = "the first look".to_owned();
     let mut doubtful = None;
-    let ended = |end, last: (Observation, Value), eye: Eye| Followed {
-        end,
-        seen: last.0,
-        service: last.1,
-        service_deployment: eye.service_deployment,
-    };
+    let ended = |end, last: (Observation, Value), eye: Eye| Followed { end, seen: last.0, service: last.1, eye };
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let look = tokio::time::timeout(left + LAST_LOOK, eye.look(ours.deployment_id, clients)).await;
@@ -239,7 +235,11 @@ impl<'a> Teller<'a> {
         let key = format!("{} {}", target.group, target.id);
         let now = (target.state.clone(), target.reason.clone());
         if self.targets.get(&key) != Some(&now) {
-            self.targets.insert(key, now);
+            // What drains when it is first seen is left from a rollout before.
+            let news = self.targets.insert(key, now).is_some() || target.state != "draining";
+            if !news {
+                return;
+            }
             if target.state == "unhealthy" {
                 self.unhealthy.retain(|other| other.id != target.id);
                 self.unhealthy.push(target.clone());

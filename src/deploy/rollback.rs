@@ -139,7 +139,7 @@ fn steady(followed: Followed, deployment_id: &str) -> Steady {
     };
     Steady {
         deployment_id: deployment_id.to_owned(),
-        service_deployment: followed.service_deployment,
+        service_deployment: followed.eye.service_deployment,
         desired: followed.seen.desired,
         running: followed.seen.running,
         note,
@@ -184,9 +184,8 @@ async fn restore(
 ) -> Result<String> {
     // Without fail_fast: the failed tasks are still counted, and what counts now is ECS's word.
     let patient = Ours { fail_fast: 0, ..ours.clone() };
-    let mut eye = Eye::new(&placed.cluster, &placed.service_name, failed.service_deployment.clone());
-    eye.before.clone_from(&placed.service_deployment_before);
-    let mut by_ecs = by_ecs || stop(failed.service_deployment.as_deref(), clients).await;
+    let mut eye = failed.eye.clone();
+    let mut by_ecs = by_ecs || stop(eye.service_deployment.as_deref(), clients).await;
     if !by_ecs {
         // ECS may refuse to stop because it began to roll back meanwhile.
         let (seen, _) = eye.look(ours.deployment_id, clients).await?;
