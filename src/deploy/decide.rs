@@ -61,7 +61,7 @@ pub fn decide(live: Option<&Value>, wanted: &Value, fail_fast: u32, warnings: &m
         );
     }
     let mut changes = changes(live, wanted, warnings);
-    let mut input = update_input(wanted);
+    let mut input = update_input(live, wanted, &changes);
     let deploys = changes.iter().any(|change| DEPLOYING.contains(&change.as_str()));
     let Some(primary) = primary(live) else { return Decision::Update { input, changes, deploys } };
     let id = text(primary, "id").to_owned();
@@ -131,13 +131,27 @@ fn create_input(wanted: &Value, inactive: Option<&Value>) -> Value {
     Value::Object(input)
 }
 
-fn update_input(wanted: &Value) -> Value {
+/// Only what changes: ECS may roll for members that are sent again as they are, or refuse them (load balancers of a
+/// service with a role of its own).
+fn update_input(live: &Value, wanted: &Value, changes: &[String]) -> Value {
     let mut input = without_nulls(wanted);
     for member in CREATE_ONLY {
         input.shift_remove(member);
     }
     if let Some(name) = input.shift_remove("serviceName") {
         input.insert("service".into(), name);
+    }
+    input.retain(|member, _| {
+        ["cluster", "service", "taskDefinition"].contains(&member.as_str()) || changes.contains(member)
+    });
+    if let Some(Value::Object(configuration)) = input.get_mut("deploymentConfiguration") {
+        // It is replaced as a whole: what was set elsewhere stays.
+        for member in ["minimumHealthyPercent", "maximumPercent", "alarms"] {
+            let now = live["deploymentConfiguration"].get(member).filter(|now| !now.is_null());
+            if let Some(now) = now.filter(|_| !configuration.contains_key(member)) {
+                configuration.insert(member.to_owned(), now.clone());
+            }
+        }
     }
     Value::Object(input)
 }
@@ -184,7 +198,7 @@ fn changes(live: &Value, wanted: &Value, warnings: &mut Vec<String>) -> Vec<Stri
 }
 
 /// Some members are only shown on the deployment.
-fn live_member<'a>(live: &'a Value, member: &str) -> &'a Value {
+pub(super) fn live_member<'a>(live: &'a Value, member: &str) -> &'a Value {
     live.get(member).or_else(|| primary(live)?.get(member)).unwrap_or(&Value::Null)
 }
 

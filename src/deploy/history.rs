@@ -66,7 +66,7 @@ pub async fn latest(cluster: &str, service: &str, clients: &Clients) -> Result<O
             let newest = list(&reply, "serviceDeployments").iter().max_by_key(|brief| millis(brief, "createdAt"));
             Ok(newest.cloned())
         }
-        Err(failure) if failure.is_unsupported() => Ok(None),
+        Err(failure) if failure.is_unsupported() || failure.is_denied() => Ok(None),
         Err(failure) => Err(failure),
     }
 }

@@ -52,7 +52,7 @@ impl Eye {
         let service = service?.unwrap_or_default();
         let mut found = match service_deployment {
             Ok(found) => found,
-            Err(failure) if failure.is_unsupported() => {
+            Err(failure) if is_missing(&failure) => {
                 self.no_service_deployments = true;
                 self.service_deployment = None;
                 None
@@ -105,13 +105,18 @@ impl Eye {
                 self.service_deployment = Some(current.to_owned());
                 Ok(found)
             }
-            Err(failure) if failure.is_unsupported() => {
+            Err(failure) if is_missing(&failure) => {
                 self.no_service_deployments = true;
                 Ok(None)
             }
             Err(failure) => Err(failure),
         }
     }
+}
+
+/// Roles that were made before there were service deployments may not read them: the rollout's state tells as well.
+fn is_missing(failure: &Failure) -> bool {
+    failure.is_unsupported() || failure.is_denied()
 }
 
 async fn service_deployment(arn: Option<&str>, clients: &Clients) -> Result<Option<ServiceDeployment>, Failure> {

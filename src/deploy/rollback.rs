@@ -59,10 +59,10 @@ pub async fn follow_or_roll_back(
                 .hint(format!("follow it: {resume}")));
         }
         End::Lost(lost) => {
-            let message = "lost sight of the rollout, which goes on at AWS's side";
-            return Err(Error::new(Kind::DeadlinePassed, format!("{message}: {lost}"))
-                .hint("log in again if the credentials have expired")
-                .hint(format!("then resume: {resume}")));
+            let message = format!("lost sight of the rollout, which goes on at AWS's side: {lost}");
+            let error = Error::new(Kind::DeadlinePassed, message);
+            let error = lost.hint().into_iter().fold(error, Error::hint);
+            return Err(error.hint(format!("then resume: {resume}")));
         }
         End::Deadline(waits_for) => {
             let took = humantime::format_duration(rollout.timeout);
@@ -210,7 +210,7 @@ async fn restore(
         return Err(Error::other("the release before it is of the same revision"));
     }
     let live = service::describe(&placed.cluster, &placed.service_name, clients).await?.unwrap_or_default();
-    let input = update_to(&placed.cluster, &placed.service_name, previous, clients).await?;
+    let input = update_to((&placed.cluster, &placed.service_name), &live, previous, clients).await?;
     let live = super::update::update(input, Some(&live), until, clients, teller.events()).await?;
     verify(&live, until, teller, clients).await
 }
@@ -221,17 +221,27 @@ async fn stop(service_deployment: Option<&str>, clients: &Clients) -> bool {
     clients.stop_service_deployment(json!({ "serviceDeploymentArn": arn, "stopType": "ROLLBACK" })).await.is_ok()
 }
 
-/// UpdateService's input that brings a release back with the settings it ran with.
-pub(super) async fn update_to(cluster: &str, service: &str, release: &Release, clients: &Clients) -> Result<Value> {
+/// UpdateService's input that brings a release back with the settings it ran with. What is so already is not sent.
+pub(super) async fn update_to(
+    (cluster, service): (&str, &str),
+    live: &Value,
+    release: &Release,
+    clients: &Clients,
+) -> Result<Value> {
     let mut input = json!({ "cluster": cluster, "service": service, "taskDefinition": release.task_definition });
-    if let Some(arn) = &release.service_revision {
-        let revisions = history::service_revisions(std::slice::from_ref(arn), clients).await?;
-        let members = ["networkConfiguration", "loadBalancers", "serviceRegistries", "serviceConnectConfiguration"];
-        for member in members {
-            let value = revisions.first().and_then(|revision| revision.get(member));
-            if let Some(value) = value.filter(|value| !value.is_null()) {
-                input[member] = value.clone();
-            }
+    let Some(arn) = &release.service_revision else { return Ok(input) };
+    let revisions = history::service_revisions(std::slice::from_ref(arn), clients).await?;
+    let Some(revision) = revisions.first() else { return Ok(input) };
+    for member in ["networkConfiguration", "loadBalancers", "serviceRegistries", "serviceConnectConfiguration"] {
+        let now = decide::live_member(live, member);
+        let is_list = matches!(member, "loadBalancers" | "serviceRegistries");
+        let then = match revision.get(member).filter(|value| !value.is_null()) {
+            Some(then) => then.clone(),
+            None if is_list && now.as_array().is_some_and(|now| !now.is_empty()) => json!([]),
+            None => continue,
+        };
+        if !decide::covers(now, &then) {
+            input[member] = then;
         }
     }
     Ok(input)

@@ -65,7 +65,7 @@ pub async fn rollback(
             events.emit(Event::Notice { message: format!("{} is what runs already", id(&current)) });
             (Action::Unchanged, live.clone())
         } else {
-            let input = update_to(cluster, service_name, &target, clients).await?;
+            let input = update_to((cluster, service_name), &live, &target, clients).await?;
             (Action::Updated, super::update::update(input, Some(&live), until, clients, events).await?)
         };
         let deployment = decide::primary(&service).map_or("", |primary| text(primary, "id"));

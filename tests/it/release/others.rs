@@ -88,3 +88,20 @@ async fn a_registry_that_wants_a_login_that_nobody_has() {
     assert_eq!((bench.revisions().await, bench.service().await), (0, serde_json::Value::Null));
     bench.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_of_the_same_name_in_another_cluster_gets_no_requests() {
+    let bench = Bench::start().await;
+    let first = bench.deploy().await;
+    bench.clients().await.ecs.create_cluster().cluster_name("staging").send().await.unwrap();
+    bench.page("two");
+    let run = bench.steady(&["deploy", "--cluster", "staging"]).await;
+    run.assert(3, &["the target group `web` belongs to the service default/web", "load_balancer:"]);
+    let project = std::fs::read_to_string(bench.project().join("steady.yaml")).unwrap();
+    let project = project.replace("type: network\n", "type: network\n      name: staging\n");
+    bench.write("steady.yaml", &project.replace("target_group:\n", "target_group:\n        name: staging\n"));
+    let second = bench.good(&["deploy", "--cluster", "staging"]).await;
+    assert_eq!(get(text(&second, "url")).await.unwrap(), "two");
+    assert_eq!(get(text(&first, "url")).await.unwrap(), "one");
+    bench.end().await;
+}
