@@ -85,6 +85,10 @@ class Project:
         assert finished.returncode == code, f"exit {finished.returncode}\n{finished.stdout}\n{finished.stderr}"
         return Run(finished)
 
+    @staticmethod
+    def parse(finished):
+        return json.loads(finished.stdout)
+
 
 @pytest.fixture
 def base_environment(tmp_path):
@@ -146,6 +150,22 @@ def registry(tmp_path):
     finally:
         ended(process)
         log.close()
+
+
+@pytest.fixture
+def hello(tmp_path, base_environment):
+    """A copy of examples/hello, whose program CI has built with the debug binary's cargo."""
+    source = ROOT / "examples/hello"
+    program = source / "target/release/hello"
+    if not program.exists():
+        subprocess.run(["cargo", "build", "--quiet", "--release"], cwd=source, check=True)
+    folder = tmp_path / "hello"
+    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("target", ".cargo"))
+    (folder / "target/release").mkdir(parents=True)
+    shutil.copy(program, folder / "target/release/hello")
+    text = (folder / "steady.yaml").read_text()
+    (folder / "steady.yaml").write_text(text.replace("run: cargo build --release", "run: 'true'"))
+    return Project(folder, base_environment)
 
 
 @pytest.fixture

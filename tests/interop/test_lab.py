@@ -1,29 +1,10 @@
 """The lab, seen by the AWS CLI."""
 
 import json
-import pathlib
-import shutil
 import subprocess
 import urllib.request
 
-import pytest
-from conftest import ROOT, TOOLS, Project
-
-
-@pytest.fixture
-def hello(tmp_path, lab):
-    """A copy of examples/hello, whose program CI has built with the debug binary's cargo."""
-    source = ROOT / "examples/hello"
-    program = source / "target/release/hello"
-    if not program.exists():
-        subprocess.run(["cargo", "build", "--quiet", "--release"], cwd=source, check=True)
-    folder = tmp_path / "hello"
-    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("target", ".cargo"))
-    (folder / "target/release").mkdir(parents=True)
-    shutil.copy(program, folder / "target/release/hello")
-    text = (folder / "steady.yaml").read_text()
-    (folder / "steady.yaml").write_text(text.replace("run: cargo build --release", "run: 'true'"))
-    return Project(pathlib.Path(folder), lab)
+from conftest import TOOLS
 
 
 def aws(environment, *arguments):
@@ -35,6 +16,7 @@ def aws(environment, *arguments):
 
 
 def test_the_aws_cli_sees_what_steady_deployed(hello, lab):
+    hello.environment = lab
     deployed = hello.steady("deploy", "--check-url", "/").json
     assert deployed["status"] == "steady"
     page = urllib.request.urlopen(deployed["url"], timeout=10).read().decode()
@@ -63,6 +45,7 @@ def test_the_aws_cli_sees_what_steady_deployed(hello, lab):
 
 
 def test_the_aws_cli_rolls_a_service_that_steady_deployed(hello, lab):
+    hello.environment = lab
     first = hello.steady("deploy").json
     aws(lab, "ecs", "update-service", "--cluster", "default", "--service", "hello", "--force-new-deployment")
     waited = hello.steady("wait").json
