@@ -244,6 +244,7 @@ impl Run {
 
 /// GETs a page: its text, if the status is 200.
 async fn get(url: &str) -> Result<String, String> {
+    steadystate::registry::use_ring();
     let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap();
     let answer = client.get(url).timeout(Duration::from_secs(10)).send().await.map_err(|error| format!("{error:?}"))?;
     let status = answer.status();

@@ -22,10 +22,16 @@ async fn another_deployment_in_progress_is_left_alone() {
     let first = rolling(&bench).await;
     bench.page("three");
     let second = bench.steady(&["deploy"]).await;
-    second.assert(8, &["another deployment is in progress", "web:2", "steady wait"]);
+    second.assert(8, &["another deployment is in progress", "web:2", "steady wait", "steady rollback"]);
     bench.until_primary(2).await;
     assert!(!first.is_finished(), "the other deploy goes on");
-    first.abort();
+    // As the error says: a rollback ends it, and then the same command deploys.
+    let back = bench.good(&["rollback"]).await;
+    assert!(text(&back, "taskDefinition").ends_with("web:1"), "{back}");
+    let run = tokio::time::timeout(PATIENCE, first).await.expect("the first deploy ends").unwrap();
+    run.assert(7, &["superseded", "web:1"]);
+    let third = bench.deploy().await;
+    assert_eq!(get(text(&third, "url")).await.unwrap(), "three");
     bench.end().await;
 }
 
