@@ -6,6 +6,7 @@ mod config;
 mod deploy;
 mod document;
 mod images;
+mod kill;
 mod lab_balancer;
 mod lab_ecs;
 mod lab_front;
