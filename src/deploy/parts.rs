@@ -110,6 +110,7 @@ pub(super) async fn image(
 ) -> Result<Option<PushedImage>> {
     let (Some(image), Some(found)) = (&plan.image, &ground.repository) else { return Ok(None) };
     let tags = render::tags(plan, &image.tags, &clients.region)?;
+    let policy = render::repository_policy(plan, &Facts::new(plan, clients, ground, None))?;
     // The token does not depend on the build, and the repository has to be there only for the push.
     let (built, session) = tokio::try_join!(
         built(plan, image, &ground.rehearsed.task_definition, clients, events),
@@ -117,7 +118,8 @@ pub(super) async fn image(
     )?;
     let owner = format!("{}/{}", plan.cluster, plan.service);
     let work = async {
-        let repository = repository::ensure(found.clone(), image.create.as_ref(), &owner, clients, events).await?;
+        let repository =
+            repository::ensure(found.clone(), image.create.as_ref(), policy.as_ref(), &owner, clients, events).await?;
         let session = session.at(&repository, clients);
         pushing::push(&built, &tags, &repository, &session, clients, events).await
     };

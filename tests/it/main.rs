@@ -13,4 +13,6 @@ mod lab_runtime;
 mod layers;
 mod model;
 mod registry;
+mod rehearsal;
 mod report;
+mod scenario;
