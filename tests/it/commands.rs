@@ -43,7 +43,7 @@ const IMAGE: &str = "123456789012.dkr.ecr.us-west-2.amazonaws.com/web-7@sha256:0
 fn registered(plan: &Plan) -> Value {
     let image = IMAGE;
     let context = json!({
-        "service": plan.service, "image": image, "account_id": "123456789012", "region": "us-west-2", "var": plan.variables,
+        "service": plan.service, "image": image, "account_id": "123456789012", "region": "us-west-2", "var": plan.variables, "release": "r1",
     });
     let template = &plan.task_definition;
     let rendered = match template.name.ends_with(".hbs") {
@@ -111,9 +111,9 @@ fn init_writes_over_nothing_and_takes_its_name_from_the_folder() {
     insta::assert_snapshot!(stdout(&made) + "--\n" + &stderr(&made), @r#"
       template  dockerrun
       name      my-shop
-      files     steady.yaml, Dockerrun.aws.json
+      files     steady.yaml, Dockerrun.aws.json, Dockerfile, public/index.html
     --
-    `steady deploy --lab` rehearses it on this machine
+    `steady deploy --lab` rehearses it on this machine; docker builds its Dockerfile
     "#);
     assert_eq!(code(&steady(&project, &["init", "--template", "dockerrun"])), 2);
     let bad = steady(&project, &["init", "--name", "Web_Shop", "-C", "new"]);

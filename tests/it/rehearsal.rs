@@ -76,7 +76,9 @@ impl Rehearsal {
     pub fn copy(&self, from: &str, to: &str) {
         let from = Path::new(env!("CARGO_MANIFEST_DIR")).join(from);
         for entry in walkdir::WalkDir::new(&from).into_iter().map(Result::unwrap) {
-            let path = self.path(to).join(entry.path().strip_prefix(&from).unwrap());
+            let inner = entry.path().strip_prefix(&from).unwrap();
+            let path = if inner.as_os_str().is_empty() { self.path(to) } else { self.path(to).join(inner) };
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             match entry.file_type().is_dir() {
                 true => std::fs::create_dir_all(path).unwrap(),
                 false => drop(std::fs::copy(entry.path(), path).unwrap()),

@@ -2,7 +2,10 @@
 //! of it asked of the lab's API.
 
 mod attach;
+mod mistakes;
 mod recorder;
+mod samples;
+mod templates;
 mod walk;
 
 use std::os::unix::fs::PermissionsExt;
