@@ -27,10 +27,8 @@ fn walk<'n>(reader: &Reader, node: &'n Node, path: &mut Vec<&'n str>) {
             }
         }
         Value::List(items) => items.iter().for_each(|item| walk(reader, item, path)),
-        Value::Text(text) => {
-            if !quoting(reader, node, text) && !path.iter().any(|key| FREE.contains(key)) {
-                scalar(reader, node, text, path);
-            }
+        Value::Text(text) if !quoting(reader, node, text) && !path.iter().any(|key| FREE.contains(key)) => {
+            scalar(reader, node, text, path);
         }
         _ => {}
     }

@@ -34,6 +34,7 @@ fn object(members: &Map<String, Value>, style: Style) -> String {
             _ => Tone::Warning,
         };
         let verdict = match status {
+            "changes" if said(members, "serviceAction") == Some("create") => "would be created".to_owned(),
             "changes" => "would change".to_owned(),
             other => format!("is {}", words::status(&escape::line(other))),
         };
@@ -142,6 +143,7 @@ fn cell(name: &str, value: &Value) -> String {
             Some(milliseconds) => words::duration(std::time::Duration::from_millis(milliseconds)),
             None => number.to_string(),
         },
+        Value::Number(number) if name == "size" => number.as_u64().map_or_else(|| number.to_string(), words::bytes),
         Value::Number(number) => number.to_string(),
         Value::Array(items) => items.iter().map(|item| cell("", item)).collect::<Vec<_>>().join(", "),
         Value::Object(members) => {
