@@ -5,6 +5,7 @@ mod commands;
 mod config;
 mod deploy;
 mod document;
+mod documented;
 mod images;
 mod lab_balancer;
 mod lab_ecs;

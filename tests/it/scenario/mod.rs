@@ -39,7 +39,7 @@ fn demo_project(rehearsal: &Rehearsal) -> u16 {
 }
 
 /// The static test program as a file of the project's.
-fn program(rehearsal: &Rehearsal, path: &str) {
+pub fn program(rehearsal: &Rehearsal, path: &str) {
     std::fs::create_dir_all(rehearsal.path(path).parent().unwrap()).unwrap();
     std::fs::copy(tool_path(), rehearsal.path(path)).unwrap();
     std::fs::set_permissions(rehearsal.path(path), std::fs::Permissions::from_mode(0o755)).unwrap();
