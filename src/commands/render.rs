@@ -40,7 +40,7 @@ enum Document {
 impl Args {
     pub async fn run(self, context: &Context, events: &Events) -> Result<Option<Value>> {
         let (project, clients) = context.load(context.options()?, events).await?;
-        let Some(rendered) = shown(&deploy::render(&project.plan, &clients, self.digest.as_deref())?)? else {
+        let Some(rendered) = shown(&deploy::render(&project.plan, &clients, self.digest.as_deref(), events)?)? else {
             return Ok(None);
         };
         if context.global.output == Output::Json {

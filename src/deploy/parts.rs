@@ -72,13 +72,13 @@ pub async fn push(plan: &Plan, clients: &Clients, events: &Events) -> Result<Pus
 }
 
 /// The documents as ECS would get them. With `digest` for that image, else with stand-ins for what only a build tells.
-pub fn render(plan: &Plan, clients: &Clients, digest: Option<&str>) -> Result<RenderOutcome> {
+pub fn render(plan: &Plan, clients: &Clients, digest: Option<&str>, events: &Events) -> Result<RenderOutcome> {
     let mut facts = render::stand_ins(plan, clients)?;
     if let (Some(image), Some(digest)) = (&mut facts.image, digest) {
         image.digest = digest.to_owned();
         facts.release = render::release(plan, Some(digest));
     }
-    let (rendered, _) = render::compose(plan, &facts)?;
+    let rendered = render::documents(plan, &facts, events)?;
     Ok(RenderOutcome { task_definition: rendered.task_definition, service: rendered.service })
 }
 

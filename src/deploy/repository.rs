@@ -82,11 +82,16 @@ pub fn names_registry(repository: &str) -> bool {
 /// Finds the plan's repository without changing anything. `None` when the plan has no image.
 pub async fn find(plan: Option<&ImagePlan>, clients: &Clients) -> Result<Option<Repository>> {
     let Some(plan) = plan else { return Ok(None) };
-    if names_registry(&plan.repository) {
-        let reference: Reference = plan.repository.parse()?;
-        return Ok(Some(Repository::of(&reference)));
+    let mut name = plan.repository.as_str();
+    let reference: Reference;
+    if names_registry(name) {
+        reference = name.parse()?;
+        // Another endpoint, such as the lab's, stands for all of AWS: its ECR is meant, and nothing goes to the real one.
+        if reference.ecr().is_none() || clients.endpoint_url.is_none() {
+            return Ok(Some(Repository::of(&reference)));
+        }
+        name = &reference.repository;
     }
-    let name = plan.repository.as_str();
     match clients.describe_repositories(json!({ "repositoryNames": [name] })).await {
         Ok(reply) => {
             let found = list(&reply, "repositories").first().map_or("", |found| text(found, "repositoryUri"));

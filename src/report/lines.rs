@@ -86,17 +86,18 @@ impl Lines {
                 lines
             }
             Event::Notice { message } => vec![self.said(&escape::line(message))],
+            Event::BuildOutput { line } if line.trim().is_empty() => Vec::new(),
             Event::BuildOutput { line } => vec![self.quiet(&escape::line(&without_colors(line)))],
             Event::Blob { digest, size, sent, state } => self.blob(digest, *size, *sent, *state),
             Event::Resource { action, kind, id } => {
-                let action = match action {
-                    ResourceAction::Created => "created",
-                    ResourceAction::Updated => "updated",
-                    ResourceAction::Deleted => "deleted",
+                let (action, step) = match action {
+                    ResourceAction::Created => ("created", step_of(kind)),
+                    ResourceAction::Updated => ("updated", step_of(kind)),
+                    ResourceAction::Deleted => ("deleted", None),
                     ResourceAction::Unchanged => return Vec::new(),
                 };
                 let text = format!("{action} {} {}", escape::line(kind), escape::line(&words::shorter(id)));
-                let step = step_of(kind).or(self.steps.last().copied());
+                let step = step.or(self.steps.last().copied());
                 vec![self.under(step.map_or("", step_name), &text)]
             }
             Event::ServiceEvent { message, .. } => {

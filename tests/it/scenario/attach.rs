@@ -66,6 +66,18 @@ fn what_is_there_is_used_as_it_is_and_never_deleted() {
     assert_eq!(images["imageDetails"][0]["imageDigest"], outcome["digest"]);
 }
 
+#[test]
+fn a_repository_of_ecr_that_is_named_in_full_is_the_lab_s_in_a_rehearsal() {
+    let lab = Rehearsal::start();
+    demo_project(&lab);
+    let full = "repository: 012345678901.dkr.ecr.us-west-2.amazonaws.com/team/myrepo";
+    lab.replace("ecs-demo/steady.yaml", &[("repository: myrepo", full)]);
+    let pushed = lab.lab("push -C ecs-demo").json(0);
+    assert_eq!(pushed["repositoryUri"], format!("{}/team/myrepo", lab.host));
+    let images = lab.call("ecr.DescribeImages", json!({ "repositoryName": "team/myrepo" }));
+    assert_eq!(images["imageDetails"][0]["imageDigest"], pushed["digest"]);
+}
+
 /// A subnet of the default VPC, and the VPC.
 fn subnets(lab: &Rehearsal) -> (String, String) {
     let reply = lab.query("2016-11-15", "DescribeSubnets", &[]);
