@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use steadystate::lab::{
+    clock::{Clock, Pace},
     ecs,
     scheduler::{Observation, launch},
 };
@@ -209,7 +210,7 @@ fn what_a_container_is_started_with() {
     ]});
     sim.call("RunTask", json!({"taskDefinition": "web", "overrides": overrides}));
     let task = sim.state.ecs.tasks.values().next().expect("a task");
-    let spec = launch::task_spec(task, &sim.state.ecs.families["web"].revisions[&1]);
+    let spec = launch::task_spec(task, &sim.state.ecs.families["web"].revisions[&1], Clock::new(Pace::Aws));
     let names: Vec<&str> = spec.containers.iter().map(|container| container.name.as_str()).collect();
     assert_eq!(names, ["first", "app"], "what others depend on starts first");
     assert_eq!(spec.containers[0].hostname.as_deref(), Some("one"));
