@@ -47,6 +47,7 @@ pub async fn rollback(
     let live = service::describe(cluster, service_name, clients).await?;
     let live = live.filter(|live| text(live, "status") == "ACTIVE").ok_or_else(|| {
         Error::preflight(format!("there is no active service `{service_name}` in the cluster `{cluster}`"))
+            .hint("`steady deploy` makes it; --cluster and --service name another")
     })?;
     let primary = decide::primary(&live).cloned().unwrap_or_default();
     let current = text(&primary, "taskDefinition").to_owned();

@@ -191,7 +191,7 @@ pub async fn place(
         events.warn(warning, None);
     }
     let until = Instant::now() + plan.rollout.timeout;
-    let mut waited = false;
+    let (mut waited, mut overtaken) = (false, false);
     loop {
         // Right before the update: UpdateService has no compare-and-swap.
         let live = describe(&plan.cluster, &plan.service, clients).await?;
@@ -201,11 +201,20 @@ pub async fn place(
             Placed::new(names, live.as_ref(), service, action, (id, &registered.arn))
         };
         let result = match decision {
-            Decision::Create(input) => create(input, clients).await.map(|service| {
-                resource(events, ResourceAction::Created, &plan.service);
-                let id = decide::primary(&service).map_or("", |primary| text(primary, "id")).to_owned();
-                placed(Action::Created, &service, &id)
-            }),
+            Decision::Create(input) => match clients.create_service(input).await {
+                Ok(reply) => {
+                    resource(events, ResourceAction::Created, &plan.service);
+                    let service = &reply["service"];
+                    let id = decide::primary(service).map_or("", |primary| text(primary, "id")).to_owned();
+                    Ok(placed(Action::Created, service, &id))
+                }
+                // Another run made it meanwhile, from another input: what is live now decides.
+                Err(failure) if failure.message.contains("not idempotent") && !overtaken => {
+                    overtaken = true;
+                    continue;
+                }
+                Err(failure) => Err(refused_creation(failure)),
+            },
             Decision::Update { input, changes, deploys } => {
                 if deploys && let Some(live) = &live {
                     trap::check(plan, live, &wanted, &registered.task_definition, clients).await?;
@@ -309,13 +318,10 @@ pub fn previous(live: &Value, ours: &str) -> Option<Previous> {
     list(live, "deployments").iter().find(good).map(named)
 }
 
-async fn create(input: Value, clients: &Clients) -> Result<Value> {
-    match clients.create_service(input).await {
-        Ok(reply) => Ok(reply["service"].clone()),
-        Err(failure) if failure.reach == Reach::Refused && !failure.is_denied() && !failure.is_throttled() => {
-            Err(failure.error(Kind::Input).hint("ECS refuses to create this service; nothing runs yet"))
-        }
-        Err(failure) => Err(failure.into()),
+fn refused_creation(failure: Failure) -> Error {
+    match failure.reach == Reach::Refused && !failure.is_denied() && !failure.is_throttled() {
+        true => failure.error(Kind::Input).hint("ECS refuses to create this service; nothing runs yet"),
+        false => failure.into(),
     }
 }
 

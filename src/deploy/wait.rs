@@ -39,6 +39,7 @@ pub async fn wait(
     let live = service::describe(cluster, service_name, clients).await?;
     let live = live.filter(|live| text(live, "status") == "ACTIVE").ok_or_else(|| {
         Error::new(Kind::Preflight, format!("there is no active service `{service_name}` in the cluster `{cluster}`"))
+            .hint("`steady deploy` makes it; --cluster and --service name another")
     })?;
     let primary = decide::primary(&live).cloned().unwrap_or_default();
     let (id, task_definition) = (text(&primary, "id"), text(&primary, "taskDefinition"));

@@ -1,6 +1,6 @@
 //! The container runtime: each level forced, and layers that mean harm.
 
-mod image;
+pub(crate) mod image;
 mod levels;
 mod limits;
 mod unpack;

@@ -115,6 +115,49 @@ fn a_crash_loop_in_lines() {
 }
 
 #[test]
+fn what_was_there_before_is_worth_a_line_only_when_it_changes() {
+    let deployment = |id: &str, status: &str, running| Event::Deployment {
+        id: id.into(),
+        status: status.into(),
+        desired: 1,
+        running,
+        pending: 0,
+        failed: 0,
+    };
+    let target = |target: &str, state: &str| Event::Target {
+        target_group: "hello".into(),
+        target: target.into(),
+        state: state.into(),
+        reason: None,
+    };
+    let events = vec![
+        started(Step::Steady),
+        deployment("ecs-svc/2", "PRIMARY IN_PROGRESS", 0),
+        deployment("ecs-svc/1", "ACTIVE COMPLETED", 1),
+        target("i-1:32767", "draining"),
+        target("i-1:32768", "healthy"),
+        service_event("(service hello) registered 1 targets in (target-group hello)"),
+        target("i-1:32769", "initial"),
+        target("i-1:32769", "healthy"),
+        target("i-1:32770", "healthy"),
+        target("i-1:32768", "draining"),
+        deployment("ecs-svc/1", "ACTIVE COMPLETED", 0),
+        target("i-1:32771", "unhealthy"),
+    ];
+    insta::assert_snapshot!(shown(&events, PLAIN), @r"
+    steady        started
+    steady        deployment ecs-svc/2 primary in progress: 0 of 1 running
+    steady        event: (service hello) registered 1 targets in (target-group hello)
+    steady        target i-1:32769 initial
+    steady        target i-1:32769 healthy
+    steady        target i-1:32770 healthy
+    steady        target i-1:32768 draining
+    steady        deployment ecs-svc/1 active completed: 0 of 1 running
+    steady        target i-1:32771 unhealthy
+    ");
+}
+
+#[test]
 fn colours_change_nothing_but_colours() {
     let colored = shown(&a_good_deploy(), COLOR);
     assert!(colored.contains("\u{1b}[32mdone\u{1b}[0m"), "{colored}");
