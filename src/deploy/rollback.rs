@@ -280,7 +280,7 @@ async fn settle(
     let followed = follow(&ours, eye, until, teller, clients, over).await;
     match &followed.end {
         End::Verdict(Verdict::Steady { .. }) => Ok(steady(followed, deployment_id)),
-        End::Verdict(Verdict::Superseded(by)) => Err(superseded(&by)),
+        End::Verdict(Verdict::Superseded(by)) => Err(superseded(by)),
         End::Verdict(verdict) => Err(explained(words(verdict), &followed.seen, &ours)),
         End::Deadline(what) => {
             let error = explained(format!("not steady in time: {what}"), &followed.seen, &ours);

@@ -205,10 +205,10 @@ async fn throttling_is_waited_out_to_the_deadline_with_one_word() {
 #[tokio::test]
 async fn a_rollback_that_ecs_began_first_is_followed() {
     let looks = |look: usize| {
-        let mut back = deployment(OLD, "PRIMARY", if look < 3 { "IN_PROGRESS" } else { "COMPLETED" }, 0);
+        let mut back = deployment(OLD, "PRIMARY", if look < 5 { "IN_PROGRESS" } else { "COMPLETED" }, 0);
         back["rolloutStateReason"] = "ECS deployment ecs-svc/1 completed.".into();
         Ok(match look {
-            0 => service(
+            0..2 => service(
                 "sd/2",
                 &[deployment(NEW, "PRIMARY", "IN_PROGRESS", 3), deployment(OLD, "ACTIVE", "COMPLETED", 0)],
             ),
