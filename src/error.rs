@@ -201,6 +201,14 @@ impl Error {
         }
     }
 
+    /// Gives every hint, here and in [`Error::others`], to `hint`, which says it better.
+    pub fn map_hints(mut self, hint: &dyn Fn(String) -> String) -> Self {
+        self.0.hints = std::mem::take(&mut self.0.hints).into_iter().map(hint).collect();
+        let others = std::mem::take(&mut self.0.others);
+        self.0.others = others.into_iter().map(|other| other.map_hints(hint)).collect();
+        self
+    }
+
     pub fn kind(&self) -> Kind {
         self.0.kind
     }

@@ -26,7 +26,7 @@ enum Choice {
     Fargate,
     /// A service on EC2 instances behind a network load balancer
     Ec2,
-    /// A service from an Elastic Beanstalk dockerrun
+    /// A service from an Elastic Beanstalk dockerrun and a Dockerfile
     Dockerrun,
 }
 
@@ -37,15 +37,23 @@ pub struct Template {
 }
 
 macro_rules! template {
-    ($name:literal: $($file:literal),+) => {
-        Template { name: $name, files: &[$(($file, include_str!(concat!("../../templates/", $name, "/", $file)))),+] }
+    ($name:literal: $($file:literal),+; $($written:literal = $shared:literal),+) => {
+        Template {
+            name: $name,
+            files: &[
+                $(($file, include_str!(concat!("../../templates/", $name, "/", $file)))),+,
+                $(($written, include_str!(concat!("../../templates/", $shared)))),+
+            ],
+        }
     };
 }
 
 pub const TEMPLATES: [Template; 3] = [
-    template!("fargate": "steady.yaml", "task-definition.json.hbs"),
-    template!("ec2": "steady.yaml", "task-definition.json.hbs"),
-    template!("dockerrun": "steady.yaml", "Dockerrun.aws.json"),
+    template!("fargate": "steady.yaml", "task-definition.json.hbs";
+        "app/main.rs" = "web/main.rs", "public/index.html" = "web/index.html"),
+    template!("ec2": "steady.yaml", "task-definition.json.hbs";
+        "app/main.rs" = "web/main.rs", "public/index.html" = "web/index.html"),
+    template!("dockerrun": "steady.yaml", "Dockerrun.aws.json", "Dockerfile"; "public/index.html" = "web/index.html"),
 ];
 
 /// What stands for the service's name in templates.
@@ -68,8 +76,13 @@ impl Args {
             None => name_from(&folder_name(folder)),
         };
         write(template, folder, &name)?;
-        let again = context.global.again();
-        events.emit(Event::Notice { message: format!("`steady deploy --lab{again}` rehearses it on this machine") });
+        let flags = context.global.again();
+        let needs = match self.template {
+            Choice::Fargate | Choice::Ec2 => "rustc builds it, no Docker is needed",
+            Choice::Dockerrun => "docker builds its Dockerfile",
+        };
+        let next = format!("`steady deploy --lab{flags}` rehearses it on this machine; {needs}");
+        events.emit(Event::Notice { message: next });
         Ok(Some(json!({
             "template": template.name,
             "name": name,
@@ -91,11 +104,11 @@ fn write(template: &Template, folder: &Path, name: &str) -> Result<()> {
         return Err(Error::input(format!("{} is there already", there.join(", ")))
             .hint("`steady init` writes over nothing: move it away, or choose another folder with -C"));
     }
-    if !folder.as_os_str().is_empty() {
-        fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
-    }
     for (file, text) in template.files {
         let path = folder.join(file);
+        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            fs::create_dir_all(parent).map_err(|error| failed(parent, error))?;
+        }
         // again without overwriting: another process may have been faster
         let opened = OpenOptions::new().write(true).create_new(true).open(&path);
         opened

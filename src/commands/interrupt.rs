@@ -51,6 +51,20 @@ pub fn stopped_by(signal: u8) -> Error {
     Error::new(Kind::Interrupted(signal), format!("stopped by {name}"))
 }
 
+/// A hint's commands with `--lab`, so that what was rehearsed is not done to AWS.
+pub fn in_the_lab(hint: String) -> String {
+    let mut parts: Vec<String> = hint.split('`').map(str::to_owned).collect();
+    // every second part is between backticks
+    for part in parts.iter_mut().skip(1).step_by(2) {
+        let verb = part.strip_prefix("steady ").map(|rest| rest.split(' ').next().unwrap_or_default());
+        let elsewhere = matches!(verb, None | Some("lab" | "init" | "completions" | "--help"));
+        if !elsewhere && !part.split(' ').any(|word| word == "--lab") {
+            part.push_str(" --lab");
+        }
+    }
+    parts.join("`")
+}
+
 /// An interruption or a deadline with what goes on without us, and the command that takes it up again.
 pub fn with_resume(error: Error, seen: Seen, flags: &str) -> Error {
     if error.kind() == Kind::DeadlinePassed && !error.hints().iter().any(|hint| hint.contains("steady wait")) {

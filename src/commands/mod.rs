@@ -15,6 +15,7 @@ mod render;
 mod revisions;
 mod rollback;
 mod status;
+mod usage;
 mod wait;
 
 use std::collections::BTreeMap;
@@ -33,12 +34,12 @@ use crate::report::{Seen, Terminal};
 use context::{Context, Global};
 
 pub use init::{TEMPLATES, Template};
-pub use interrupt::with_resume;
+pub use interrupt::{in_the_lab, with_resume};
 pub use login::{docker_arguments, hand_over};
 
 /// From source to steady state on Amazon ECS.
 #[derive(Debug, Parser)]
-#[command(name = "steady", version, max_term_width = 100, after_help = EXIT_CODES)]
+#[command(name = "steady", version, max_term_width = 100, arg_required_else_help = true, after_help = EXIT_CODES)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -75,13 +76,10 @@ enum Command {
 
 /// Runs one command line to its exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>, env: BTreeMap<String, String>) -> ExitCode {
-    let cli = match parse(arguments) {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let cli = match parse(&arguments) {
         Ok(cli) => cli,
-        Err(usage) => {
-            // `--help` and `--version` come this way too, and go to stdout
-            let _ = usage.print();
-            return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2));
-        }
+        Err(usage) => return usage::refuse(&usage, &arguments),
     };
     let context = Context::new(cli.global, env, terminal);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -98,7 +96,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, env: BTreeMap<String,
     ExitCode::from(code)
 }
 
-fn parse(arguments: impl IntoIterator<Item = OsString>) -> std::result::Result<Cli, clap::Error> {
+fn parse(arguments: &[OsString]) -> std::result::Result<Cli, clap::Error> {
     let matches = Cli::command().try_get_matches_from(arguments)?;
     Cli::from_arg_matches(&matches)
 }
@@ -138,6 +136,7 @@ async fn run(command: Command, context: &Context) -> u8 {
         }
         Err(error) => {
             let error = interrupt::with_resume(error, seen, &context.global.again());
+            let error = if context.global.lab { error.map_hints(&interrupt::in_the_lab) } else { error };
             context.display.failure(&error);
             error.kind().exit_code()
         }

@@ -40,7 +40,7 @@ enum Document {
 impl Args {
     pub async fn run(self, context: &Context, events: &Events) -> Result<Option<Value>> {
         let (project, clients) = context.load(context.options()?, events).await?;
-        let Some(rendered) = shown(&deploy::render(&project.plan, &clients, self.digest.as_deref())?)? else {
+        let Some(rendered) = shown(&deploy::render(&project.plan, &clients, self.digest.as_deref(), events)?)? else {
             return Ok(None);
         };
         if context.global.output == Output::Json {
@@ -50,7 +50,8 @@ impl Args {
             Document::TaskDefinition => ("taskDefinition", "name one with `task_definition:`"),
             Document::Service => ("service", "name one with `service:` in the project file"),
         };
-        let document = rendered.get(name).filter(|document| document.is_object());
+        let is_there = name == "taskDefinition" || project.plan.service_document.is_some();
+        let document = rendered.get(name).filter(|document| is_there && document.is_object());
         let document = document.ok_or_else(|| Error::input("the project has no such document").hint(hint))?;
         Ok(Some(Value::String(format!("{document:#}"))))
     }

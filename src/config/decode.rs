@@ -293,7 +293,8 @@ impl<'a> Fields<'a> {
 pub fn parse_duration(text: &str) -> std::result::Result<Duration, String> {
     let duration = match text.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => humantime::parse_duration(text).map_err(|error| error.to_string())?,
+        Err(_) => humantime::parse_duration(text)
+            .map_err(|_| format!("`{text}` is no number with a unit, such as 90s, 15m or 1h 30m"))?,
     };
     if duration > Duration::from_secs(7 * 24 * 3600) {
         return Err("it is longer than 7 days".to_owned());

@@ -6,6 +6,7 @@ pub mod git;
 mod image;
 mod network;
 mod node;
+mod pasted;
 pub mod plan;
 mod service;
 mod variables;
@@ -70,6 +71,7 @@ pub fn load(options: &Options) -> Result<Project> {
     let folder = file.parent().unwrap_or(Path::new("/")).to_owned();
     let root = node::parse(&source)?;
     let reader = Reader::new(source, folder);
+    pasted::check(&reader, &root);
     let project = read(&reader, &root, options);
     reader.finish()?;
     project.ok_or_else(|| Error::other("the project file could not be read, and no finding says why"))

@@ -152,6 +152,12 @@ fn refusal(source: &SourceText, error: &serde_saphyr::Error) -> Error {
     match location {
         Some(location) => {
             let start = source.offset(location.line() as usize, location.column() as usize);
+            let refused = match source.text[start..].chars().next() {
+                Some(',') => refused.hint("remove the comma: YAML has none after a value on a line of its own"),
+                Some('\t') => refused.hint("YAML is indented with spaces: replace the tab"),
+                Some('@' | '`' | '%') => refused.hint("put this value in double quotes"),
+                _ => refused,
+            };
             let end = (start..=source.text.len()).skip(1).find(|end| source.text.is_char_boundary(*end));
             refused.at(source, start..end.unwrap_or(start), None)
         }

@@ -91,7 +91,7 @@ impl ImagePlan {
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct CreateRepository {
-    /// A repository policy document, merged statement by statement into what is there.
+    /// A repository policy document or its template, merged statement by statement into what is there.
     pub policy: Option<SourceText>,
     /// `MUTABLE` or `IMMUTABLE`, as ECR spells it.
     pub tag_mutability: Option<String>,

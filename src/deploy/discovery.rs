@@ -30,6 +30,51 @@ pub async fn ensure(
             service(plan, discovery, record, &namespace, clients, events).await?
         }
     };
+    registries(plan, discovery, record, &arn, task_definition)
+}
+
+/// What [`ensure`] would come to, without making anything: `None`, and what is missing in `creates`, where it would make
+/// a Cloud Map service.
+pub async fn look(
+    plan: &Plan,
+    discovery: &DiscoveryPlan,
+    task_definition: &Value,
+    clients: &Clients,
+    creates: &mut Vec<String>,
+) -> Result<Option<Value>> {
+    let record = record_type(discovery.record_type.as_deref(), text(task_definition, "networkMode"))?;
+    let arn = match &discovery.arn {
+        Some(arn) => Some(arn.clone()),
+        None => match find_namespace(&discovery.namespace, clients).await? {
+            None => {
+                creates.push(format!("namespace {}", discovery.namespace));
+                None
+            }
+            Some(namespace) => match find_service(&discovery.name, &namespace, clients).await? {
+                None => None,
+                Some(found) => {
+                    check(&found, &discovery.name, record)?;
+                    Some(text(&found, "Arn").to_owned())
+                }
+            },
+        },
+    };
+    match arn {
+        Some(arn) => registries(plan, discovery, record, &arn, task_definition).map(Some),
+        None => {
+            creates.push(format!("Cloud Map service {}", discovery.name));
+            Ok(None)
+        }
+    }
+}
+
+fn registries(
+    plan: &Plan,
+    discovery: &DiscoveryPlan,
+    record: &str,
+    arn: &str,
+    task_definition: &Value,
+) -> Result<Value> {
     if record == "A" {
         return Ok(json!([{ "registryArn": arn }]));
     }

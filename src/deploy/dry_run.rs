@@ -9,7 +9,7 @@ use super::preflight::{self, Ground};
 use super::render::{self, Facts, PushedImage};
 use super::repository::Repository;
 use super::service::{self, Surroundings};
-use super::{build, load_balancer, register, target_group, trap};
+use super::{build, discovery, load_balancer, register, target_group, trap};
 use crate::aws::Clients;
 use crate::aws::reply::{list, text};
 use crate::config::Plan;
@@ -52,7 +52,10 @@ pub async fn dry_run(plan: &Plan, clients: &Clients, events: &Events) -> Result<
         None => None,
     };
     let task_definition_changes = document::diff(before.as_ref().unwrap_or(&json!({})), input, Values::Redacted);
-    let surroundings = surroundings(plan, ground.live.as_ref(), clients, &mut creates).await?;
+    let mut surroundings = surroundings(plan, ground.live.as_ref(), clients, &mut creates).await?;
+    if let Some(discovery) = &plan.service_discovery {
+        surroundings.registries = discovery::look(plan, discovery, input, clients, &mut creates).await?;
+    }
     let mut warnings = Vec::new();
     // A revision that is not registered yet differs from whatever runs.
     let arn = found.as_ref().map_or_else(|| format!("{}:new", text(input, "family")), |found| found.arn.clone());

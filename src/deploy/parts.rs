@@ -72,13 +72,13 @@ pub async fn push(plan: &Plan, clients: &Clients, events: &Events) -> Result<Pus
 }
 
 /// The documents as ECS would get them. With `digest` for that image, else with stand-ins for what only a build tells.
-pub fn render(plan: &Plan, clients: &Clients, digest: Option<&str>) -> Result<RenderOutcome> {
+pub fn render(plan: &Plan, clients: &Clients, digest: Option<&str>, events: &Events) -> Result<RenderOutcome> {
     let mut facts = render::stand_ins(plan, clients)?;
     if let (Some(image), Some(digest)) = (&mut facts.image, digest) {
         image.digest = digest.to_owned();
         facts.release = render::release(plan, Some(digest));
     }
-    let (rendered, _) = render::compose(plan, &facts)?;
+    let rendered = render::documents(plan, &facts, events)?;
     Ok(RenderOutcome { task_definition: rendered.task_definition, service: rendered.service })
 }
 
@@ -110,6 +110,7 @@ pub(super) async fn image(
 ) -> Result<Option<PushedImage>> {
     let (Some(image), Some(found)) = (&plan.image, &ground.repository) else { return Ok(None) };
     let tags = render::tags(plan, &image.tags, &clients.region)?;
+    let policy = render::repository_policy(plan, &Facts::new(plan, clients, ground, None))?;
     // The token does not depend on the build, and the repository has to be there only for the push.
     let (built, session) = tokio::try_join!(
         built(plan, image, &ground.rehearsed.task_definition, clients, events),
@@ -117,7 +118,8 @@ pub(super) async fn image(
     )?;
     let owner = format!("{}/{}", plan.cluster, plan.service);
     let work = async {
-        let repository = repository::ensure(found.clone(), image.create.as_ref(), &owner, clients, events).await?;
+        let repository =
+            repository::ensure(found.clone(), image.create.as_ref(), policy.as_ref(), &owner, clients, events).await?;
         let session = session.at(&repository, clients);
         pushing::push(&built, &tags, &repository, &session, clients, events).await
     };

@@ -1,11 +1,12 @@
 //! From a document to a revision: the identical one that is there, or a new one.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::event::{Event, Events, ResourceAction};
 use super::render::Facts;
+use super::throttled::Throttled;
 use crate::aws::failure::Reach;
 use crate::aws::reply::{self, list, number, text};
 use crate::aws::{Clients, Failure};
@@ -64,9 +65,9 @@ pub async fn register(
         Look::Newest(newest) => newest,
     };
     let input = tagged(input, &fingerprint, &facts.release);
+    let mut throttled = Throttled::new(Instant::now() + THROTTLED_FOR);
     let mut attempt: u32 = 0;
     loop {
-        attempt += 1;
         match clients.register_task_definition(input.clone()).await {
             Ok(reply) => {
                 let registered = Registered::of(&reply, false);
@@ -77,19 +78,16 @@ pub async fn register(
                 events.emit(Event::Resource { action: ResourceAction::Created, kind: "task definition".into(), id });
                 return Ok(registered);
             }
-            Err(failure) if attempt >= MAX_ATTEMPTS => return Err(explained(failure)),
             Err(failure) if failure.is_concurrent_revision() || failure.is_throttled() => {
-                if attempt == 1 {
-                    events.warn(format!("{failure}; retrying"), None);
-                }
-                tokio::time::sleep(pause(attempt)).await;
+                throttled.wait(failure, events).await?;
                 // The other attempt may have been this very input.
                 if let Some(found) = find(&fingerprint, family, own, clients).await? {
                     return Ok(found);
                 }
             }
             // It may have been done: read back before sending it again.
-            Err(failure) if failure.reach == Reach::Unknown => {
+            Err(failure) if failure.reach == Reach::Unknown && attempt + 1 < MAX_ATTEMPTS => {
+                attempt += 1;
                 events.warn(format!("{failure}; looking whether it was registered all the same"), None);
                 if let Some(found) = find_in_time(&fingerprint, family, own, clients).await? {
                     return Ok(Registered { reused: false, ..found });
@@ -100,15 +98,10 @@ pub async fn register(
     }
 }
 
-const MAX_ATTEMPTS: u32 = 8;
+const MAX_ATTEMPTS: u32 = 4;
 
-fn pause(attempt: u32) -> Duration {
-    let full = Duration::from_millis(100) * 2u32.pow(attempt.min(6));
-    // Two runs that collided must not collide again.
-    let jitter =
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |now| now.subsec_nanos() % 1000);
-    full / 2 + full * jitter / 2000
-}
+/// AWS refills one registration a second: a crowd of deploys gets through within this.
+const THROTTLED_FOR: Duration = Duration::from_secs(300);
 
 fn explained(failure: Failure) -> crate::error::Error {
     match failure.reach {

@@ -117,7 +117,17 @@ pub fn documents(plan: &Plan, facts: &Facts, events: &Events) -> Result<Rendered
     Ok(rendered)
 }
 
+/// The policy that the plan wants on its repository; it sees everything but the image.
+pub fn repository_policy(plan: &Plan, facts: &Facts) -> Result<Option<Value>> {
+    let create = plan.image.as_ref().and_then(|image| image.create.as_ref());
+    let Some(source) = create.and_then(|create| create.policy.as_ref()) else { return Ok(None) };
+    let facts = Facts { image: None, ..facts.clone() };
+    document::render_repository_policy(source, &context(plan, &facts)).map(Some)
+}
+
 pub(super) fn compose(plan: &Plan, facts: &Facts) -> Result<(Rendered, Vec<String>)> {
+    // first, because it is used first: before there is an image
+    repository_policy(plan, facts)?;
     let context = context(plan, facts);
     let uri = facts.image.as_ref().map(PushedImage::uri);
     let replaces = !template::references_image(&plan.task_definition);

@@ -7,7 +7,6 @@ use super::load_balancer::SERVICE_TAG;
 use crate::aws::Clients;
 use crate::aws::reply::{list, optional, text};
 use crate::config::{CreateRepository, ImagePlan};
-use crate::document;
 use crate::error::{Error, Kind, Result, nearest};
 use crate::image::Reference;
 
@@ -83,11 +82,16 @@ pub fn names_registry(repository: &str) -> bool {
 /// Finds the plan's repository without changing anything. `None` when the plan has no image.
 pub async fn find(plan: Option<&ImagePlan>, clients: &Clients) -> Result<Option<Repository>> {
     let Some(plan) = plan else { return Ok(None) };
-    if names_registry(&plan.repository) {
-        let reference: Reference = plan.repository.parse()?;
-        return Ok(Some(Repository::of(&reference)));
+    let mut name = plan.repository.as_str();
+    let reference: Reference;
+    if names_registry(name) {
+        reference = name.parse()?;
+        // Another endpoint, such as the lab's, stands for all of AWS: its ECR is meant, and nothing goes to the real one.
+        if reference.ecr().is_none() || clients.endpoint_url.is_none() {
+            return Ok(Some(Repository::of(&reference)));
+        }
+        name = &reference.repository;
     }
-    let name = plan.repository.as_str();
     match clients.describe_repositories(json!({ "repositoryNames": [name] })).await {
         Ok(reply) => {
             let found = list(&reply, "repositories").first().map_or("", |found| text(found, "repositoryUri"));
@@ -122,10 +126,11 @@ fn missing(name: &str, others: &[&str]) -> Error {
 }
 
 /// Creates the repository when it is missing and brings the plan's settings to it. What is as it should be is left alone.
-/// `owner` is `cluster/service`.
+/// `wanted_policy` is the plan's, rendered; `owner` is `cluster/service`.
 pub async fn ensure(
     found: Repository,
     create: Option<&CreateRepository>,
+    wanted_policy: Option<&Value>,
     owner: &str,
     clients: &Clients,
     events: &Events,
@@ -153,8 +158,10 @@ pub async fn ensure(
         }
         _ => describe(&name, clients).await?,
     };
-    let (settings, policy) =
-        tokio::join!(settings(&name, create, &repository, clients, events), policy(&name, create, clients, events),);
+    let (settings, policy) = tokio::join!(
+        settings(&name, create, &repository, clients, events),
+        policy(&name, wanted_policy, clients, events)
+    );
     settings?;
     policy?;
     Ok(ecr(&name, text(&repository, "repositoryUri"), true))
@@ -191,15 +198,14 @@ async fn settings(
     Ok(())
 }
 
-async fn policy(name: &str, create: &CreateRepository, clients: &Clients, events: &Events) -> Result<()> {
-    let Some(source) = &create.policy else { return Ok(()) };
-    let wanted = document::parse(source)?.value;
+async fn policy(name: &str, wanted: Option<&Value>, clients: &Clients, events: &Events) -> Result<()> {
+    let Some(wanted) = wanted else { return Ok(()) };
     let live = match clients.get_repository_policy(json!({ "repositoryName": name })).await {
         Ok(reply) => serde_json::from_str(text(&reply, "policyText")).ok(),
         Err(failure) if failure.is("RepositoryPolicyNotFoundException") => None,
         Err(failure) => return Err(failure.error(Kind::BuildOrPush)),
     };
-    let Some(merged) = merge_policy(live.as_ref(), &wanted) else { return Ok(()) };
+    let Some(merged) = merge_policy(live.as_ref(), wanted) else { return Ok(()) };
     let input = json!({ "repositoryName": name, "policyText": merged.to_string() });
     clients.set_repository_policy(input).await.map_err(|failure| failure.error(Kind::BuildOrPush))?;
     changed(events, ResourceAction::Updated, "repository policy", name);

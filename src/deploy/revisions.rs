@@ -51,7 +51,8 @@ pub async fn revisions(
         tokio::try_join!(listed(family, "ACTIVE", limit, clients), listed(family, "INACTIVE", limit, clients),)?;
     let mut arns: Vec<String> = active.into_iter().chain(inactive).collect();
     if arns.is_empty() {
-        return Err(Error::preflight(format!("nothing was registered for `{service_name}` (family `{family}`)")));
+        return Err(Error::preflight(format!("nothing was registered for `{service_name}` (family `{family}`)"))
+            .hint("`steady deploy` registers the first one"));
     }
     arns.sort_by_key(|arn| std::cmp::Reverse(history::family_and_revision(arn).1));
     arns.truncate(limit);

@@ -104,10 +104,10 @@ pub async fn status(cluster: &str, service_name: &str, clients: &Clients) -> Res
 async fn service_missing(cluster: &str, name: &str, clients: &Clients) -> Error {
     match service::describe(cluster, name, clients).await {
         Ok(Some(_)) => {
-            Error::preflight(format!("the service `{name}` was deleted")).hint("deploy it anew: steady deploy")
+            Error::preflight(format!("the service `{name}` was deleted")).hint("`steady deploy` deploys it anew")
         }
         _ => Error::preflight(format!("there is no service `{name}` in the cluster `{cluster}`"))
-            .hint("deploy it: steady deploy"),
+            .hint("`steady deploy` makes it; --cluster and --service name another"),
     }
 }
 

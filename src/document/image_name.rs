@@ -4,19 +4,38 @@
 
 use std::ops::Range;
 
-pub(super) struct Problem {
+use super::placeholder;
+
+/// What is wrong with a text that was pasted somewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pasted {
     /// Bytes of the text that was looked at.
     pub part: Range<usize>,
     pub message: String,
     pub hint: String,
 }
 
-fn problem_at(part: Range<usize>, message: impl Into<String>, hint: impl Into<String>) -> Option<Problem> {
-    Some(Problem { part, message: message.into(), hint: hint.into() })
+fn problem_at(part: Range<usize>, message: impl Into<String>, hint: impl Into<String>) -> Option<Pasted> {
+    Some(Pasted { part, message: message.into(), hint: hint.into() })
+}
+
+/// A placeholder that was left in place, or an image name that cannot be one.
+pub fn pasted_image(text: &str) -> Option<Pasted> {
+    left_in_place(text).or_else(|| problem(text))
+}
+
+/// A placeholder that was left in place, or an ARN that cannot be one.
+pub fn pasted(text: &str) -> Option<Pasted> {
+    left_in_place(text).or_else(|| arn_problem(text))
+}
+
+fn left_in_place(text: &str) -> Option<Pasted> {
+    let left = placeholder::find(text)?;
+    problem_at(left.part.clone(), format!("the placeholder {:?} is still there", &text[left.part]), left.hint)
 }
 
 /// The first thing that is wrong with an image string.
-pub(super) fn problem(text: &str) -> Option<Problem> {
+pub(super) fn problem(text: &str) -> Option<Pasted> {
     let whole = 0..text.len();
     if text.is_empty() {
         return problem_at(whole, "an empty image name", "write registry/repository:tag");
@@ -82,7 +101,7 @@ pub(super) fn problem(text: &str) -> Option<Problem> {
 }
 
 /// An account id or region in an ARN that cannot be one. `None` for what is no ARN.
-pub(super) fn arn_problem(text: &str) -> Option<Problem> {
+pub(super) fn arn_problem(text: &str) -> Option<Pasted> {
     let parts: Vec<&str> = text.splitn(6, ':').collect();
     let ["arn", _, service, region, account, _] = parts[..] else { return None };
     let region_start = text.len() - text.split_once(service)?.1.len() + 1;
@@ -136,7 +155,7 @@ const SUFFIXES: [&str; 8] = [
     "cloud.adc-e.uk",
 ];
 
-fn ecr_host_problem(host: &str, rest: &str) -> Option<Problem> {
+fn ecr_host_problem(host: &str, rest: &str) -> Option<Pasted> {
     let labels: Vec<&str> = host.split('.').collect();
     let (account, service, after) = match labels[..] {
         [account, "dkr", service @ ("ecr" | "ecr-fips"), ..] => (account, service, 3),

@@ -17,11 +17,13 @@ mod image_name;
 mod mistake;
 mod parse;
 mod placeholder;
+mod policy;
 mod requests;
 pub mod template;
 
 pub use diff::{Change, ChangeKind, Values, diff, render_changes};
 pub use fingerprint::fingerprint;
+pub use image_name::{Pasted, pasted, pasted_image};
 pub use parse::{Document, MAX_DEPTH, parse};
 pub use requests::{Checked, ImageForContainer, TaskDefinitionOptions, service, task_definition};
 
@@ -45,7 +47,12 @@ pub fn render_service(file: &SourceText, context: &Value, allow_unknown_fields: 
     rendered(file, context, |text| service(text, allow_unknown_fields))
 }
 
-fn rendered(file: &SourceText, context: &Value, check: impl FnOnce(&SourceText) -> Result<Checked>) -> Result<Checked> {
+/// A repository's policy from its template, as [`render_task_definition`].
+pub fn render_repository_policy(file: &SourceText, context: &Value) -> Result<Value> {
+    rendered(file, context, policy::repository_policy)
+}
+
+fn rendered<T>(file: &SourceText, context: &Value, check: impl FnOnce(&SourceText) -> Result<T>) -> Result<T> {
     if !template::is_template(file) {
         return check(file);
     }

@@ -224,7 +224,8 @@ pub async fn run(command: &Command, on_line: &mut (dyn FnMut(&str) + Send)) -> R
         return Ok(());
     }
     let failure = Error::build_or_push(format!("`{name}` failed with {status}"));
-    Err(if last.is_empty() { failure } else { failure.cause(Vec::from(last).join("\n")) })
+    let said = Vec::from(last).join("\n").trim().to_owned();
+    Err(if said.is_empty() { failure } else { failure.cause(said) })
 }
 
 /// The command as an error shows it: what it is, not everything it was given.

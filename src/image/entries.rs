@@ -292,7 +292,7 @@ fn missing(path: &Path, as_given: &Path, error: io::Error) -> Error {
     let similar = nearest(&name, siblings.iter().map(String::as_str)).map(|name| as_given.with_file_name(name));
     let found = found.hint(match similar {
         Some(similar) => format!("did you mean `{}`?", similar.display()),
-        None => format!("looked for `{}`; `build.run` is what makes files before layers are assembled", path.display()),
+        None => "`build.run` is what makes files before layers are assembled".to_owned(),
     });
     found.cause(error)
 }

@@ -20,6 +20,8 @@ pub struct Lines {
     targets: HashMap<String, String>,
     deployments: HashMap<String, String>,
     quarters: HashMap<String, u64>,
+    /// The service has told of targets that it registered while we looked.
+    registered: bool,
 }
 
 pub fn step_name(step: Step) -> &'static str {
@@ -48,6 +50,7 @@ impl Lines {
             targets: HashMap::new(),
             deployments: HashMap::new(),
             quarters: HashMap::new(),
+            registered: false,
         }
     }
 
@@ -83,26 +86,33 @@ impl Lines {
                 lines
             }
             Event::Notice { message } => vec![self.said(&escape::line(message))],
-            Event::BuildOutput { line } => vec![self.quiet(&escape::line(&without_colors(line)))],
+            Event::BuildOutput { line } if line.trim().is_empty() => Vec::new(),
+            Event::BuildOutput { line } => {
+                let line = toned(&escape::line(&without_colors(line)), Tone::Quiet, self.style);
+                vec![self.under(step_name(Step::Build), &line)]
+            }
             Event::Blob { digest, size, sent, state } => self.blob(digest, *size, *sent, *state),
             Event::Resource { action, kind, id } => {
-                let action = match action {
-                    ResourceAction::Created => "created",
-                    ResourceAction::Updated => "updated",
-                    ResourceAction::Deleted => "deleted",
+                let (action, step) = match action {
+                    ResourceAction::Created => ("created", step_of(kind)),
+                    ResourceAction::Updated => ("updated", step_of(kind)),
+                    ResourceAction::Deleted => ("deleted", None),
                     ResourceAction::Unchanged => return Vec::new(),
                 };
                 let text = format!("{action} {} {}", escape::line(kind), escape::line(&words::shorter(id)));
-                let step = step_of(kind).or(self.steps.last().copied());
+                let step = step.or(self.steps.last().copied());
                 vec![self.under(step.map_or("", step_name), &text)]
             }
             Event::ServiceEvent { message, .. } => {
+                self.registered |= message.contains(" registered ");
                 vec![self.quiet(&format!("event: {}", escape::line(&words::shorter(message))))]
             }
             Event::Deployment { id, status, desired, running, pending, failed } => {
                 let said = deployment(status, *desired, *running, *pending, *failed);
                 let text = format!("deployment {} {said}", escape::line(id));
-                self.once(|lines| &mut lines.deployments, id, text)
+                // what was there before is worth a line when it changes
+                let is_old = status.starts_with("ACTIVE") || status.starts_with("INACTIVE");
+                self.once(|lines| &mut lines.deployments, id, text, is_old)
             }
             Event::Task { id, task_definition, last_status, health, stopped_reason, exit_codes } => {
                 let mut text = format!(
@@ -117,14 +127,19 @@ impl Lines {
                 if let Some(why) = stopped(stopped_reason.as_deref(), exit_codes) {
                     text += &toned(&format!(": {}", escape::line(&words::shorter(&why))), Tone::Bad, self.style);
                 }
-                self.once(|lines| &mut lines.tasks, id, text)
+                self.once(|lines| &mut lines.tasks, id, text, false)
             }
             Event::Target { target_group, target, state, reason } => {
                 let mut text = format!("target {} {}", escape::line(target), words::status(&escape::line(state)));
                 if let Some(reason) = reason {
                     text += &format!(": {}", escape::line(&words::shorter(reason)));
                 }
-                self.once(|lines| &mut lines.targets, &format!("{target_group} {target}"), text)
+                let is_old = match state.as_str() {
+                    "draining" | "unused" => true,
+                    "healthy" => !self.registered,
+                    _ => false,
+                };
+                self.once(|lines| &mut lines.targets, &format!("{target_group} {target}"), text, is_old)
             }
             Event::Log { task, container, line } => {
                 let from = format!("log {} {} | ", escape::line(words::task(task)), escape::line(container));
@@ -135,11 +150,15 @@ impl Lines {
 
     fn blob(&mut self, digest: &str, size: u64, sent: u64, state: BlobState) -> Vec<String> {
         let (name, total) = (escape::line(words::digest(digest)).into_owned(), words::bytes(size));
+        // A build may pull its base while the login goes on.
+        let builds = self.steps.contains(&Step::Build);
+        let step = step_name(if builds { Step::Build } else { Step::Push });
+        let (there, on_its_way) = if builds { ("pulled", "downloading") } else { ("pushed", "uploading") };
         match state {
             BlobState::Checking => Vec::new(),
-            BlobState::Exists => vec![self.said(&format!("{name} exists, {total}"))],
-            BlobState::Mounted => vec![self.said(&format!("{name} mounted, {total}"))],
-            BlobState::Pushed => vec![self.said(&format!("{name} pushed, {total}"))],
+            BlobState::Exists => vec![self.under(step, &format!("{name} exists, {total}"))],
+            BlobState::Mounted => vec![self.under(step, &format!("{name} mounted, {total}"))],
+            BlobState::Pushed => vec![self.under(step, &format!("{name} {there}, {total}"))],
             BlobState::Uploading if size < LARGE_BLOB => Vec::new(),
             BlobState::Uploading => {
                 let quarter = sent.saturating_mul(4) / size;
@@ -147,21 +166,24 @@ impl Lines {
                 if before == Some(quarter) || quarter == 4 {
                     return Vec::new();
                 }
-                vec![self.said(&format!("{name} uploading, {} % of {total}", quarter * 25))]
+                vec![self.under(step, &format!("{name} {on_its_way}, {} % of {total}", quarter * 25))]
             }
         }
     }
 
+    /// Nothing if it was said last; nor, for what `is_old`, if it is seen for the first time.
     fn once(
         &mut self,
         said: impl Fn(&mut Self) -> &mut HashMap<String, String>,
         id: &str,
         text: String,
+        is_old: bool,
     ) -> Vec<String> {
-        if said(self).insert(id.to_owned(), text.clone()) == Some(text.clone()) {
-            return Vec::new();
+        match said(self).insert(id.to_owned(), text.clone()) {
+            Some(before) if before == text => Vec::new(),
+            None if is_old => Vec::new(),
+            _ => vec![self.said(&text)],
         }
-        vec![self.said(&text)]
     }
 
     fn said(&self, text: &str) -> String {
@@ -185,9 +207,13 @@ impl Lines {
 /// Steps go on at once, and resources tell by their kind whose they are.
 fn step_of(kind: &str) -> Option<Step> {
     match kind {
-        "repository" | "repository policy" => Some(Step::Push),
+        "repository" | "repository policy" | "tag mutability" | "scan on push" => Some(Step::Push),
         "task definition" => Some(Step::Register),
-        "load balancer" | "target group" | "listener" => Some(Step::LoadBalancer),
+        "load balancer" | "target group" | "listener" | "health check" | "deregistration delay" => {
+            Some(Step::LoadBalancer)
+        }
+        // Made beside the load balancer, without a step of their own.
+        "namespace" | "Cloud Map service" => Some(Step::Service),
         _ => None,
     }
 }

@@ -34,6 +34,7 @@ fn object(members: &Map<String, Value>, style: Style) -> String {
             _ => Tone::Warning,
         };
         let verdict = match status {
+            "changes" if said(members, "serviceAction") == Some("create") => "would be created".to_owned(),
             "changes" => "would change".to_owned(),
             other => format!("is {}", words::status(&escape::line(other))),
         };
@@ -53,6 +54,11 @@ fn object(members: &Map<String, Value>, style: Style) -> String {
         rest.into_iter().partition(|(_, value)| value.as_array().is_some_and(|rows| rows.iter().any(Value::is_object)));
     let width = plain.iter().map(|(name, _)| words::camel(name).len()).max().unwrap_or(0);
     for (name, value) in plain {
+        if let Some(lines) = long_list(value) {
+            let _ = writeln!(text, "  {}", toned(&words::camel(name), Tone::Quiet, style));
+            lines.iter().for_each(|line| text.push_str(&format!("    {}\n", escape::line(line))));
+            continue;
+        }
         let label = format!("{:<width$}", words::camel(name));
         let _ = match value.as_str().filter(|value| value.contains('\n')) {
             Some(block) => {
@@ -65,6 +71,12 @@ fn object(members: &Map<String, Value>, style: Style) -> String {
         let _ = write!(text, "\n{}\n{}", toned(&words::camel(name), Tone::Strong, style), self::text(rows, style));
     }
     text
+}
+
+/// Texts that are too many for one line.
+fn long_list(value: &Value) -> Option<Vec<String>> {
+    let texts: Vec<String> = value.as_array()?.iter().filter_map(Value::as_str).map(words::shorter).collect();
+    (texts.len() > 1 && texts.iter().map(String::len).sum::<usize>() > 72).then_some(texts)
 }
 
 fn table(rows: &[Value], style: Style) -> String {
@@ -142,6 +154,7 @@ fn cell(name: &str, value: &Value) -> String {
             Some(milliseconds) => words::duration(std::time::Duration::from_millis(milliseconds)),
             None => number.to_string(),
         },
+        Value::Number(number) if name == "size" => number.as_u64().map_or_else(|| number.to_string(), words::bytes),
         Value::Number(number) => number.to_string(),
         Value::Array(items) => items.iter().map(|item| cell("", item)).collect::<Vec<_>>().join(", "),
         Value::Object(members) => {

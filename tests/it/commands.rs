@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
-use steadystate::commands::{TEMPLATES, docker_arguments, hand_over, with_resume};
+use steadystate::commands::{TEMPLATES, docker_arguments, hand_over, in_the_lab, with_resume};
 use steadystate::config::{self, Options, Plan};
 use steadystate::deploy::event::{Events, Step};
 use steadystate::deploy::login::Login;
@@ -43,7 +43,7 @@ const IMAGE: &str = "123456789012.dkr.ecr.us-west-2.amazonaws.com/web-7@sha256:0
 fn registered(plan: &Plan) -> Value {
     let image = IMAGE;
     let context = json!({
-        "service": plan.service, "image": image, "account_id": "123456789012", "region": "us-west-2", "var": plan.variables,
+        "service": plan.service, "image": image, "account_id": "123456789012", "region": "us-west-2", "var": plan.variables, "release": "r1",
     });
     let template = &plan.task_definition;
     let rendered = match template.name.ends_with(".hbs") {
@@ -111,9 +111,9 @@ fn init_writes_over_nothing_and_takes_its_name_from_the_folder() {
     insta::assert_snapshot!(stdout(&made) + "--\n" + &stderr(&made), @r#"
       template  dockerrun
       name      my-shop
-      files     steady.yaml, Dockerrun.aws.json
+      files     steady.yaml, Dockerrun.aws.json, Dockerfile, public/index.html
     --
-    `steady deploy --lab` rehearses it on this machine
+    `steady deploy --lab` rehearses it on this machine; docker builds its Dockerfile
     "#);
     assert_eq!(code(&steady(&project, &["init", "--template", "dockerrun"])), 2);
     let bad = steady(&project, &["init", "--name", "Web_Shop", "-C", "new"]);
@@ -189,6 +189,41 @@ fn arguments_that_cannot_be_meant_end_with_2() {
         let output = steady(folder.path(), arguments);
         assert_eq!((code(&output), stdout(&output).as_str()), (2, ""), "{arguments:?}");
         assert!(stderr(&output).contains(said), "{arguments:?} says {}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_command_line_that_is_not_understood_is_json_too_when_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    for (arguments, message, hint) in [
+        (&["deploi", "--output", "json"][..], "unrecognized subcommand 'deploi'", "did you mean `deploy`?"),
+        (&["-ojson"], "a command is missing", "`steady --help` lists them"),
+        (&["deploy", "--dryrun", "-o", "json"], "unexpected argument '--dryrun' found", "did you mean `--dry-run`?"),
+        (
+            &["wait", "--timeout", "soon", "--output=json"],
+            "invalid value 'soon' for '--timeout <15m>': `soon` is no number with a unit, such as 90s, 15m or 1h 30m",
+            "`--help` after the command shows what it takes",
+        ),
+    ] {
+        let output = steady(folder.path(), arguments);
+        assert_eq!(code(&output), 2);
+        let result: Value = serde_json::from_str(&stdout(&output)).unwrap();
+        let error = json!({ "kind": "input", "exitCode": 2, "message": message, "hints": [hint] });
+        assert_eq!(result, json!({ "status": "input", "error": error }), "{arguments:?}");
+        assert!(!stderr(&output).is_empty());
+    }
+}
+
+#[test]
+fn hints_of_a_rehearsal_stay_in_the_lab() {
+    for (hint, expected) in [
+        ("`steady deploy` makes it", "`steady deploy --lab` makes it"),
+        ("`steady wait --service web` or `docker ps`", "`steady wait --service web --lab` or `docker ps`"),
+        ("`steady wait --lab -C x` follows it", "`steady wait --lab -C x` follows it"),
+        ("`steady lab stop` ends it, `steady init` begins", "`steady lab stop` ends it, `steady init` begins"),
+        ("say steady", "say steady"),
+    ] {
+        assert_eq!(in_the_lab(hint.to_owned()), expected);
     }
 }
 

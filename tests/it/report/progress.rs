@@ -41,6 +41,37 @@ fn a_good_deploy_in_lines() {
 }
 
 #[test]
+fn what_goes_on_side_by_side_keeps_its_own_name() {
+    let created =
+        |kind: &str| Event::Resource { action: ResourceAction::Created, kind: kind.into(), id: "hello".into() };
+    let blob = Event::Blob { digest: format!("sha256:{}", "a".repeat(64)), size: 9, sent: 9, state: BlobState::Pushed };
+    let events = vec![
+        started(Step::Build),
+        started(Step::Login),
+        Event::BuildOutput { line: "Finished `release` profile".into() },
+        blob.clone(),
+        finished(Step::Build, "", 1),
+        blob,
+        started(Step::LoadBalancer),
+        started(Step::Register),
+        created("target group"),
+        created("Cloud Map service"),
+        started(Step::LoadBalancer),
+        created("task definition"),
+    ];
+    insta::assert_snapshot!(shown(&events, PLAIN), @r#"
+    build         started
+    build         Finished `release` profile
+    build         aaaaaaaaaaaa pulled, 9 B
+    build         done in 1ms
+    push          aaaaaaaaaaaa pushed, 9 B
+    load balancer created target group hello
+    service       created Cloud Map service hello
+    register      created task definition hello
+    "#);
+}
+
+#[test]
 fn a_crash_loop_in_lines() {
     let exit = |exit_code, reason: Option<&str>| ContainerExit {
         container: "hello".into(),
@@ -81,6 +112,49 @@ fn a_crash_loop_in_lines() {
     rollback      back to hello:6
     rollback      done in 1m01s: hello:6
     "#);
+}
+
+#[test]
+fn what_was_there_before_is_worth_a_line_only_when_it_changes() {
+    let deployment = |id: &str, status: &str, running| Event::Deployment {
+        id: id.into(),
+        status: status.into(),
+        desired: 1,
+        running,
+        pending: 0,
+        failed: 0,
+    };
+    let target = |target: &str, state: &str| Event::Target {
+        target_group: "hello".into(),
+        target: target.into(),
+        state: state.into(),
+        reason: None,
+    };
+    let events = vec![
+        started(Step::Steady),
+        deployment("ecs-svc/2", "PRIMARY IN_PROGRESS", 0),
+        deployment("ecs-svc/1", "ACTIVE COMPLETED", 1),
+        target("i-1:32767", "draining"),
+        target("i-1:32768", "healthy"),
+        service_event("(service hello) registered 1 targets in (target-group hello)"),
+        target("i-1:32769", "initial"),
+        target("i-1:32769", "healthy"),
+        target("i-1:32770", "healthy"),
+        target("i-1:32768", "draining"),
+        deployment("ecs-svc/1", "ACTIVE COMPLETED", 0),
+        target("i-1:32771", "unhealthy"),
+    ];
+    insta::assert_snapshot!(shown(&events, PLAIN), @r"
+    steady        started
+    steady        deployment ecs-svc/2 primary in progress: 0 of 1 running
+    steady        event: (service hello) registered 1 targets in (target-group hello)
+    steady        target i-1:32769 initial
+    steady        target i-1:32769 healthy
+    steady        target i-1:32770 healthy
+    steady        target i-1:32768 draining
+    steady        deployment ecs-svc/1 active completed: 0 of 1 running
+    steady        target i-1:32771 unhealthy
+    ");
 }
 
 #[test]

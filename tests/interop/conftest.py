@@ -1,0 +1,196 @@
+"""Servers and clients that nobody here wrote, on loopback ports that the system chose, ended with the test."""
+
+import json
+import os
+import pathlib
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import boto3
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+STEADY = pathlib.Path(os.environ.get("STEADY", ROOT / "target/debug/steady")).resolve()
+TOOLS = pathlib.Path(sys.executable).parent
+REGION = "us-east-1"
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for(url, process, seconds=30):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        assert process.poll() is None, f"{process.args[0]} ended with {process.returncode}"
+        try:
+            return urllib.request.urlopen(url, timeout=2).status
+        except urllib.error.HTTPError as answer:
+            return answer.code
+        except OSError:
+            time.sleep(0.05)
+    raise AssertionError(f"{url} does not answer")
+
+
+def ended(process):
+    process.terminate()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+class Run:
+    """A finished run of `steady` with `--output json`."""
+
+    def __init__(self, finished):
+        self.code = finished.returncode
+        self.stdout = finished.stdout
+        self.stderr = finished.stderr
+
+    @property
+    def json(self):
+        return json.loads(self.stdout)
+
+
+class Project:
+    """A folder with a project file, and an environment with nothing of this machine's in it."""
+
+    def __init__(self, folder, environment):
+        self.folder = folder
+        self.environment = environment
+
+    def write(self, name, content):
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content if isinstance(content, str) else json.dumps(content, indent=2))
+        return path
+
+    def steady(self, *arguments, code=0, environment=None):
+        finished = subprocess.run(
+            [str(STEADY), *arguments, "--output", "json", "-C", str(self.folder)],
+            env={**self.environment, **(environment or {})},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert finished.returncode == code, f"exit {finished.returncode}\n{finished.stdout}\n{finished.stderr}"
+        return Run(finished)
+
+    @staticmethod
+    def parse(finished):
+        return json.loads(finished.stdout)
+
+
+@pytest.fixture
+def base_environment(tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": str(home / "no-config"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(home / "no-credentials"),
+    }
+
+
+@pytest.fixture
+def project(tmp_path, base_environment):
+    folder = tmp_path / "project"
+    folder.mkdir()
+    return Project(folder, base_environment)
+
+
+@pytest.fixture
+def moto():
+    port = free_port()
+    process = subprocess.Popen(
+        [str(TOOLS / "moto_server"), "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        wait_for(f"{url}/moto-api/", process)
+        yield url
+    finally:
+        ended(process)
+
+
+@pytest.fixture
+def registry(tmp_path):
+    """CNCF distribution, as Debian packages it; yields its host and port."""
+    program = shutil.which("docker-registry") or "/usr/bin/docker-registry"
+    port = free_port()
+    config = tmp_path / "registry.yml"
+    config.write_text(
+        "version: 0.1\n"
+        f"storage: {{ filesystem: {{ rootdirectory: {tmp_path / 'registry'} }}, delete: {{ enabled: true }} }}\n"
+        f"http: {{ addr: '127.0.0.1:{port}' }}\n"
+        "log: { accesslog: { disabled: false } }\n"
+    )
+    log = open(tmp_path / "registry.log", "w")
+    process = subprocess.Popen([program, "serve", str(config)], stdout=log, stderr=log)
+    try:
+        wait_for(f"http://127.0.0.1:{port}/v2/", process)
+        yield f"127.0.0.1:{port}"
+    finally:
+        ended(process)
+        log.close()
+
+
+@pytest.fixture
+def hello(tmp_path, base_environment):
+    """A copy of examples/hello, whose program CI has built with the debug binary's cargo."""
+    source = ROOT / "examples/hello"
+    program = source / "target/release/hello"
+    if not program.exists():
+        subprocess.run(["cargo", "build", "--quiet", "--release"], cwd=source, check=True)
+    folder = tmp_path / "hello"
+    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("target", ".cargo"))
+    (folder / "target/release").mkdir(parents=True)
+    shutil.copy(program, folder / "target/release/hello")
+    text = (folder / "steady.yaml").read_text()
+    (folder / "steady.yaml").write_text(text.replace("run: cargo build --release", "run: 'true'"))
+    return Project(folder, base_environment)
+
+
+@pytest.fixture
+def lab(tmp_path, base_environment):
+    """A lab of its own; yields the environment that `steady lab env` gives to any AWS client."""
+    environment = {**base_environment, "STEADY_LAB_DIR": str(tmp_path / "lab")}
+
+    def steady(*arguments):
+        return subprocess.run(
+            [str(STEADY), *arguments], env=environment, capture_output=True, text=True, timeout=60, check=True
+        ).stdout
+
+    steady("lab", "start", "--port", str(free_port()))
+    try:
+        exported = dict(
+            line.removeprefix("export ").split("=", 1)
+            for line in steady("lab", "env").splitlines()
+            if line.startswith("export ")
+        )
+        yield {**environment, **{name: value.strip("'\"") for name, value in exported.items()}}
+    finally:
+        steady("lab", "stop")
+
+
+def client(service, url):
+    return boto3.client(
+        service, endpoint_url=url, region_name=REGION, aws_access_key_id="test", aws_secret_access_key="test"
+    )
