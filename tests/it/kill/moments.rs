@@ -5,7 +5,7 @@ use std::time::Instant;
 use futures_util::stream::{self, StreamExt};
 use tokio::sync::Mutex;
 
-use super::proxy::{Strike, counted};
+use super::proxy::{Point, Strike, When, counted};
 use super::tally::Tally;
 use super::world::{Ended, Site, State, World};
 use super::{KILL, strikes};
@@ -122,4 +122,23 @@ async fn a_rollback() {
         .await;
     world.end().await;
     tally.into_inner().report("SIGKILL in a rollback", began);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rollback_to_the_release_before_goes_back_once() {
+    let world = World::start().await;
+    let site = world.site("once").await;
+    // A task that waits for its end keeps the rollout going for as long as the second run needs.
+    let project = std::fs::read_to_string(site.folder.join("steady.yaml")).unwrap();
+    site.write("steady.yaml", &project.replace("stop_signal: SIGKILL", "stop_signal: SIGTERM"));
+    let mut digests = Vec::new();
+    for release in 1..4 {
+        site.page(release);
+        digests.push(site.deploy().await.well().unwrap().digest().to_owned());
+    }
+    let at = Point { kind: "UpdateService".into(), nth: 1, large: false };
+    let strike = Strike { at, when: When::Done, deed: KILL };
+    kill_and_repeat(&site, &["rollback"], &strike).await.unwrap();
+    site.has(State::undisturbed("once", 2, 3, &digests[1], &["1", "latest"])).await.unwrap();
+    world.end().await;
 }
