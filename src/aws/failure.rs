@@ -61,6 +61,12 @@ impl Failure {
         Failure { service, operation, code, message, status, reach }
     }
 
+    /// No answer within the time that there was.
+    pub fn late(service: &'static str, operation: &'static str) -> Self {
+        let message = "no answer in time".to_owned();
+        Failure { service, operation, code: None, message, status: None, reach: Reach::Unknown }
+    }
+
     pub fn is(&self, code: &str) -> bool {
         self.code.as_deref() == Some(code)
     }
@@ -120,7 +126,8 @@ impl Failure {
         }
     }
 
-    fn hint(&self) -> Option<String> {
+    /// What to do about it, where that is known.
+    pub fn hint(&self) -> Option<String> {
         if self.is_credentials() || self.message.contains("credential") && self.status.is_none() {
             return Some(
                 "no usable AWS credentials: set AWS_PROFILE or AWS_ACCESS_KEY_ID, run `aws sso login`, \
@@ -131,6 +138,14 @@ impl Failure {
         if self.is_expired() {
             return Some(
                 "the credentials have expired: log in again (`aws sso login`) and run the same command".into(),
+            );
+        }
+        if matches!(
+            self.code.as_deref(),
+            Some("UnrecognizedClientException" | "InvalidSignatureException" | "SignatureDoesNotMatch" | "AuthFailure")
+        ) {
+            return Some(
+                "AWS does not accept these credentials: check key id, secret, region and this machine's clock".into(),
             );
         }
         if self.is_denied() {

@@ -27,6 +27,7 @@ operations! {
     ecs "ECS" {
         create_service create_service "CreateService",
         delete_service delete_service "DeleteService",
+        deregister_task_definition deregister_task_definition "DeregisterTaskDefinition",
         describe_clusters describe_clusters "DescribeClusters",
         describe_services describe_services "DescribeServices",
         describe_service_deployments describe_service_deployments "DescribeServiceDeployments",

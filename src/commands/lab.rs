@@ -102,7 +102,8 @@ impl Args {
             }
             Verb::Env => {
                 let running = lifecycle::ensure_running(&options(context, self.data_dir, How::default())?).await?;
-                let variables = lifecycle::environment(&running.endpoint);
+                let mut variables = lifecycle::environment(&running.endpoint);
+                variables.extend(lifecycle::no_proxy(|name| context.variable(name).map(OsString::from)));
                 if context.global.output == Output::Json {
                     let variables = variables.into_iter().map(|(name, value)| (name.to_owned(), Value::String(value)));
                     return Ok(Some(variables.collect()));

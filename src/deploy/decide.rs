@@ -60,17 +60,18 @@ pub fn decide(live: Option<&Value>, wanted: &Value, fail_fast: u32, warnings: &m
                 .hint("steady deploys services with the deployment controller ECS"),
         );
     }
-    let changes = changes(live, wanted, warnings);
-    let mut input = update_input(wanted);
+    let mut changes = changes(live, wanted, warnings);
+    let mut input = update_input(live, wanted, &changes);
     let deploys = changes.iter().any(|change| DEPLOYING.contains(&change.as_str()));
     let Some(primary) = primary(live) else { return Decision::Update { input, changes, deploys } };
     let id = text(primary, "id").to_owned();
     let settled = changes.is_empty();
     match optional(primary, "rolloutState") {
-        Some("FAILED") if settled => {
-            // The same input again is a wish to try again.
+        Some("FAILED") if !deploys => {
+            // The same release again is a wish to try again.
             input["forceNewDeployment"] = true.into();
-            return Decision::Update { input, changes: vec!["forceNewDeployment".into()], deploys: true };
+            changes.push("forceNewDeployment".into());
+            return Decision::Update { input, changes, deploys: true };
         }
         Some("IN_PROGRESS") if settled => return Decision::Follow { deployment_id: id },
         Some("IN_PROGRESS") if !deploys => {}
@@ -109,6 +110,7 @@ fn in_progress(live: &Value, primary: &Value) -> Error {
     Error::new(Kind::InProgress, format!("{what} is in progress: {id} of {revision}"))
         .hint(format!("wait for it: steady wait --service {}", text(live, "serviceName")))
         .hint("then run the same command again; what was pushed and registered is used again")
+        .hint(format!("or end it: steady rollback --service {}", text(live, "serviceName")))
 }
 
 fn create_input(wanted: &Value, inactive: Option<&Value>) -> Value {
@@ -129,13 +131,27 @@ fn create_input(wanted: &Value, inactive: Option<&Value>) -> Value {
     Value::Object(input)
 }
 
-fn update_input(wanted: &Value) -> Value {
+/// Only what changes: ECS may roll for members that are sent again as they are, or refuse them (load balancers of a
+/// service with a role of its own).
+fn update_input(live: &Value, wanted: &Value, changes: &[String]) -> Value {
     let mut input = without_nulls(wanted);
     for member in CREATE_ONLY {
         input.shift_remove(member);
     }
     if let Some(name) = input.shift_remove("serviceName") {
         input.insert("service".into(), name);
+    }
+    input.retain(|member, _| {
+        ["cluster", "service", "taskDefinition"].contains(&member.as_str()) || changes.contains(member)
+    });
+    if let Some(Value::Object(configuration)) = input.get_mut("deploymentConfiguration") {
+        // It is replaced as a whole: what was set elsewhere stays.
+        for member in ["minimumHealthyPercent", "maximumPercent", "alarms"] {
+            let now = live["deploymentConfiguration"].get(member).filter(|now| !now.is_null());
+            if let Some(now) = now.filter(|_| !configuration.contains_key(member)) {
+                configuration.insert(member.to_owned(), now.clone());
+            }
+        }
     }
     Value::Object(input)
 }
@@ -182,7 +198,7 @@ fn changes(live: &Value, wanted: &Value, warnings: &mut Vec<String>) -> Vec<Stri
 }
 
 /// Some members are only shown on the deployment.
-fn live_member<'a>(live: &'a Value, member: &str) -> &'a Value {
+pub(super) fn live_member<'a>(live: &'a Value, member: &str) -> &'a Value {
     live.get(member).or_else(|| primary(live)?.get(member)).unwrap_or(&Value::Null)
 }
 

@@ -74,7 +74,7 @@ async fn bring_down(named: Named<'_>, live: &Value, until: Instant, clients: &Cl
     if text(live, "status") == "ACTIVE" {
         if !daemon && number(live, "desiredCount") > 0 {
             let input = json!({ "cluster": named.cluster, "service": named.service, "desiredCount": 0 });
-            service::update(input, Some(live), clients, events).await?;
+            super::update::update(input, Some(live), until, clients, events).await?;
         }
         if !daemon {
             wait_for(named, until, clients, "tasks are still running", |live| number(live, "runningCount") == 0)

@@ -117,7 +117,8 @@ async fn namespace(plan: &Plan, discovery: &DiscoveryPlan, clients: &Clients, ev
     });
     let operation = match clients.create_private_dns_namespace(input).await {
         Ok(reply) => text(&reply, "OperationId").to_owned(),
-        Err(failure) if failure.is("NamespaceAlreadyExists") => String::new(),
+        // Another run was faster, or an earlier one's operation is still under way.
+        Err(failure) if failure.is("NamespaceAlreadyExists") || failure.is("DuplicateRequest") => String::new(),
         Err(failure) => return Err(failure.into()),
     };
     let id = finished(&operation, wanted, clients).await?;

@@ -67,10 +67,15 @@ pub fn causes(seen: &Observation, ours: &Ours<'_>) -> Vec<String> {
             count => format!("{count} tasks stopped, the last"),
         };
         add(format!("{count} ({}): {reason}", last.id));
+        // When one ends by itself, ECS ends the others.
+        let by_itself = |one: &Container| one.exit_code.is_some_and(|code| !matches!(code, 137 | 143));
+        let (essential, any) =
+            (last.stop_code.as_deref() == Some("EssentialContainerExited"), last.containers.iter().any(by_itself));
         for container in &last.containers {
             match (container.exit_code, container.reason.as_deref()) {
                 // ECS ended it: its exit code tells nothing.
                 (Some(0 | 137 | 143), None) if last.stop_code.as_deref() == Some("ServiceSchedulerInitiated") => {}
+                (Some(137 | 143), None) if essential && any => {}
                 (Some(code), reason) => {
                     let reason = reason.map_or_else(|| exit_meaning(code).to_owned(), |reason| format!(": {reason}"));
                     add(format!("the container `{}` exited with code {code}{reason}", container.name));
@@ -80,7 +85,9 @@ pub fn causes(seen: &Observation, ours: &Ours<'_>) -> Vec<String> {
             }
         }
     }
-    for target in seen.targets.iter().filter(|target| matches!(target.state.as_str(), "unhealthy" | "unavailable")) {
+    for target in
+        seen.targets.iter().filter(|target| matches!(target.state.as_str(), "unhealthy" | "unavailable" | "unused"))
+    {
         let reason = target.reason.as_deref().unwrap_or("no reason given");
         let described = target.description.as_deref().map_or(String::new(), |text| format!(": {text}"));
         add(format!("the target {} is {} ({reason}{described})", target.id, target.state));

@@ -45,7 +45,8 @@ pub struct Followed {
     pub end: End,
     pub seen: Observation,
     pub service: Value,
-    pub service_deployment: Option<String>,
+    /// What it learnt, for whoever looks on.
+    pub eye: Eye,
 }
 
 /// How long to wait between two looks: at first as fast as a lab rolls, then slower, so that many deploys at once stay
@@ -60,8 +61,13 @@ pub fn pace(since_start: Duration) -> Duration {
     }
 }
 
-/// How many looks in a row may fail; the SDK has retried each of them.
-const LOST_AFTER: u32 = 5;
+const MOST_PAUSE: Duration = Duration::from_secs(15);
+
+/// How long every look may fail; the rollout goes on meanwhile. Throttling alone is waited out to the deadline.
+const LOST_AFTER: Duration = Duration::from_secs(180);
+
+/// A look that hangs may outlast the deadline by so much.
+const LAST_LOOK: Duration = Duration::from_secs(2);
 
 pub async fn follow(
     ours: &Ours<'_>,
@@ -72,43 +78,51 @@ pub async fn follow(
     stop_at: impl Fn(&Verdict) -> bool,
 ) -> Followed {
     let started = Instant::now();
-    let mut failures = 0;
+    let mut failures: u32 = 0;
+    let mut failing_since = None;
+    let mut last_failure: Option<Failure>;
     let mut last = (Observation::default(), Value::Null);
     let mut waits_for = "the first look".to_owned();
-    let ended = |end, last: (Observation, Value), eye: Eye| Followed {
-        end,
-        seen: last.0,
-        service: last.1,
-        service_deployment: eye.service_deployment,
-    };
+    let mut doubtful = None;
+    let ended = |end, last: (Observation, Value), eye: Eye| Followed { end, seen: last.0, service: last.1, eye };
     loop {
-        match eye.look(ours.deployment_id, clients).await {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let look = tokio::time::timeout(left + LAST_LOOK, eye.look(ours.deployment_id, clients)).await;
+        match look.unwrap_or_else(|_| Err(Failure::late("ECS", "DescribeServices"))) {
             Ok((seen, service)) => {
-                failures = 0;
+                (failures, failing_since) = (0, None);
+                last_failure = None;
                 teller.tell(&seen, &service, ours);
                 let verdict = verdict(&seen, ours);
                 last = (seen, service);
+                let displaced = matches!(verdict, Verdict::Superseded(_) | Verdict::RolledBack(_));
                 if let Verdict::Pending(what) = &verdict {
                     waits_for.clone_from(what);
                 } else if stop_at(&verdict) {
-                    return ended(End::Verdict(verdict), last, eye);
+                    // The service and its service deployment are read side by side, and reads may lag: two looks agree.
+                    if !displaced || doubtful.as_ref() == Some(&verdict) {
+                        return ended(End::Verdict(verdict), last, eye);
+                    }
                 }
+                doubtful = displaced.then_some(verdict);
             }
             Err(failure) => {
                 failures += 1;
                 let hopeless = failure.is_expired() || failure.is_denied() || failure.is_credentials();
-                if hopeless || failures >= LOST_AFTER {
+                let since = *failing_since.get_or_insert_with(Instant::now);
+                if hopeless || (since.elapsed() >= LOST_AFTER && !failure.is_throttled()) {
                     return ended(End::Lost(failure), last, eye);
                 }
                 if failures == 1 {
                     teller.events.warn(format!("{failure}; looking again"), None);
                 }
+                last_failure = Some(failure);
             }
         }
-        let pause = pace(started.elapsed()) * 2u32.pow(failures.min(4));
+        let pause = (pace(started.elapsed()) * 2u32.pow(failures.min(5))).min(MOST_PAUSE);
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return ended(End::Deadline(waits_for), last, eye);
+            return ended(last_failure.map_or(End::Deadline(waits_for), End::Lost), last, eye);
         }
         tokio::time::sleep(pause.min(left)).await;
     }
@@ -221,7 +235,11 @@ impl<'a> Teller<'a> {
         let key = format!("{} {}", target.group, target.id);
         let now = (target.state.clone(), target.reason.clone());
         if self.targets.get(&key) != Some(&now) {
-            self.targets.insert(key, now);
+            // What drains when it is first seen is left from a rollout before.
+            let news = self.targets.insert(key, now).is_some() || target.state != "draining";
+            if !news {
+                return;
+            }
             if target.state == "unhealthy" {
                 self.unhealthy.retain(|other| other.id != target.id);
                 self.unhealthy.push(target.clone());

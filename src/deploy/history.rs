@@ -58,6 +58,19 @@ pub async fn successes(cluster: &str, service: &str, clients: &Clients) -> Resul
         .collect())
 }
 
+/// The newest service deployment in brief. `None` where the endpoint has no history.
+pub async fn latest(cluster: &str, service: &str, clients: &Clients) -> Result<Option<Value>, Failure> {
+    let input = json!({ "cluster": cluster, "service": service, "maxResults": 100 });
+    match clients.list_service_deployments(input).await {
+        Ok(reply) => {
+            let newest = list(&reply, "serviceDeployments").iter().max_by_key(|brief| millis(brief, "createdAt"));
+            Ok(newest.cloned())
+        }
+        Err(failure) if failure.is_unsupported() || failure.is_denied() => Ok(None),
+        Err(failure) => Err(failure),
+    }
+}
+
 pub async fn service_revisions(arns: &[String], clients: &Clients) -> Result<Vec<Value>, Failure> {
     let calls = arns
         .chunks(ARNS_PER_CALL)

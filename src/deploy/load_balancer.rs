@@ -38,10 +38,16 @@ pub async fn find_missing(plan: &Plan, clients: &Clients) -> Vec<Error> {
     let Some(balancer) = &plan.load_balancer else { return Vec::new() };
     let mut findings = Vec::new();
     let name = balancer_name(plan, balancer);
+    let (arn, named) = (balancer.target_group.arn.as_deref(), balancer.target_group.name.as_deref());
+    let own = elb_name(&plan.service);
     let (found, group) = tokio::join!(
         find(balancer.arn.as_deref(), Some(&name), clients),
-        target_group::find(balancer.target_group.arn.as_deref(), balancer.target_group.name.as_deref(), clients),
+        target_group::find(arn, named.or(Some(&own)), clients),
     );
+    // What nobody named is ours by its name only as long as it is not another service's.
+    if let (None, None, Ok(Some(group))) = (arn, named, &group) {
+        findings.extend(target_group::owned_by_another(group, plan, clients).await);
+    }
     match found {
         Ok(Some(_)) => {}
         Ok(None) if balancer.create && balancer.arn.is_none() => {}

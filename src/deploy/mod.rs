@@ -30,7 +30,9 @@ pub mod service;
 pub mod status;
 pub mod steady;
 pub mod target_group;
+mod throttled;
 pub mod trap;
+mod update;
 pub mod wait;
 
 use std::time::Instant;
@@ -72,7 +74,7 @@ pub async fn run(plan: &Plan, clients: &Clients, events: &Events) -> Result<Outc
     )?;
     let placing = service::place(plan, &rendered, &registered, &surroundings, clients, events);
     let placed = step(events, Step::Service, placing, service::Placed::detail).await?;
-    let following = rollback::follow_or_roll_back(plan, &placed, facts.digest(), clients, events);
+    let following = rollback::follow_or_roll_back(&plan.rollout, &placed, facts.digest(), clients, events);
     let steady = step(events, Step::Steady, following, follow::Steady::detail).await?;
     let url = load_balancer::url(plan, &placed.service, clients).await?;
     if let Some(path) = &plan.check_url {

@@ -20,6 +20,9 @@ pub struct Eye {
     pub service_deployment: Option<String>,
     /// The endpoint has no service deployments: it is not asked again.
     pub no_service_deployments: bool,
+    /// The service deployment that was current before ours began: never taken for it.
+    pub before: Option<String>,
+    appeared: bool,
     /// Stopped tasks do not change: they are described once.
     stopped: Vec<Task>,
     seen_stopped: BTreeSet<String>,
@@ -32,6 +35,8 @@ impl Eye {
             service: service.to_owned(),
             service_deployment,
             no_service_deployments: false,
+            before: None,
+            appeared: false,
             stopped: Vec::new(),
             seen_stopped: BTreeSet::new(),
         }
@@ -47,7 +52,7 @@ impl Eye {
         let service = service?.unwrap_or_default();
         let mut found = match service_deployment {
             Ok(found) => found,
-            Err(failure) if failure.is_unsupported() => {
+            Err(failure) if is_missing(&failure) => {
                 self.no_service_deployments = true;
                 self.service_deployment = None;
                 None
@@ -66,15 +71,20 @@ impl Eye {
         let running = tasks.into_iter().filter(|task| task.last_status != "STOPPED");
         let tasks = running.chain(self.stopped.iter().cloned()).collect();
         let targets = targets(&service, clients).await?;
+        let deployments: Vec<Deployment> = list(&service, "deployments").iter().map(deployment).collect();
+        self.appeared |= deployments.iter().any(|deployment| deployment.id == deployment_id);
         let observation = Observation {
             service_status: text(&service, "status").to_owned(),
             desired: number(&service, "desiredCount"),
             running: number(&service, "runningCount"),
             pending: number(&service, "pendingCount"),
-            deployments: list(&service, "deployments").iter().map(deployment).collect(),
+            deployments,
+            appeared: self.appeared,
+            events: list(&service, "events").iter().map(|event| text(event, "message").to_owned()).collect(),
             service_deployment: found,
             tasks,
             targets,
+            groups: groups(&service),
         };
         Ok((observation, service))
     }
@@ -87,21 +97,26 @@ impl Eye {
         clients: &Clients,
     ) -> Result<Option<ServiceDeployment>, Failure> {
         let primary = super::decide::primary(service).map_or("", |primary| text(primary, "id"));
-        let Some(current) = optional(service, "currentServiceDeployment").filter(|_| primary == deployment_id) else {
-            return Ok(None);
-        };
+        let current = optional(service, "currentServiceDeployment");
+        let current = current.filter(|current| primary == deployment_id && self.before.as_deref() != Some(*current));
+        let Some(current) = current else { return Ok(None) };
         match service_deployment(Some(current), clients).await {
             Ok(found) => {
                 self.service_deployment = Some(current.to_owned());
                 Ok(found)
             }
-            Err(failure) if failure.is_unsupported() => {
+            Err(failure) if is_missing(&failure) => {
                 self.no_service_deployments = true;
                 Ok(None)
             }
             Err(failure) => Err(failure),
         }
     }
+}
+
+/// Roles that were made before there were service deployments may not read them: the rollout's state tells as well.
+fn is_missing(failure: &Failure) -> bool {
+    failure.is_unsupported() || failure.is_denied()
 }
 
 async fn service_deployment(arn: Option<&str>, clients: &Clients) -> Result<Option<ServiceDeployment>, Failure> {
@@ -147,15 +162,21 @@ async fn tasks(
     Ok(replies.iter().flat_map(|reply| list(reply, "tasks")).map(task).collect())
 }
 
+/// The target groups of each of the service's load balancers.
+fn groups(service: &Value) -> Vec<Vec<String>> {
+    let of = |balancer: &Value| {
+        let arns =
+            [text(balancer, "targetGroupArn"), text(&balancer["advancedConfiguration"], "alternateTargetGroupArn")];
+        arns.iter().filter(|arn| !arn.is_empty()).map(|arn| (*arn).to_owned()).collect::<Vec<_>>()
+    };
+    list(service, "loadBalancers").iter().map(of).filter(|groups| !groups.is_empty()).collect()
+}
+
 /// The health of all targets in the service's target groups.
 pub async fn targets(service: &Value, clients: &Clients) -> Result<Vec<Target>, Failure> {
-    let groups: BTreeSet<&str> = list(service, "loadBalancers")
-        .iter()
-        .map(|balancer| text(balancer, "targetGroupArn"))
-        .filter(|arn| !arn.is_empty())
-        .collect();
+    let groups: BTreeSet<String> = groups(service).into_iter().flatten().collect();
     let calls = groups.into_iter().map(|arn| async move {
-        let asked = clients.elbv2.describe_target_health().target_group_arn(arn).send().await;
+        let asked = clients.elbv2.describe_target_health().target_group_arn(&arn).send().await;
         let reply = match asked.map_err(|error| Failure::from_sdk("ELBv2", "DescribeTargetHealth", error)) {
             Ok(reply) => reply,
             // A service that was deleted still names what it was attached to.
@@ -168,7 +189,7 @@ pub async fn targets(service: &Value, clients: &Clients) -> Result<Vec<Target>, 
             let port = target.and_then(|target| target.port()).unwrap_or_default();
             let health = one.target_health();
             Target {
-                group: arn.to_owned(),
+                group: arn.clone(),
                 id: format!("{id}:{port}"),
                 state: health.and_then(|health| health.state()).map_or("", |state| state.as_str()).to_owned(),
                 reason: health.and_then(|health| health.reason()).map(|reason| reason.as_str().to_owned()),

@@ -1,11 +1,12 @@
 //! From a document to a revision: the identical one that is there, or a new one.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::event::{Event, Events, ResourceAction};
 use super::render::Facts;
+use super::throttled::Throttled;
 use crate::aws::failure::Reach;
 use crate::aws::reply::{self, list, number, text};
 use crate::aws::{Clients, Failure};
@@ -59,33 +60,34 @@ pub async fn register(
     let fingerprint = document::fingerprint(input);
     let family = text(input, "family");
     let own = live.map(|live| text(live, "taskDefinition"));
-    if let Some(found) = find(&fingerprint, family, own, clients).await? {
-        return Ok(found);
-    }
+    let newest = match look(&fingerprint, family, own, clients).await? {
+        Look::Found(found) => return Ok(found),
+        Look::Newest(newest) => newest,
+    };
     let input = tagged(input, &fingerprint, &facts.release);
+    let mut throttled = Throttled::new(Instant::now() + THROTTLED_FOR);
     let mut attempt: u32 = 0;
     loop {
-        attempt += 1;
         match clients.register_task_definition(input.clone()).await {
             Ok(reply) => {
                 let registered = Registered::of(&reply, false);
+                if let Some(twin) = twin(&registered, newest, &fingerprint, clients).await? {
+                    return Ok(twin);
+                }
                 let id = format!("{}:{}", registered.family, registered.revision);
                 events.emit(Event::Resource { action: ResourceAction::Created, kind: "task definition".into(), id });
                 return Ok(registered);
             }
-            Err(failure) if attempt >= MAX_ATTEMPTS => return Err(explained(failure)),
             Err(failure) if failure.is_concurrent_revision() || failure.is_throttled() => {
-                if attempt == 1 {
-                    events.warn(format!("{failure}; retrying"), None);
-                }
-                tokio::time::sleep(pause(attempt)).await;
+                throttled.wait(failure, events).await?;
                 // The other attempt may have been this very input.
                 if let Some(found) = find(&fingerprint, family, own, clients).await? {
                     return Ok(found);
                 }
             }
             // It may have been done: read back before sending it again.
-            Err(failure) if failure.reach == Reach::Unknown => {
+            Err(failure) if failure.reach == Reach::Unknown && attempt + 1 < MAX_ATTEMPTS => {
+                attempt += 1;
                 events.warn(format!("{failure}; looking whether it was registered all the same"), None);
                 if let Some(found) = find_in_time(&fingerprint, family, own, clients).await? {
                     return Ok(Registered { reused: false, ..found });
@@ -96,15 +98,10 @@ pub async fn register(
     }
 }
 
-const MAX_ATTEMPTS: u32 = 8;
+const MAX_ATTEMPTS: u32 = 4;
 
-fn pause(attempt: u32) -> Duration {
-    let full = Duration::from_millis(100) * 2u32.pow(attempt.min(6));
-    // Two runs that collided must not collide again.
-    let jitter =
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |now| now.subsec_nanos() % 1000);
-    full / 2 + full * jitter / 2000
-}
+/// AWS refills one registration a second: a crowd of deploys gets through within this.
+const THROTTLED_FOR: Duration = Duration::from_secs(300);
 
 fn explained(failure: Failure) -> crate::error::Error {
     match failure.reach {
@@ -137,11 +134,24 @@ pub(super) async fn find(
     own: Option<&str>,
     clients: &Clients,
 ) -> Result<Option<Registered>> {
+    match look(fingerprint, family, own, clients).await? {
+        Look::Found(found) => Ok(Some(found)),
+        Look::Newest(_) => Ok(None),
+    }
+}
+
+enum Look {
+    Found(Registered),
+    /// There is none; the number of the family's newest revision, 0 when it has none.
+    Newest(i64),
+}
+
+async fn look(fingerprint: &str, family: &str, own: Option<&str>, clients: &Clients) -> Result<Look> {
     // The service's own revision answers most deploys that change nothing, in one call.
     if let Some(own) = own.filter(|own| !own.is_empty()) {
         let reply = describe(own, clients).await?;
         if let Some(reply) = reply.filter(|reply| matches(reply, family, fingerprint)) {
-            return Ok(Some(Registered::of(&reply, true)));
+            return Ok(Look::Found(Registered::of(&reply, true)));
         }
     }
     // A description by family name shows a new revision before the list does.
@@ -157,13 +167,33 @@ pub(super) async fn find(
     arns.retain(|arn| newest.as_ref().is_none_or(|newest| described(newest) != *arn) && Some(arn.as_str()) != own);
     let others = futures_util::future::try_join_all(arns.iter().map(|arn| describe(arn, clients))).await?;
     let candidates: Vec<Value> = newest.into_iter().chain(others.into_iter().flatten()).collect();
-    Ok(matching(&candidates, family, fingerprint).map(|reply| Registered::of(reply, true)))
+    let number = candidates.iter().map(|reply| number(&reply["taskDefinition"], "revision")).max();
+    Ok(match matching(&candidates, family, fingerprint) {
+        Some(reply) => Look::Found(Registered::of(reply, true)),
+        None => Look::Newest(number.unwrap_or_default()),
+    })
 }
 
-/// The newest of these replies of DescribeTaskDefinition that can be deployed instead of a new revision.
+/// RegisterTaskDefinition has no client token, and another run may have registered the same input at the same time.
+/// Numbers tell: of such twins the first is taken by all, and the others are taken back.
+async fn twin(ours: &Registered, newest: i64, fingerprint: &str, clients: &Clients) -> Result<Option<Registered>> {
+    let first = (newest + 1).max(ours.revision - LOOKED_AT as i64);
+    for revision in first..ours.revision {
+        let reply = describe(&format!("{}:{revision}", ours.family), clients).await?;
+        if let Some(reply) = reply.filter(|reply| matches(reply, &ours.family, fingerprint)) {
+            // Where this is not allowed there is one revision more, and no harm done.
+            let _ = clients.deregister_task_definition(json!({ "taskDefinition": ours.arn })).await;
+            return Ok(Some(Registered::of(&reply, true)));
+        }
+    }
+    Ok(None)
+}
+
+/// The first of these replies of DescribeTaskDefinition that can be deployed instead of a new revision. Not the newest:
+/// of two runs' twins that one is about to be taken back.
 pub fn matching<'a>(replies: &'a [Value], family: &str, fingerprint: &str) -> Option<&'a Value> {
     let fits = replies.iter().filter(|reply| matches(reply, family, fingerprint));
-    fits.max_by_key(|reply| number(&reply["taskDefinition"], "revision"))
+    fits.min_by_key(|reply| number(&reply["taskDefinition"], "revision"))
 }
 
 // An INACTIVE revision cannot be deployed again.

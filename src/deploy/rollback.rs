@@ -1,7 +1,6 @@
 //! Back to what was good: ECS's own rollback followed to its end, or ours; verified, or said to have failed.
 
-use std::collections::HashSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -10,33 +9,35 @@ use super::follow::{End, Followed, Steady, Teller, follow};
 use super::history::{self, Release};
 use super::observe::Eye;
 use super::service::{self, Action, Placed};
-use super::steady::{Observation, Ours, Verdict};
+use super::steady::{Observation, Ours, Verdict, verdict};
 use super::{decide, failure};
 use crate::aws::Clients;
 use crate::aws::reply::{id, text};
-use crate::config::{OnFailure, Plan};
+use crate::config::{OnFailure, RolloutPlan};
 use crate::error::{Error, Kind, Result};
 
 pub use super::rollback_command::{RollbackOutcome, rollback};
 
 /// Follows the deployment to steady state. What fails is brought back to what was good before, as the plan says.
 pub async fn follow_or_roll_back(
-    plan: &Plan,
+    rollout: &RolloutPlan,
     placed: &Placed,
     digest: Option<&str>,
     clients: &Clients,
     events: &Events,
 ) -> Result<Steady> {
-    let deadline = Instant::now() + plan.rollout.timeout;
+    let deadline = Instant::now() + rollout.timeout;
     let ours = Ours {
         deployment_id: &placed.deployment_id,
         task_definition: &placed.task_definition,
         digest,
-        fail_fast: plan.rollout.fail_fast,
+        fail_fast: rollout.fail_fast,
         expects_targets: expects_targets(&placed.service),
+        before: &placed.before,
     };
     let mut eye = Eye::new(&placed.cluster, &placed.service_name, placed.service_deployment.clone());
-    if placed.action == Action::Unchanged {
+    eye.before.clone_from(&placed.service_deployment_before);
+    if !placed.rolls {
         // The service's last service deployment may be of a release that was rolled back.
         eye.service_deployment = None;
         eye.no_service_deployments = true;
@@ -58,13 +59,13 @@ pub async fn follow_or_roll_back(
                 .hint(format!("follow it: {resume}")));
         }
         End::Lost(lost) => {
-            let message = "lost sight of the rollout, which goes on at AWS's side";
-            return Err(Error::new(Kind::DeadlinePassed, format!("{message}: {lost}"))
-                .hint("log in again if the credentials have expired")
-                .hint(format!("then resume: {resume}")));
+            let message = format!("lost sight of the rollout, which goes on at AWS's side: {lost}");
+            let error = Error::new(Kind::DeadlinePassed, message);
+            let error = lost.hint().into_iter().fold(error, Error::hint);
+            return Err(error.hint(format!("then resume: {resume}")));
         }
         End::Deadline(waits_for) => {
-            let took = humantime::format_duration(plan.rollout.timeout);
+            let took = humantime::format_duration(rollout.timeout);
             (format!("not steady after {took}: {waits_for}"), None)
         }
         End::Verdict(Verdict::Failed(why)) => (why.clone(), None),
@@ -83,6 +84,14 @@ pub async fn follow_or_roll_back(
         let error = Error::new(kind, format!("the rollout of {revision} failed: {why}; {ending}"));
         findings.iter().fold(error, |error, finding| error.hint(finding.clone())).hint(next)
     };
+    let look = format!("look closer: steady status --cluster {} --service {}", placed.cluster, placed.service_name);
+    if !placed.rolls && ecs_rolls_back.is_none() {
+        let (kind, next) = match timed_out {
+            true => (Kind::DeadlinePassed, format!("resume: {resume}")),
+            false => (Kind::RolloutFailed, look),
+        };
+        return Err(failed(kind, "no new release was deployed, so there is nothing to roll back", next));
+    }
     let previous = good_before(placed, clients).await;
     let before = previous.is_some();
     let Some(previous) = previous.filter(|_| ecs_rolls_back != Some(false)) else {
@@ -93,18 +102,18 @@ pub async fn follow_or_roll_back(
             true => "ECS could not bring the previous release back",
             false => "there is no good release before it, so it is left for inspection",
         };
-        let look = format!("look closer: steady status --cluster {} --service {}", placed.cluster, placed.service_name);
         return Err(failed(Kind::RolloutFailed, ending, look));
     };
-    if ecs_rolls_back.is_none() && plan.rollout.on_failure == OnFailure::Stop {
+    if ecs_rolls_back.is_none() && rollout.on_failure == OnFailure::Stop {
         let (kind, ending) = match timed_out {
             true => (Kind::DeadlinePassed, "it goes on rolling"),
             false => (Kind::RolloutFailed, "it is left as it is (`on_failure: stop`)"),
         };
+        let error = failed(kind, ending, format!("resume: {resume}"));
         let back = format!("go back: steady rollback --cluster {} --service {}", placed.cluster, placed.service_name);
-        return Err(failed(kind, ending, back));
+        return Err(error.hint(back));
     }
-    let until = Instant::now() + plan.rollout.timeout;
+    let until = Instant::now() + rollout.timeout;
     let work = restore(placed, &ours, &previous, &followed, ecs_rolls_back.is_some(), until, &mut teller, clients);
     match super::step(events, Step::Rollback, work, |back: &String| id(back).to_owned()).await {
         Ok(back) => {
@@ -114,25 +123,23 @@ pub async fn follow_or_roll_back(
         Err(error) if error.kind() == Kind::Superseded => Err(error),
         Err(error) => {
             let ending = format!("and so did the rollback: {error}");
-            let look =
-                format!("look closer: steady status --cluster {} --service {}", placed.cluster, placed.service_name);
             Err(failed(Kind::RolloutFailed, &ending, look).cause(error))
         }
     }
 }
 
-pub(super) fn expects_targets(service: &Value) -> bool {
+fn expects_targets(service: &Value) -> bool {
     crate::aws::reply::list(service, "loadBalancers").iter().any(|one| !text(one, "targetGroupArn").is_empty())
 }
 
-pub(super) fn steady(followed: Followed, deployment_id: &str) -> Steady {
+fn steady(followed: Followed, deployment_id: &str) -> Steady {
     let note = match followed.end {
         End::Verdict(Verdict::Steady { note }) => note,
         _ => None,
     };
     Steady {
         deployment_id: deployment_id.to_owned(),
-        service_deployment: followed.service_deployment,
+        service_deployment: followed.eye.service_deployment,
         desired: followed.seen.desired,
         running: followed.seen.running,
         note,
@@ -175,33 +182,37 @@ async fn restore(
     teller: &mut Teller<'_>,
     clients: &Clients,
 ) -> Result<String> {
-    let stopped = !by_ecs && stop(failed.service_deployment.as_deref(), clients).await;
-    if by_ecs || stopped {
-        let eye = Eye::new(&placed.cluster, &placed.service_name, failed.service_deployment.clone());
-        // Without fail_fast: the failed tasks are still counted, and what counts now is ECS's word.
-        let patient = Ours { fail_fast: 0, ..ours.clone() };
+    // Without fail_fast: the failed tasks are still counted, and what counts now is ECS's word.
+    let patient = Ours { fail_fast: 0, ..ours.clone() };
+    let mut eye = failed.eye.clone();
+    let mut by_ecs = by_ecs || stop(eye.service_deployment.as_deref(), clients).await;
+    if !by_ecs {
+        // ECS may refuse to stop because it began to roll back meanwhile.
+        let (seen, _) = eye.look(ours.deployment_id, clients).await?;
+        by_ecs = !matches!(verdict(&seen, &patient), Verdict::Pending(_) | Verdict::Failed(_));
+    }
+    if by_ecs {
         let over = |verdict: &Verdict| {
             matches!(verdict, Verdict::RolledBack(_) | Verdict::RollbackFailed(_) | Verdict::Superseded(_))
-                || (by_ecs && matches!(verdict, Verdict::Failed(_)))
         };
-        match follow(&patient, eye, until, teller, clients, over).await.end {
-            End::Verdict(Verdict::RolledBack(_)) => return verify(placed, until, teller, clients).await,
-            End::Verdict(Verdict::Superseded(by)) => {
-                return Err(Error::new(Kind::Superseded, format!("superseded: {by}")));
+        return match follow(&patient, eye, until, teller, clients, over).await.end {
+            End::Verdict(Verdict::RolledBack(_)) => {
+                let live = another_primary(placed, clients).await?;
+                verify(&live, until, teller, clients).await
             }
-            End::Verdict(verdict) => return Err(Error::other(words(&verdict))),
-            End::Deadline(what) => return Err(Error::other(format!("not back in time: {what}"))),
-            End::Lost(lost) => return Err(lost.into()),
-        }
+            End::Verdict(Verdict::Superseded(by)) => Err(Error::new(Kind::Superseded, format!("superseded: {by}"))),
+            End::Verdict(verdict) => Err(Error::other(words(&verdict))),
+            End::Deadline(what) => Err(Error::other(format!("not back in time: {what}"))),
+            End::Lost(lost) => Err(lost.into()),
+        };
+    }
+    if previous.task_definition == placed.task_definition {
+        return Err(Error::other("the release before it is of the same revision"));
     }
     let live = service::describe(&placed.cluster, &placed.service_name, clients).await?.unwrap_or_default();
-    if decide::primary(&live).is_some_and(|primary| text(primary, "id") != ours.deployment_id) {
-        let by = decide::primary(&live).map_or("", |primary| text(primary, "id"));
-        return Err(Error::new(Kind::Superseded, format!("superseded by deployment {by}, which is left alone")));
-    }
-    let input = back_to(placed, previous, clients).await?;
-    service::update(input, Some(&live), clients, teller.events()).await?;
-    verify(placed, until, teller, clients).await
+    let input = update_to((&placed.cluster, &placed.service_name), &live, previous, clients).await?;
+    let live = super::update::update(input, Some(&live), until, clients, teller.events()).await?;
+    verify(&live, until, teller, clients).await
 }
 
 /// ECS's own rollback, which also brings load balancers and network back. False where it is not to be had.
@@ -210,40 +221,53 @@ async fn stop(service_deployment: Option<&str>, clients: &Clients) -> bool {
     clients.stop_service_deployment(json!({ "serviceDeploymentArn": arn, "stopType": "ROLLBACK" })).await.is_ok()
 }
 
-/// UpdateService's input that brings a release back with the settings it ran with.
-pub(super) async fn update_to(cluster: &str, service: &str, release: &Release, clients: &Clients) -> Result<Value> {
+/// UpdateService's input that brings a release back with the settings it ran with. What is so already is not sent.
+pub(super) async fn update_to(
+    (cluster, service): (&str, &str),
+    live: &Value,
+    release: &Release,
+    clients: &Clients,
+) -> Result<Value> {
     let mut input = json!({ "cluster": cluster, "service": service, "taskDefinition": release.task_definition });
-    if let Some(arn) = &release.service_revision {
-        let revisions = history::service_revisions(std::slice::from_ref(arn), clients).await?;
-        let members = ["networkConfiguration", "loadBalancers", "serviceRegistries", "serviceConnectConfiguration"];
-        for member in members {
-            let value = revisions.first().and_then(|revision| revision.get(member));
-            if let Some(value) = value.filter(|value| !value.is_null()) {
-                input[member] = value.clone();
-            }
+    let Some(arn) = &release.service_revision else { return Ok(input) };
+    let revisions = history::service_revisions(std::slice::from_ref(arn), clients).await?;
+    let Some(revision) = revisions.first() else { return Ok(input) };
+    for member in ["networkConfiguration", "loadBalancers", "serviceRegistries", "serviceConnectConfiguration"] {
+        let now = decide::live_member(live, member);
+        let is_list = matches!(member, "loadBalancers" | "serviceRegistries");
+        let then = match revision.get(member).filter(|value| !value.is_null()) {
+            Some(then) => then.clone(),
+            None if is_list && now.as_array().is_some_and(|now| !now.is_empty()) => json!([]),
+            None => continue,
+        };
+        if !decide::covers(now, &then) {
+            input[member] = then;
         }
     }
     Ok(input)
 }
 
-async fn back_to(placed: &Placed, previous: &Release, clients: &Clients) -> Result<Value> {
-    update_to(&placed.cluster, &placed.service_name, previous, clients).await
+/// The service with another PRIMARY deployment than ours; reads may lag behind what ECS said of the rollback.
+async fn another_primary(placed: &Placed, clients: &Clients) -> Result<Value> {
+    for wait in [0, 200, 1000, 3000] {
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+        let live = service::describe(&placed.cluster, &placed.service_name, clients).await?.unwrap_or_default();
+        if decide::primary(&live).is_some_and(|primary| text(primary, "id") != placed.deployment_id) {
+            return Ok(live);
+        }
+    }
+    Err(Error::other("the service still runs the release that failed"))
 }
 
 /// Whether what is PRIMARY now gets steady. Returns its revision.
-async fn verify(placed: &Placed, until: Instant, teller: &mut Teller<'_>, clients: &Clients) -> Result<String> {
-    let live = service::describe(&placed.cluster, &placed.service_name, clients).await?.unwrap_or_default();
-    let primary = decide::primary(&live).cloned().unwrap_or_default();
-    let (deployment_id, task_definition) =
-        (text(&primary, "id").to_owned(), text(&primary, "taskDefinition").to_owned());
-    if task_definition == placed.task_definition {
-        return Err(Error::other("the service still runs the release that failed"));
-    }
-    settle(&live, &deployment_id, &task_definition, until, teller, clients).await.map(|_| task_definition)
+async fn verify(live: &Value, until: Instant, teller: &mut Teller<'_>, clients: &Clients) -> Result<String> {
+    let primary = decide::primary(live).cloned().unwrap_or_default();
+    let task_definition = text(&primary, "taskDefinition").to_owned();
+    settle(live, text(&primary, "id"), &task_definition, until, teller, clients).await.map(|_| task_definition)
 }
 
 /// Follows a deployment that is expected to be good, judged by its rollout state alone.
-pub(super) async fn settle(
+async fn settle(
     live: &Value,
     deployment_id: &str,
     task_definition: &str,
@@ -283,9 +307,4 @@ fn words(verdict: &Verdict) -> String {
         | Verdict::Superseded(text) => text.clone(),
         Verdict::Steady { .. } => "steady".to_owned(),
     }
-}
-
-/// The ids of a service's events, so that only what comes after them is told.
-pub(super) fn event_ids(service: &Value) -> HashSet<String> {
-    crate::aws::reply::list(service, "events").iter().map(|event| text(event, "id").to_owned()).collect()
 }

@@ -6,9 +6,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::event::{Event, Events, Step};
-use super::follow::Teller;
+use super::follow::Steady;
 use super::history::{self, Release, family_and_revision};
-use super::rollback::{event_ids, settle, update_to};
+use super::rollback::{follow_or_roll_back, update_to};
+use super::service::{Action, Placed};
 use super::{decide, load_balancer, register, service};
 use crate::aws::Clients;
 use crate::aws::reply::{id, list, optional, tag, text};
@@ -55,23 +56,26 @@ pub async fn rollback(
         None => previous(&current, cluster, service_name, clients).await?,
     };
     let (target, revision) = deployable(target, clients, events).await?;
-    let work = async {
-        let mut teller = Teller::new(events, event_ids(&live));
-        let service = if target.task_definition == current {
-            events.emit(Event::Notice { message: format!("{} is what runs already", id(&current)) });
-            live.clone()
-        } else {
-            let input = update_to(cluster, service_name, &target, clients).await?;
-            service::update(input, Some(&live), clients, events).await?
-        };
-        let deployment = decide::primary(&service).map_or("", |primary| text(primary, "id")).to_owned();
-        settle(&service, &deployment, &target.task_definition, until, &mut teller, clients).await
-    };
-    let steady = super::step(events, Step::Rollback, work, |_| id(&target.task_definition).to_owned()).await?;
     let image = list(&revision["taskDefinition"], "containerDefinitions")
         .iter()
         .filter_map(|container| optional(container, "image"))
         .find(|image| image.contains("@sha256:"));
+    let digest = image.and_then(|image| image.split_once('@')).map(|(_, digest)| digest);
+    let work = async {
+        let (action, service) = if target.task_definition == current {
+            events.emit(Event::Notice { message: format!("{} is what runs already", id(&current)) });
+            (Action::Unchanged, live.clone())
+        } else {
+            let input = update_to((cluster, service_name), &live, &target, clients).await?;
+            (Action::Updated, super::update::update(input, Some(&live), until, clients, events).await?)
+        };
+        let deployment = decide::primary(&service).map_or("", |primary| text(primary, "id"));
+        let names = (deployment, target.task_definition.as_str());
+        Ok(Placed::new((cluster, service_name), Some(&live), &service, action, names))
+    };
+    let placed = super::step(events, Step::Rollback, work, Placed::detail).await?;
+    let following = follow_or_roll_back(rollout, &placed, digest, clients, events);
+    let steady = super::step(events, Step::Steady, following, Steady::detail).await?;
     Ok(RollbackOutcome {
         status: "steady",
         service: service_name.to_owned(),
@@ -79,7 +83,7 @@ pub async fn rollback(
         deployment_id: steady.deployment_id.clone(),
         task_definition: target.task_definition.clone(),
         image: image.map(str::to_owned),
-        digest: image.and_then(|image| image.split_once('@')).map(|(_, digest)| digest.to_owned()),
+        digest: digest.map(str::to_owned),
         release: tag(list(&revision, "tags"), register::RELEASE_TAG).map(str::to_owned),
         url: load_balancer::service_url(&steady.service, clients).await?,
         previous_task_definition: current,

@@ -9,6 +9,7 @@ use super::decide::{self, Decision, decide};
 use super::event::{Event, Events, ResourceAction};
 use super::register::Registered;
 use super::render::Rendered;
+use super::update::update;
 use super::{discovery, load_balancer, network, trap};
 use crate::aws::failure::Reach;
 use crate::aws::reply::{list, optional, text};
@@ -33,24 +34,26 @@ pub enum Action {
     Adopted,
 }
 
-/// What ran before, and was good.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Previous {
-    pub task_definition: String,
-    pub deployment_id: String,
-}
+pub use super::steady::Previous;
 
 /// The deployment to follow.
 #[derive(Debug, Clone)]
 pub struct Placed {
     pub action: Action,
+    /// A deployment is under way; false when ours changed nothing that is deployed.
+    pub rolls: bool,
     pub cluster: String,
     pub service_name: String,
     pub deployment_id: String,
     /// The ARN of the service deployment, where the reply named it.
     pub service_deployment: Option<String>,
     pub task_definition: String,
+    /// What ran before, and was good.
     pub previous: Option<Previous>,
+    /// All deployments that there were before this one.
+    pub before: Vec<Previous>,
+    /// The service deployment that was current before this one.
+    pub service_deployment_before: Option<String>,
     /// The service as it was in the last reply.
     pub service: Value,
     /// Events that were there before are not ours.
@@ -188,25 +191,36 @@ pub async fn place(
         events.warn(warning, None);
     }
     let until = Instant::now() + plan.rollout.timeout;
-    let mut waited = false;
+    let (mut waited, mut overtaken) = (false, false);
     loop {
         // Right before the update: UpdateService has no compare-and-swap.
         let live = describe(&plan.cluster, &plan.service, clients).await?;
         let decision = decide(live.as_ref(), &wanted, plan.rollout.fail_fast, &mut warnings);
-        let placed =
-            |action: Action, service: &Value, id: &str| placed(plan, live.as_ref(), service, id, action, registered);
+        let placed = |action: Action, service: &Value, id: &str| {
+            let names = (plan.cluster.as_str(), plan.service.as_str());
+            Placed::new(names, live.as_ref(), service, action, (id, &registered.arn))
+        };
         let result = match decision {
-            Decision::Create(input) => create(input, clients).await.map(|service| {
-                resource(events, ResourceAction::Created, &plan.service);
-                let id = decide::primary(&service).map_or("", |primary| text(primary, "id")).to_owned();
-                placed(Action::Created, &service, &id)
-            }),
+            Decision::Create(input) => match clients.create_service(input).await {
+                Ok(reply) => {
+                    resource(events, ResourceAction::Created, &plan.service);
+                    let service = &reply["service"];
+                    let id = decide::primary(service).map_or("", |primary| text(primary, "id")).to_owned();
+                    Ok(placed(Action::Created, service, &id))
+                }
+                // Another run made it meanwhile, from another input: what is live now decides.
+                Err(failure) if failure.message.contains("not idempotent") && !overtaken => {
+                    overtaken = true;
+                    continue;
+                }
+                Err(failure) => Err(refused_creation(failure)),
+            },
             Decision::Update { input, changes, deploys } => {
                 if deploys && let Some(live) = &live {
                     trap::check(plan, live, &wanted, &registered.task_definition, clients).await?;
                 }
                 tracing::debug!(?changes, deploys, "updating the service");
-                update(input, live.as_ref(), clients, events).await.map(|service| {
+                update(input, live.as_ref(), until, clients, events).await.map(|service| {
                     resource(events, ResourceAction::Updated, &plan.service);
                     let id = decide::primary(&service).map_or("", |primary| text(primary, "id")).to_owned();
                     placed(Action::Updated, &service, &id)
@@ -240,29 +254,59 @@ pub async fn place(
     }
 }
 
-fn placed(
-    plan: &Plan,
-    live: Option<&Value>,
-    service: &Value,
-    deployment_id: &str,
-    action: Action,
-    registered: &Registered,
-) -> Placed {
-    let seen = match action {
-        // What an adopted deployment has done so far is part of the story.
-        Action::Adopted => HashSet::new(),
-        _ => list(live.unwrap_or(&Value::Null), "events").iter().map(|event| text(event, "id").to_owned()).collect(),
-    };
-    Placed {
-        action,
-        cluster: plan.cluster.clone(),
-        service_name: plan.service.clone(),
-        deployment_id: deployment_id.to_owned(),
-        service_deployment: optional(service, "currentServiceDeployment").map(str::to_owned),
-        task_definition: registered.arn.clone(),
-        previous: live.and_then(|live| previous(live, deployment_id)),
-        service: service.clone(),
-        seen_events: seen,
+impl Placed {
+    /// `live` is the service as it was before, `service` as it is now.
+    pub(super) fn new(
+        (cluster, service_name): (&str, &str),
+        live: Option<&Value>,
+        service: &Value,
+        action: Action,
+        (deployment_id, task_definition): (&str, &str),
+    ) -> Self {
+        let nothing = Value::Null;
+        let live = live.unwrap_or(&nothing);
+        let deployments = list(live, "deployments");
+        let seen_events = match action {
+            // What an adopted deployment has done so far is part of the story.
+            Action::Adopted => HashSet::new(),
+            _ => event_ids(live),
+        };
+        let others = deployments.iter().filter(|other| text(other, "id") != deployment_id);
+        let was = deployments.iter().find(|deployment| text(deployment, "id") == deployment_id);
+        let rolls = match action {
+            Action::Created | Action::Adopted => true,
+            // A change that starts no deployment, such as the desired count.
+            Action::Updated => was.is_none_or(|was| optional(was, "rolloutState") == Some("IN_PROGRESS")),
+            Action::Unchanged => false,
+        };
+        let current = |service: &Value| optional(service, "currentServiceDeployment").map(str::to_owned);
+        let service_deployment_before = current(live).filter(|_| was.is_none());
+        Placed {
+            action,
+            rolls,
+            cluster: cluster.to_owned(),
+            service_name: service_name.to_owned(),
+            deployment_id: deployment_id.to_owned(),
+            service_deployment: current(service).filter(|arn| Some(arn) != service_deployment_before.as_ref()),
+            task_definition: task_definition.to_owned(),
+            previous: previous(live, deployment_id),
+            before: others.map(named).collect(),
+            service_deployment_before,
+            service: service.clone(),
+            seen_events,
+        }
+    }
+}
+
+/// The ids of a service's events, so that only what comes after them is told.
+pub(super) fn event_ids(service: &Value) -> HashSet<String> {
+    list(service, "events").iter().map(|event| text(event, "id").to_owned()).collect()
+}
+
+fn named(deployment: &Value) -> Previous {
+    Previous {
+        task_definition: text(deployment, "taskDefinition").to_owned(),
+        deployment_id: text(deployment, "id").to_owned(),
     }
 }
 
@@ -271,76 +315,13 @@ pub fn previous(live: &Value, ours: &str) -> Option<Previous> {
     let good = |deployment: &&Value| {
         text(deployment, "id") != ours && matches!(optional(deployment, "rolloutState"), Some("COMPLETED") | None)
     };
-    let found = list(live, "deployments").iter().find(good)?;
-    Some(Previous {
-        task_definition: text(found, "taskDefinition").to_owned(),
-        deployment_id: text(found, "id").to_owned(),
-    })
+    list(live, "deployments").iter().find(good).map(named)
 }
 
-async fn create(input: Value, clients: &Clients) -> Result<Value> {
-    match clients.create_service(input).await {
-        Ok(reply) => Ok(reply["service"].clone()),
-        Err(failure) if failure.reach == Reach::Refused && !failure.is_denied() && !failure.is_throttled() => {
-            Err(failure.error(Kind::Input).hint("ECS refuses to create this service; nothing runs yet"))
-        }
-        Err(failure) => Err(failure.into()),
-    }
-}
-
-/// UpdateService has no client token: after a lost reply, what AWS did is read back, never sent blindly again.
-pub(super) async fn update(input: Value, live: Option<&Value>, clients: &Clients, events: &Events) -> Result<Value> {
-    let before: HashSet<String> = list(live.unwrap_or(&Value::Null), "deployments")
-        .iter()
-        .map(|deployment| text(deployment, "id").to_owned())
-        .collect();
-    let mut attempt = 0;
-    loop {
-        attempt += 1;
-        let failure = match clients.update_service(input.clone()).await {
-            Ok(reply) => return Ok(reply["service"].clone()),
-            Err(failure) => failure,
-        };
-        if attempt >= 6 {
-            return Err(failure.into());
-        }
-        if failure.is_throttled() {
-            if attempt == 1 {
-                events.warn(format!("{failure}; retrying"), None);
-            }
-            tokio::time::sleep(Duration::from_millis(200) * 2u32.pow(attempt)).await;
-            continue;
-        }
-        match failure.reach {
-            Reach::Unknown => {}
-            Reach::NotSent if attempt < 3 => {
-                tokio::time::sleep(Duration::from_millis(300)).await;
-                continue;
-            }
-            Reach::Refused if !failure.is_denied() && !failure.is_expired() => {
-                return Err(failure.error(Kind::Input).hint("ECS refuses this update; the service is as it was"));
-            }
-            _ => return Err(failure.into()),
-        }
-        events.warn(format!("{failure}; looking whether the update was made all the same"), None);
-        for wait in [0, 200, 600, 1500] {
-            tokio::time::sleep(Duration::from_millis(wait)).await;
-            let now = describe(text(&input, "cluster"), text(&input, "service"), clients).await?;
-            let Some(now) = now else { continue };
-            let new = decide::primary(&now).is_some_and(|primary| {
-                !before.contains(text(primary, "id"))
-                    && text(primary, "taskDefinition") == text(&input, "taskDefinition")
-            });
-            let mut ignored = Vec::new();
-            let covered = matches!(
-                decide(Some(&now), &input, 0, &mut ignored),
-                Decision::Nothing { .. } | Decision::Follow { .. }
-            );
-            let forced = input.get("forceNewDeployment").and_then(Value::as_bool).unwrap_or_default();
-            if new || (covered && !forced) {
-                return Ok(now);
-            }
-        }
+fn refused_creation(failure: Failure) -> Error {
+    match failure.reach == Reach::Refused && !failure.is_denied() && !failure.is_throttled() {
+        true => failure.error(Kind::Input).hint("ECS refuses to create this service; nothing runs yet"),
+        false => failure.into(),
     }
 }
 

@@ -9,11 +9,18 @@ pub struct Observation {
     pub running: i64,
     pub pending: i64,
     pub deployments: Vec<Deployment>,
+    /// Our deployment is listed, or was at an earlier look.
+    pub appeared: bool,
+    /// The texts of the service's events.
+    pub events: Vec<String>,
     /// Ours, where the endpoint has service deployments.
     pub service_deployment: Option<ServiceDeployment>,
     /// Running tasks, and stopped ones as far as ECS still lists them.
     pub tasks: Vec<Task>,
     pub targets: Vec<Target>,
+    /// The target groups of each load balancer that the service is attached to: one, or with blue/green deployments the
+    /// two that take turns.
+    pub groups: Vec<Vec<String>>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -83,6 +90,15 @@ pub struct Ours<'a> {
     pub fail_fast: u32,
     /// The service has target groups.
     pub expects_targets: bool,
+    /// The deployments that there were when ours began. One of these as PRIMARY is never a newer one.
+    pub before: &'a [Previous],
+}
+
+/// A deployment by its id, and what it runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Previous {
+    pub task_definition: String,
+    pub deployment_id: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,6 +121,8 @@ pub enum Verdict {
 
 pub fn verdict(seen: &Observation, ours: &Ours<'_>) -> Verdict {
     match seen.service_status.as_str() {
+        // Right after CreateService, a read may not show it yet.
+        "" if !seen.appeared => return Verdict::Pending("waiting for the service to appear".into()),
         "" | "INACTIVE" => return Verdict::Failed("the service is gone: somebody deleted it".into()),
         "DRAINING" => return Verdict::Failed("the service is being deleted".into()),
         _ => {}
@@ -115,10 +133,15 @@ pub fn verdict(seen: &Observation, ours: &Ours<'_>) -> Verdict {
         return ended;
     }
     let Some(own) = own.filter(|own| own.status == "PRIMARY") else {
-        return displaced(own, primary);
+        return displaced(seen, own, primary, ours);
     };
+    let record = seen.service_deployment.as_ref().map_or("", |record| &record.status);
     match own.rollout_state.as_deref() {
         Some("FAILED") => return Verdict::Failed(or(&own.reason, "ECS gave the deployment up")),
+        // It bakes: alarms may still bring the old release back.
+        Some("COMPLETED") if matches!(record, "PENDING" | "IN_PROGRESS") => {
+            return Verdict::Pending("ECS watches the completed deployment".into());
+        }
         Some("COMPLETED") => return proved(seen, ours),
         None if own.running == own.desired && own.pending == 0 && seen.deployments.len() == 1 => {
             return proved(seen, ours);
@@ -149,15 +172,16 @@ fn by_service_deployment(
     }
     Some(match deployment.status.as_str() {
         "SUCCESSFUL" => match own {
-            Some(own) if own.status == "PRIMARY" => proved(seen, ours),
+            // The word that counts is our deployment's own: DescribeServices may lag behind.
+            Some(own) if own.status == "PRIMARY" => return None,
             // It ended well, and then the next one came.
-            _ => displaced(own, primary),
+            _ => displaced(seen, own, primary, ours),
         },
         "ROLLBACK_REQUESTED" | "ROLLBACK_IN_PROGRESS" => Verdict::RollingBack(reason("the deployment failed")),
         "ROLLBACK_SUCCESSFUL" => Verdict::RolledBack(reason("the deployment failed")),
         "ROLLBACK_FAILED" => Verdict::RollbackFailed(reason("the rollback failed")),
         "STOPPED" | "STOP_REQUESTED" => match primary {
-            Some(primary) if primary.id != ours.deployment_id => displaced(own, Some(primary)),
+            Some(primary) if primary.id != ours.deployment_id => displaced(seen, own, Some(primary), ours),
             _ if deployment.status == "STOPPED" => Verdict::Failed(reason("the deployment was stopped")),
             _ => Verdict::Pending("the deployment is being stopped".into()),
         },
@@ -166,22 +190,37 @@ fn by_service_deployment(
     })
 }
 
-/// Ours is not the PRIMARY deployment any more: rolled back by ECS, or replaced by somebody.
-fn displaced(own: Option<&Deployment>, primary: Option<&Deployment>) -> Verdict {
-    let Some(primary) = primary else { return Verdict::Pending("waiting for the deployment to appear".into()) };
-    let failed = own.is_some_and(|own| own.rollout_state.as_deref() == Some("FAILED"));
-    let back = primary.reason.contains("rolling back") || primary.reason.contains("rollback");
-    if failed || back {
+/// Ours is not the PRIMARY deployment: rolled back by ECS, replaced by somebody, or not shown yet.
+fn displaced(seen: &Observation, own: Option<&Deployment>, primary: Option<&Deployment>, ours: &Ours<'_>) -> Verdict {
+    let waiting = || Verdict::Pending("waiting for the deployment to appear".into());
+    let Some(primary) = primary else { return waiting() };
+    let failed = own.is_some_and(|own| own.rollout_state.as_deref() == Some("FAILED")) || failed_by_events(seen, ours);
+    let was_there = ours.before.iter().any(|before| before.deployment_id == primary.id);
+    let runs_old =
+        ours.before.is_empty() || ours.before.iter().any(|before| before.task_definition == primary.task_definition);
+    let back = primary.reason.contains("rolling back") || (was_there && seen.appeared) || (failed && runs_old);
+    if back {
         let why = own.map_or(String::new(), |own| own.reason.clone());
-        let why = or(&why, &or(&primary.reason, "the deployment failed"));
+        let why = or(&why, if failed { "the deployment failed" } else { &primary.reason });
+        let why = or(&why, "the deployment failed");
         return match primary.rollout_state.as_deref() {
             Some("COMPLETED") | None => Verdict::RolledBack(why),
             Some("FAILED") => Verdict::RollbackFailed(why),
             _ => Verdict::RollingBack(why),
         };
     }
+    if was_there {
+        return waiting();
+    }
     let revision = primary.task_definition.rsplit('/').next().unwrap_or_default();
     Verdict::Superseded(format!("deployment {} of {revision} took the place of ours", primary.id))
+}
+
+/// `(service X) (deployment ecs-svc/N) deployment failed: tasks failed to start.` stays when the deployment is gone from
+/// the list.
+fn failed_by_events(seen: &Observation, ours: &Ours<'_>) -> bool {
+    let told = format!("(deployment {}) deployment failed", ours.deployment_id);
+    seen.events.iter().any(|event| event.contains(&told))
 }
 
 /// ECS calls it done; what runs has to prove it.
@@ -227,8 +266,12 @@ fn proved(seen: &Observation, ours: &Ours<'_>) -> Verdict {
             note = Some("the tasks do not say which digest they run".into());
         }
     }
-    if ours.expects_targets {
-        let healthy = seen.targets.iter().filter(|target| target.state == "healthy").count() as i64;
+    if ours.expects_targets && seen.groups.is_empty() {
+        return Verdict::Pending("waiting for the service's target groups".into());
+    }
+    for groups in seen.groups.iter().filter(|_| ours.expects_targets) {
+        let healthy = |target: &&Target| target.state == "healthy" && groups.contains(&target.group);
+        let healthy = seen.targets.iter().filter(healthy).count() as i64;
         if healthy < seen.desired {
             return Verdict::Pending(format!("{healthy} of {} targets healthy", seen.desired));
         }

@@ -3,7 +3,7 @@
 use aws_sdk_elasticloadbalancingv2::types::{Matcher, ProtocolEnum, TargetGroup, TargetGroupAttribute, TargetTypeEnum};
 
 use super::event::{Event, Events, ResourceAction};
-use super::load_balancer::{failed, ownership};
+use super::load_balancer::{SERVICE_TAG, failed, ownership};
 use crate::aws::{Clients, Failure};
 use crate::config::{LoadBalancerPlan, LoadBalancerType, Plan};
 use crate::error::{Error, Kind, Result};
@@ -25,6 +25,22 @@ pub async fn find(arn: Option<&str>, name: Option<&str>, clients: &Clients) -> R
         Err(failure) if failure.is("TargetGroupNotFound") => Ok(None),
         Err(failure) => Err(failure),
     }
+}
+
+/// Two services of one name in two clusters must not serve each other's requests.
+pub async fn owned_by_another(group: &TargetGroup, plan: &Plan, clients: &Clients) -> Option<Error> {
+    let arn = group.target_group_arn().unwrap_or_default();
+    let reply = match clients.elbv2.describe_tags().resource_arns(arn).send().await {
+        Ok(reply) => reply,
+        Err(error) => return Some(failed("DescribeTags", error).with_kind(Kind::Preflight)),
+    };
+    let tags = reply.tag_descriptions().iter().flat_map(|described| described.tags());
+    let owner = tags.filter(|tag| tag.key() == Some(SERVICE_TAG)).find_map(|tag| tag.value())?;
+    let name = group.target_group_name().unwrap_or_default();
+    (owner != format!("{}/{}", plan.cluster, plan.service)).then(|| {
+        Error::preflight(format!("the target group `{name}` belongs to the service {owner}"))
+            .hint("name others for this one: `name:` below `load_balancer:` and below `target_group:`")
+    })
 }
 
 /// `ip` for awsvpc, where each task has its own address, else `instance`.

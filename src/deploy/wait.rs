@@ -5,12 +5,13 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::event::{Events, Step};
-use super::follow::{Steady, Teller};
-use super::rollback::{event_ids, settle};
-use super::{decide, load_balancer, service};
+use super::follow::Steady;
+use super::rollback::follow_or_roll_back;
+use super::service::{Action, Placed};
+use super::{decide, history, load_balancer, service};
 use crate::aws::Clients;
-use crate::aws::reply::text;
-use crate::config::RolloutPlan;
+use crate::aws::reply::{id as named, optional, text};
+use crate::config::{OnFailure, RolloutPlan};
 use crate::error::{Error, Kind, Result};
 
 #[derive(Debug, Clone, Serialize)]
@@ -42,9 +43,21 @@ pub async fn wait(
     })?;
     let primary = decide::primary(&live).cloned().unwrap_or_default();
     let (id, task_definition) = (text(&primary, "id"), text(&primary, "taskDefinition"));
-    let mut teller = Teller::new(events, event_ids(&live));
-    let work = settle(&live, id, task_definition, started + rollout.timeout, &mut teller, clients);
+    // Whose deployment it is is not known: it is watched, and never rolled back from here.
+    let watched = RolloutPlan { on_failure: OnFailure::Stop, ..rollout.clone() };
+    let placed = Placed::new((cluster, service_name), Some(&live), &live, Action::Adopted, (id, task_definition));
+    let placed = Placed { seen_events: service::event_ids(&live), ..placed };
+    let work = follow_or_roll_back(&watched, &placed, None, clients, events);
     let steady = super::step(events, Step::Steady, work, Steady::detail).await?;
+    // The release that was to be deployed may have failed before anybody waited for it.
+    let latest = history::latest(cluster, service_name, clients).await?;
+    if let Some(failed) = latest.filter(|latest| text(latest, "status").starts_with("ROLLBACK_")) {
+        let why = optional(&failed, "statusReason").unwrap_or("it was rolled back").trim_end_matches('.');
+        let back = named(task_definition);
+        let message = format!("the last deployment failed: {why}; the release before it, {back}, is back and steady");
+        return Err(Error::new(Kind::RolledBack, message)
+            .hint(format!("see what happened: steady status --cluster {cluster} --service {service_name}")));
+    }
     Ok(WaitOutcome {
         status: "steady",
         service: service_name.to_owned(),

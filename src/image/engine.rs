@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::process::Child;
 
+use super::group::Group;
 use super::{Image, Open, Platform, archive};
 use crate::error::{Error, Result};
 
@@ -175,8 +175,8 @@ pub async fn answers(command: &Command, timeout: Duration) -> Result<()> {
     }
 }
 
-/// Runs a command to its end, its output going to `on_line` without line ends. Dropping the future kills the
-/// command and everything in its process group.
+/// Runs a command to its end, its output going to `on_line` without line ends. The command and everything in its
+/// process group are killed when the future is dropped, and when this process is killed.
 ///
 /// # Errors
 /// `BuildOrPush` when it cannot be started or fails, with the last lines of its output as the cause.
@@ -186,9 +186,7 @@ pub async fn run(command: &Command, on_line: &mut (dyn FnMut(&str) + Send)) -> R
     process.args(&command.arguments).current_dir(&command.folder);
     process.envs(command.environment.iter().map(|(name, value)| (name, value.expose_secret())));
     process.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    // Its own group, so that its children can be ended with it, and a terminal's Ctrl-C reaches only us.
-    process.process_group(0);
-    let child = process.spawn().map_err(|error| {
+    let mut group = Group::spawn(&mut process).map_err(|error| {
         let missing = error.kind() == std::io::ErrorKind::NotFound;
         let failure = Error::build_or_push(format!("cannot run `{name}`")).cause(error);
         match missing {
@@ -199,7 +197,6 @@ pub async fn run(command: &Command, on_line: &mut (dyn FnMut(&str) + Send)) -> R
             false => failure,
         }
     })?;
-    let mut group = Group::new(child);
     let mut out = Lines::new(group.child.stdout.take());
     let mut err = Lines::new(group.child.stderr.take());
     let mut last = std::collections::VecDeque::new();
@@ -240,28 +237,6 @@ fn display_name(command: &Command) -> String {
         [] => return program,
     };
     format!("{program} {shown}")
-}
-
-/// A child that leads a process group, which ends with it when this is dropped.
-struct Group {
-    child: Child,
-    id: Option<u32>,
-    ended: bool,
-}
-
-impl Group {
-    fn new(child: Child) -> Self {
-        Group { id: child.id(), child, ended: false }
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        let id = self.id.and_then(|id| rustix::process::Pid::from_raw(id.cast_signed()));
-        if let (false, Some(id)) = (self.ended, id) {
-            let _ = rustix::process::kill_process_group(id, rustix::process::Signal::KILL);
-        }
-    }
 }
 
 /// Lines of a pipe; a carriage return ends one too, for progress bars use it.

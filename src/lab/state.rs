@@ -17,17 +17,19 @@ pub struct State {
     pub ecs: ecs::EcsState,
     pub elbv2: elbv2::ElbState,
     pub ec2: ec2::Ec2State,
-    /// In a file of its own: it is large, and no reply has to wait for it.
+    /// In files of its own: it is large, and no reply has to wait for it.
     #[serde(skip)]
     pub logs: logs::LogsState,
     pub discovery: discovery::DiscoveryState,
 }
 
-/// A lab's state on disk: `state.json` and `logs.json` in its data folder.
+/// A lab's state on disk: `state.json`, `logs.json` and `logs.jsonl` in its data folder.
 #[derive(Debug)]
 pub struct Store {
     folder: PathBuf,
     saved: Mutex<Saved>,
+    /// Held while log events are written, which may take longer.
+    journal: Mutex<logs::Journal>,
 }
 
 #[derive(Debug, Default)]
@@ -43,7 +45,10 @@ impl Store {
     pub fn open(folder: &Path) -> Result<(Store, State)> {
         let mut state: State = load(&folder.join("state.json"))?;
         state.logs = load(&folder.join("logs.json"))?;
-        Ok((Store { folder: folder.to_owned(), saved: Mutex::default() }, state))
+        let journal = logs::Journal::open(folder, &mut state.logs).map_err(|error| {
+            Error::other(format!("cannot read {}", folder.join("logs.jsonl").display())).cause(error)
+        })?;
+        Ok((Store { folder: folder.to_owned(), saved: Mutex::default(), journal: Mutex::new(journal) }, state))
     }
 
     /// Saves all but the log events, unless nothing was written since the last time.
@@ -62,12 +67,25 @@ impl Store {
     /// Saves the state and the log events.
     pub fn save_all(&self, lab: &Lab) -> io::Result<()> {
         self.save(lab)?;
-        let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
-        if saved.closed {
-            return Ok(());
+        let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        {
+            let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
+            if saved.closed {
+                return Ok(());
+            }
+            // streams before their events: those of a stream that is not known are lost
+            let logs = lab.read(|state| serde_json::to_vec(&state.logs))?;
+            replace_if_new(&self.folder.join("logs.json"), &logs, &mut saved.logs)?;
         }
-        let logs = lab.read(|state| serde_json::to_vec(&state.logs))?;
-        replace_if_new(&self.folder.join("logs.json"), &logs, &mut saved.logs)
+        let lines = lab.update(|state| {
+            logs::trim(&mut state.logs);
+            (journal.collect(&state.logs), false)
+        });
+        if !lines.is_empty() {
+            journal.write(&lines)?;
+            lab.update(|state| (lines.written(&mut state.logs), false));
+        }
+        Ok(())
     }
 
     /// From here on nothing is saved any more: the folder belongs to another lab.

@@ -13,6 +13,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use url::Url;
 
 use super::client::{Client, text_of};
+use super::retry::NO_CREDENTIAL;
 use super::{Credential, CredentialSource, Scope};
 use crate::error::{Error, Result};
 
@@ -71,6 +72,10 @@ struct Challenge {
 impl Auth {
     pub(super) fn new(source: Option<CredentialSource>) -> Self {
         Auth { source, state: Mutex::default() }
+    }
+
+    pub(super) fn has_source(&self) -> bool {
+        self.source.is_some()
     }
 }
 
@@ -152,12 +157,11 @@ impl Client {
         let text = text_of(answer, self.patience().stall).await;
         if !status.is_success() {
             let realm = challenge.realm.host_str().unwrap_or_default();
-            return Err(Error::build_or_push(format!(
-                "{realm} gave no token for {} ({})",
-                self.host(),
-                status.as_u16()
-            ))
-            .hint("check the credential, and that it may use this repository"));
+            let message = format!("{realm} gave no token for {} ({})", self.host(), status.as_u16());
+            return Err(Error::build_or_push(message).hint(match self.auth().has_source() {
+                true => "check the credential, and that it may use this repository",
+                false => NO_CREDENTIAL,
+            }));
         }
         // The text is a secret: it is in no error.
         let reply: TokenReply = serde_json::from_str(&text)

@@ -15,6 +15,10 @@ use crate::error::{Error, Result};
 /// Longer waits are not worth waiting, whatever the registry says.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(30);
 
+/// What to do about a registry that wants a login.
+pub(super) const NO_CREDENTIAL: &str = "steady logs in to ECR only, and has no credential for this registry: push to ECR \
+     (`repository: NAME`), or to a registry that lets this machine in without a login";
+
 pub(super) enum Failure {
     /// May pass.
     Again {
@@ -125,6 +129,9 @@ impl Refusal {
         match self.status {
             StatusCode::NOT_FOUND if self.has("NAME_UNKNOWN") || self.codes.is_empty() => error
                 .hint("does the repository exist? `--create-repository` makes it, `image.create` in steady.yaml too"),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if !client.auth().has_source() => {
+                error.hint(NO_CREDENTIAL)
+            }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 error.hint("the credential was renewed once and is still refused: may it use this repository?")
             }

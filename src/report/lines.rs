@@ -87,7 +87,10 @@ impl Lines {
                 lines
             }
             Event::Notice { message } => vec![self.said(&escape::line(message))],
-            Event::BuildOutput { line } => vec![self.quiet(&escape::line(&without_colors(line)))],
+            Event::BuildOutput { line } => {
+                let line = toned(&escape::line(&without_colors(line)), Tone::Quiet, self.style);
+                vec![self.under(step_name(Step::Build), &line)]
+            }
             Event::Blob { digest, size, sent, state } => self.blob(digest, *size, *sent, *state),
             Event::Resource { action, kind, id } => {
                 let (action, step) = match action {
@@ -147,11 +150,15 @@ impl Lines {
 
     fn blob(&mut self, digest: &str, size: u64, sent: u64, state: BlobState) -> Vec<String> {
         let (name, total) = (escape::line(words::digest(digest)).into_owned(), words::bytes(size));
+        // A build may pull its base while the login goes on.
+        let builds = self.steps.contains(&Step::Build);
+        let step = step_name(if builds { Step::Build } else { Step::Push });
+        let (there, on_its_way) = if builds { ("pulled", "downloading") } else { ("pushed", "uploading") };
         match state {
             BlobState::Checking => Vec::new(),
-            BlobState::Exists => vec![self.said(&format!("{name} exists, {total}"))],
-            BlobState::Mounted => vec![self.said(&format!("{name} mounted, {total}"))],
-            BlobState::Pushed => vec![self.said(&format!("{name} pushed, {total}"))],
+            BlobState::Exists => vec![self.under(step, &format!("{name} exists, {total}"))],
+            BlobState::Mounted => vec![self.under(step, &format!("{name} mounted, {total}"))],
+            BlobState::Pushed => vec![self.under(step, &format!("{name} {there}, {total}"))],
             BlobState::Uploading if size < LARGE_BLOB => Vec::new(),
             BlobState::Uploading => {
                 let quarter = sent.saturating_mul(4) / size;
@@ -159,7 +166,7 @@ impl Lines {
                 if before == Some(quarter) || quarter == 4 {
                     return Vec::new();
                 }
-                vec![self.said(&format!("{name} uploading, {} % of {total}", quarter * 25))]
+                vec![self.under(step, &format!("{name} {on_its_way}, {} % of {total}", quarter * 25))]
             }
         }
     }
@@ -200,9 +207,13 @@ impl Lines {
 /// Steps go on at once, and resources tell by their kind whose they are.
 fn step_of(kind: &str) -> Option<Step> {
     match kind {
-        "repository" | "repository policy" => Some(Step::Push),
+        "repository" | "repository policy" | "tag mutability" | "scan on push" => Some(Step::Push),
         "task definition" => Some(Step::Register),
-        "load balancer" | "target group" | "listener" => Some(Step::LoadBalancer),
+        "load balancer" | "target group" | "listener" | "health check" | "deregistration delay" => {
+            Some(Step::LoadBalancer)
+        }
+        // Made beside the load balancer, without a step of their own.
+        "namespace" | "Cloud Map service" => Some(Step::Service),
         _ => None,
     }
 }

@@ -21,6 +21,9 @@ use crate::lab::elbv2::{HealthCheck, LoadBalancerType, Protocol, TargetStatus};
 /// No target is checked more often than this.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 
+/// At the fast pace, a target that is healthy and stays so is not asked more often: an idle lab is to be idle.
+const SETTLED_PAUSE: Duration = Duration::from_millis(500);
+
 /// A target has at least this long for an answer.
 const SHORTEST_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -60,7 +63,8 @@ pub(super) async fn watch(lab: Arc<Lab>, dial: Dial, key: TargetKey) {
             tracing::debug!(target = %key.target, port = key.port, status = ?next, "target health");
             set_status(&lab, &key, &next);
         }
-        sleep(pause(&lab.clock, &check, initial)).await;
+        let settled = status == TargetStatus::Healthy && finding == Finding::Passed;
+        sleep(pause(&lab.clock, &check, initial, settled)).await;
     }
 }
 
@@ -99,11 +103,13 @@ fn set_status(lab: &Lab, key: &TargetKey, status: &TargetStatus) {
 
 /// How long until the next check. At the fast pace a new target is asked eagerly, so that a rollout waits for the
 /// program and not for the clock.
-fn pause(clock: &Clock, check: &HealthCheck, initial: bool) -> Duration {
-    if initial && clock.pace == Pace::Fast {
-        return SHORTEST_PAUSE;
+fn pause(clock: &Clock, check: &HealthCheck, initial: bool, settled: bool) -> Duration {
+    let at_aws = Duration::from_secs(check.interval);
+    match clock.pace {
+        Pace::Fast if initial => SHORTEST_PAUSE,
+        Pace::Fast if settled => at_aws.min(SETTLED_PAUSE),
+        _ => clock.wait(at_aws).max(SHORTEST_PAUSE),
     }
-    clock.wait(Duration::from_secs(check.interval)).max(SHORTEST_PAUSE)
 }
 
 async fn probe(dial: &Dial, check: &HealthCheck, key: &TargetKey, port: u16, host: &str) -> Finding {
@@ -293,9 +299,10 @@ mod tests {
     #[test]
     fn a_target_is_never_asked_more_often_than_every_50_ms() {
         let fast = Clock::new(Pace::Fast);
-        assert_eq!(pause(&fast, &check(), true), Duration::from_millis(50));
-        assert_eq!(pause(&fast, &check(), false), Duration::from_millis(300));
-        assert_eq!(pause(&fast, &HealthCheck { interval: 5, ..check() }, false), Duration::from_millis(50));
-        assert_eq!(pause(&Clock::new(Pace::Aws), &check(), true), Duration::from_secs(30));
+        assert_eq!(pause(&fast, &check(), true, false), Duration::from_millis(50));
+        assert_eq!(pause(&fast, &check(), false, false), Duration::from_millis(300));
+        assert_eq!(pause(&fast, &HealthCheck { interval: 5, ..check() }, false, false), Duration::from_millis(50));
+        assert_eq!(pause(&fast, &check(), false, true), SETTLED_PAUSE);
+        assert_eq!(pause(&Clock::new(Pace::Aws), &check(), true, true), Duration::from_secs(30));
     }
 }

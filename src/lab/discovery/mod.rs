@@ -10,9 +10,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::api::{ApiError, ApiResult, random_hex};
+use super::conformance;
 use super::input::Input;
 use super::state::State;
 use super::{Lab, Settings};
+use crate::aws_model;
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -151,6 +153,10 @@ impl Scope<'_> {
 
 /// One Cloud Map operation.
 pub fn handle(lab: &Lab, operation: &str, input: Value) -> ApiResult {
+    conformance::checked(aws_model::Service::ServiceDiscovery, operation, answer(lab, operation, input))
+}
+
+fn answer(lab: &Lab, operation: &str, input: Value) -> ApiResult {
     type Read = fn(&State, &Scope, Input) -> ApiResult;
     type Write = fn(&mut State, &Scope, Input) -> ApiResult;
 

@@ -11,8 +11,10 @@ use serde_json::{Value, json};
 use super::Lab;
 use super::api::{ApiError, ApiResult, random_hex};
 use super::clock::Clock;
+use super::conformance;
 use super::input::Input;
 use super::state::State;
+use crate::aws_model::Service;
 
 /// One default VPC, as a new account has in every region.
 #[derive(Debug, Serialize, Deserialize)]
@@ -110,6 +112,10 @@ pub fn zone_of_subnet(state: &State, region: &str, subnet_id: &str) -> Option<St
 
 /// One EC2 operation. Lists of the reply are to be written as `<item>` elements.
 pub fn handle(lab: &Lab, operation: &str, input: Value) -> ApiResult {
+    conformance::checked(Service::Ec2, operation, answer(lab, operation, input))
+}
+
+fn answer(lab: &Lab, operation: &str, input: Value) -> ApiResult {
     let input = Input::new(&input, "InvalidParameterValue");
     let describe = match operation {
         "DescribeVpcs" => describe::vpcs,

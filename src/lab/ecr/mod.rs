@@ -17,7 +17,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::api::{ApiError, ApiResult};
+use super::conformance;
 use super::{Lab, Settings};
+use crate::aws_model::Service;
 
 pub use blobs::{Unavailable, Upload, Uploads, blob_path, blobs_folder, digest_of, is_digest};
 pub use images::immutable_text;
@@ -72,6 +74,10 @@ pub struct Image {
 
 /// ECR, `AmazonEC2ContainerRegistry_V20150921`.
 pub fn handle(lab: &Lab, operation: &str, input: Value) -> ApiResult {
+    conformance::checked(Service::Ecr, operation, answer(lab, operation, input))
+}
+
+fn answer(lab: &Lab, operation: &str, input: Value) -> ApiResult {
     check_registry_id(&lab.settings, &input)?;
     match operation {
         "CreateRepository" => repositories::create(lab, &input),

@@ -23,8 +23,10 @@ use request::Request;
 use super::{
     Lab, Settings,
     api::{ApiError, ApiResult},
+    conformance,
     state::State,
 };
+use crate::aws_model::Service;
 
 enum Operation {
     Read(fn(&State, &Request) -> ApiResult),
@@ -70,6 +72,10 @@ fn operation(name: &str) -> Option<Operation> {
 
 /// Answers one request to ECS (awsJson1.1; `operation` without the target's prefix).
 pub fn handle(lab: &Lab, operation: &str, input: Value) -> ApiResult {
+    conformance::checked(Service::Ecs, operation, answer(lab, operation, input))
+}
+
+fn answer(lab: &Lab, operation: &str, input: Value) -> ApiResult {
     let now = lab.clock.now();
     if !lab.read(|state| state.ecs.prepared) {
         lab.write(|state| prepare(state, now));
@@ -86,11 +92,12 @@ pub fn handle(lab: &Lab, operation: &str, input: Value) -> ApiResult {
 pub fn apply(state: &mut State, settings: &Settings, now: i64, operation: &str, input: &Value) -> ApiResult {
     prepare(state, now);
     let request = Request { settings, now, input };
-    match self::operation(operation) {
+    let reply = match self::operation(operation) {
         Some(Operation::Read(answer)) => answer(state, &request),
         Some(Operation::Write(answer)) => answer(state, &request),
         None => Err(unknown(operation)),
-    }
+    };
+    conformance::checked(Service::Ecs, operation, reply)
 }
 
 fn unknown(operation: &str) -> ApiError {

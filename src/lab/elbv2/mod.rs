@@ -16,9 +16,11 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::api::{ApiError, ApiResult};
+use super::conformance;
 use super::input::Input;
 use super::state::State;
 use super::{Lab, Settings};
+use crate::aws_model::Service;
 
 pub use model::*;
 pub use targets::{
@@ -44,6 +46,10 @@ impl Scope<'_> {
 
 /// One ELBv2 operation, with members and replies named as the API spells them.
 pub fn handle(lab: &Lab, operation: &str, input: Value) -> ApiResult {
+    conformance::checked(Service::Elbv2, operation, answer(lab, operation, input))
+}
+
+fn answer(lab: &Lab, operation: &str, input: Value) -> ApiResult {
     type Read = fn(&State, &Scope, Input) -> ApiResult;
     type Write = fn(&mut State, &Scope, Input) -> ApiResult;
 

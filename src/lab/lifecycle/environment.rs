@@ -35,6 +35,21 @@ pub fn environment(endpoint: &Endpoint) -> Vec<(&'static str, String)> {
     ]
 }
 
+/// What keeps clients from asking a proxy for the lab or its load balancers, which it could not reach: the host names
+/// that `variable` has in `NO_PROXY` already, and loopback. In both spellings, as some clients read only one.
+pub fn no_proxy(variable: impl Fn(&str) -> Option<OsString>) -> Vec<(&'static str, String)> {
+    let given = ["no_proxy", "NO_PROXY"].into_iter().find_map(&variable).and_then(|given| given.into_string().ok());
+    let mut hosts: Vec<&str> = given.as_deref().unwrap_or_default().split(',').map(str::trim).collect();
+    hosts.retain(|host| !host.is_empty());
+    for ours in ["127.0.0.1", "localhost", "127.0.0.0/8"] {
+        if !hosts.contains(&ours) && !hosts.contains(&"*") {
+            hosts.push(ours);
+        }
+    }
+    let hosts = hosts.join(",");
+    vec![("NO_PROXY", hosts.clone()), ("no_proxy", hosts)]
+}
+
 /// `$STEADY_LAB_DIR`, else `$XDG_DATA_HOME/steady/lab`, else `~/.local/share/steady/lab`.
 pub fn data_dir(variable: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf> {
     let path = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);

@@ -16,7 +16,7 @@ use crate::lab::state::Store;
 use crate::lab::{Lab, Settings, balancer, disk, ecr, scheduler};
 
 /// What is in a data folder besides `lock`, `lab.json`, `settings.json` and the log, and goes with a reset.
-const CONTENTS: [&str; 5] = ["state.json", "logs.json", "blobs", "uploads", "runtime"];
+const CONTENTS: [&str; 6] = ["state.json", "logs.json", "logs.jsonl", "blobs", "uploads", "runtime"];
 
 /// The shortest pause between two saves of what the loops wrote.
 const SAVE_PAUSE: Duration = Duration::from_millis(200);

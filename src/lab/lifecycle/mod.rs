@@ -28,7 +28,7 @@ use super::runtime::Level;
 use super::server::{self, Front};
 use crate::error::{Error, Result};
 
-pub use environment::{UNSET, data_dir, environment};
+pub use environment::{UNSET, data_dir, environment, no_proxy};
 pub use instance::{House, Instance};
 pub use start::{ensure_running, serve_arguments, start};
 

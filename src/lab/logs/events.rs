@@ -26,7 +26,7 @@ pub(super) fn put(state: &mut State, input: Input, now: i64) -> ApiResult {
         return Err(input.error("Log events in a single PutLogEvents request must be in chronological order."));
     }
     events.into_iter().for_each(|event| stream.push(event));
-    Ok(json!({ "nextSequenceToken": format!("{:056}", stream.first + stream.events.len() as u64) }))
+    Ok(json!({ "nextSequenceToken": format!("{:056}", stream.end()) }))
 }
 
 pub(super) fn get(state: &State, input: Input) -> ApiResult {
@@ -34,7 +34,7 @@ pub(super) fn get(state: &State, input: Input) -> ApiResult {
     let stream = find_group(state, group_name(input)?)?.streams.get(name).ok_or_else(no_stream)?;
     let limit = input.number_in("limit", 1..=MOST_EVENTS)?.unwrap_or(MOST_EVENTS) as usize;
     let (from, until) = (input.number("startTime")?, input.number("endTime")?);
-    let end = stream.first + stream.events.len() as u64;
+    let end = stream.end();
     let in_time = |event: &LogEvent| {
         from.is_none_or(|from| event.timestamp >= from) && until.is_none_or(|until| event.timestamp < until)
     };

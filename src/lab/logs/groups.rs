@@ -42,7 +42,7 @@ pub(super) fn describe(state: &State, settings: &Settings, input: Input) -> ApiR
     let groups = state.logs.groups.iter().filter(|(name, _)| name.starts_with(prefix) && name.contains(infix));
     let (page, next) = page(input, groups.collect(), 50)?;
     let described = page.into_iter().map(|(name, group)| {
-        let stored: usize = group.streams.values().map(stored_bytes).sum();
+        let stored: usize = group.streams.values().map(LogStream::bytes).sum();
         let arn = group_arn(settings, name);
         let mut value = json!({
             "logGroupName": name,
@@ -80,11 +80,12 @@ pub(super) fn create_stream(state: &mut State, input: Input, now: i64) -> ApiRes
     if name.len() > 512 || name.contains([':', '*']) {
         return Err(input.error(format!("The log stream name '{name}' must not contain ':' or '*'")));
     }
-    let group = find_group_mut(state, group_name(input)?)?;
-    if group.streams.contains_key(name) {
+    let group = group_name(input)?;
+    if find_group(state, group)?.streams.contains_key(name) {
         return Err(exists("stream"));
     }
-    group.streams.insert(name.to_owned(), LogStream::new(now));
+    let stream = state.logs.new_stream(now);
+    find_group_mut(state, group)?.streams.insert(name.to_owned(), stream);
     Ok(json!({}))
 }
 
@@ -113,7 +114,7 @@ pub(super) fn describe_streams(state: &State, settings: &Settings, input: Input)
         let mut value = json!({
             "logStreamName": stream_name,
             "creationTime": stream.created_at,
-            "uploadSequenceToken": format!("{:056}", stream.first + stream.events.len() as u64),
+            "uploadSequenceToken": format!("{:056}", stream.end()),
             "arn": format!("{}:log-stream:{stream_name}", group_arn(settings, name)),
             "storedBytes": 0,
         });
@@ -129,10 +130,6 @@ pub(super) fn describe_streams(state: &State, settings: &Settings, input: Input)
 
 fn exists(what: &str) -> ApiError {
     ApiError::new("ResourceAlreadyExistsException", format!("The specified log {what} already exists"))
-}
-
-fn stored_bytes(stream: &LogStream) -> usize {
-    stream.events.iter().map(|event| event.message.len() + 26).sum()
 }
 
 /// One page, and the token of the next.

@@ -3,6 +3,7 @@
 mod events;
 mod filter;
 mod groups;
+mod journal;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -11,9 +12,13 @@ use serde_json::Value;
 
 use super::api::{ApiError, ApiResult};
 use super::clock::Clock;
+use super::conformance;
 use super::input::Input;
 use super::state::State;
 use super::{Lab, Settings};
+use crate::aws_model::Service;
+
+pub use journal::{Journal, trim};
 
 /// How many events a stream keeps; the oldest go first.
 pub const STREAM_CAPACITY: usize = 10_000;
@@ -22,6 +27,8 @@ pub const STREAM_CAPACITY: usize = 10_000;
 #[serde(default)]
 pub struct LogsState {
     pub groups: BTreeMap<String, LogGroup>,
+    /// How many streams there ever were.
+    pub streams: u64,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -37,24 +44,35 @@ pub struct LogGroup {
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LogStream {
+    /// No other stream ever has it, not even a later one of the same name.
+    pub id: u64,
     pub created_at: i64,
     /// The sequence number of the first event that is still kept.
+    #[serde(skip)]
     pub first: u64,
+    /// In a file of their own, see [`Journal`].
+    #[serde(skip)]
     pub events: VecDeque<LogEvent>,
+    /// Events from this sequence number on are not on disk yet.
+    #[serde(skip)]
+    saved: u64,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub struct LogEvent {
     pub timestamp: i64,
     pub ingested_at: i64,
     pub message: String,
 }
 
-impl LogStream {
-    fn new(now: i64) -> Self {
-        LogStream { created_at: now, ..LogStream::default() }
+impl LogEvent {
+    /// As CloudWatch Logs counts it.
+    fn bytes(&self) -> usize {
+        self.message.len() + 26
     }
+}
 
+impl LogStream {
     fn push(&mut self, event: LogEvent) {
         if self.events.len() == STREAM_CAPACITY {
             self.events.pop_front();
@@ -62,18 +80,44 @@ impl LogStream {
         }
         self.events.push_back(event);
     }
+
+    /// The sequence number of the next event.
+    fn end(&self) -> u64 {
+        self.first + self.events.len() as u64
+    }
+
+    fn bytes(&self) -> usize {
+        self.events.iter().map(LogEvent::bytes).sum()
+    }
+}
+
+impl LogsState {
+    fn new_stream(&mut self, now: i64) -> LogStream {
+        self.streams += 1;
+        LogStream { id: self.streams, created_at: now, ..LogStream::default() }
+    }
+
+    fn streams(&self) -> impl Iterator<Item = &LogStream> {
+        self.groups.values().flat_map(|group| group.streams.values())
+    }
+
+    fn stream_mut(&mut self, id: u64) -> Option<&mut LogStream> {
+        self.groups.values_mut().flat_map(|group| group.streams.values_mut()).find(|stream| stream.id == id)
+    }
 }
 
 /// Appends events, `(epoch milliseconds, message)`, and makes group and stream where they are missing, as the awslogs
 /// driver does.
 pub fn append(state: &mut State, group: &str, stream: &str, events: Vec<(i64, String)>) {
     let now = Clock::default().now();
-    let group = state
-        .logs
-        .groups
-        .entry(group.to_owned())
-        .or_insert_with(|| LogGroup { created_at: now, ..LogGroup::default() });
-    let stream = group.streams.entry(stream.to_owned()).or_insert_with(|| LogStream::new(now));
+    let known = state.logs.groups.get(group).is_some_and(|group| group.streams.contains_key(stream));
+    let new = (!known).then(|| state.logs.new_stream(now));
+    let groups = &mut state.logs.groups;
+    let group = groups.entry(group.to_owned()).or_insert_with(|| LogGroup { created_at: now, ..LogGroup::default() });
+    if let Some(new) = new {
+        group.streams.insert(stream.to_owned(), new);
+    }
+    let Some(stream) = group.streams.get_mut(stream) else { return };
     for (timestamp, message) in events {
         stream.push(LogEvent { timestamp, ingested_at: now, message });
     }
@@ -81,6 +125,10 @@ pub fn append(state: &mut State, group: &str, stream: &str, events: Vec<(i64, St
 
 /// One CloudWatch Logs operation.
 pub fn handle(lab: &Lab, operation: &str, input: Value) -> ApiResult {
+    conformance::checked(Service::Logs, operation, answer(lab, operation, input))
+}
+
+fn answer(lab: &Lab, operation: &str, input: Value) -> ApiResult {
     let input = Input::new(&input, "InvalidParameterException");
     let now = lab.clock.now();
     match operation {

@@ -85,6 +85,14 @@ pub struct Mount {
 pub enum Request {
     /// Comes with a memory file that holds a [`Launch`], then two pipes for each container.
     Launch,
+    /// Starts a container of the launch.
+    Start { container: usize },
+    /// It will not be started.
+    Skip { container: usize },
+    /// Runs a program beside a container's own, as the same user in the same places. Its output goes nowhere.
+    Exec { ticket: u64, container: usize, arguments: Vec<String> },
+    /// Kills what an [`Request::Exec`] started.
+    Abort { ticket: u64 },
     /// To every container that runs: this signal, or its own stop signal.
     Kill { signal: Option<i32> },
     /// A socket of the task's network, and the address to connect it to.
@@ -106,6 +114,11 @@ pub enum Reply {
         exit_code: i32,
         signal: Option<i32>,
         oom_killed: bool,
+    },
+    /// The end of an [`Request::Exec`]; 126 when it could not be started.
+    Executed {
+        ticket: u64,
+        exit_code: i32,
     },
     /// Comes with a socket when the task has a network of its own. No address: nothing listens there.
     Connect {
@@ -151,6 +164,9 @@ impl Channel {
 
     pub fn send(&self, message: &impl Serialize, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
         let bytes = serde_json::to_vec(message)?;
+        if bytes.len() > MESSAGE_LIMIT {
+            return Err(io::Error::other("a message that is too long"));
+        }
         let fds: Vec<RawFd> = fds.iter().map(|fd| fd.as_raw_fd()).collect();
         let control = [ControlMessage::ScmRights(&fds)];
         let control = if fds.is_empty() { &control[..0] } else { &control[..] };

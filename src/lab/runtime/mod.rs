@@ -7,6 +7,8 @@
 #[cfg(target_os = "linux")]
 mod config;
 #[cfg(target_os = "linux")]
+mod health;
+#[cfg(target_os = "linux")]
 pub mod helper;
 #[cfg(target_os = "linux")]
 mod images;
@@ -14,6 +16,8 @@ mod images;
 mod inroot;
 #[cfg(target_os = "linux")]
 mod launch;
+#[cfg(target_os = "linux")]
+mod order;
 #[cfg(target_os = "linux")]
 mod output;
 #[cfg(target_os = "linux")]
@@ -35,7 +39,10 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
 use crate::error::{Error, Result};
-pub use spec::{ContainerSpec, ImageSource, LayerBlob, Level, MountPoint, RuntimeEvent, StartError, TaskSpec, Volume};
+pub use spec::{
+    Condition, ContainerSpec, Dependency, HealthCheck, ImageSource, LayerBlob, Level, MountPoint, RuntimeEvent,
+    StartError, TaskSpec, Volume,
+};
 
 /// What trying a level on this machine came to.
 #[derive(Debug, Clone)]
@@ -149,7 +156,7 @@ impl Runtime {
         self.events.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take()
     }
 
-    /// Returns when all containers run their programs.
+    /// Returns when all containers run their programs, or are [`RuntimeEvent::Skipped`].
     pub async fn start(&self, task: TaskSpec) -> Result<(), StartError> {
         #[cfg(target_os = "linux")]
         if let Some(tasks) = &self.tasks {

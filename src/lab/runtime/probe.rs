@@ -90,6 +90,7 @@ fn converse(channel: &Channel, launch: &Launch) -> io::Result<Result<(), String>
     let (stdout, stderr) = (OwnedFd::from(stdout), OwnedFd::from(stderr));
     channel.send(&Request::Launch, &[memory.as_fd(), stdout.as_fd(), stderr.as_fd()])?;
     drop((stdout, stderr, stdout_here));
+    channel.send(&Request::Start { container: 0 }, &[])?;
     while let Some((reply, _)) = channel.receive()? {
         match reply {
             Reply::Failed { reason, .. } => return Ok(Err(reason)),
@@ -99,7 +100,7 @@ fn converse(channel: &Channel, launch: &Launch) -> io::Result<Result<(), String>
                 stderr_here.read_to_string(&mut problem)?;
                 return Ok(Err(problem));
             }
-            Reply::Started { .. } | Reply::Connect { .. } => {}
+            Reply::Started { .. } | Reply::Executed { .. } | Reply::Connect { .. } => {}
         }
     }
     Ok(Err("the helper process ended early".to_owned()))

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -59,7 +60,7 @@ impl FromStr for Level {
 #[derive(Clone, Default)]
 pub struct TaskSpec {
     pub task_id: String,
-    /// Started in this order.
+    /// Started in this order, as far as their dependencies allow it.
     pub containers: Vec<ContainerSpec>,
     pub volumes: Vec<Volume>,
 }
@@ -85,6 +86,45 @@ pub struct ContainerSpec {
     /// The task's id when not given.
     pub hostname: Option<String>,
     pub mount_points: Vec<MountPoint>,
+    pub health_check: Option<HealthCheck>,
+    pub depends_on: Vec<Dependency>,
+    /// How long others wait for what they need of this container, from its start. `None`: for ever.
+    pub start_timeout: Option<Duration>,
+}
+
+/// A command that is run beside the container's own; exit code 0 says that the container is healthy.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HealthCheck {
+    pub command: Vec<String>,
+    /// From the start, or the end of one check, to the next check.
+    pub interval: Duration,
+    /// The same once the container is healthy, until a check fails.
+    pub settled_interval: Duration,
+    /// A check that takes longer is killed, and failed.
+    pub timeout: Duration,
+    /// So many failures in a row make it unhealthy.
+    pub retries: u32,
+    /// From the start, as long as the container was never healthy, failures do not count.
+    pub start_period: Duration,
+}
+
+/// What a container waits for before it starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dependency {
+    /// Another container of the task.
+    pub container: String,
+    pub condition: Condition,
+}
+
+/// As ECS names them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Condition {
+    Start,
+    /// It ended.
+    Complete,
+    /// It ended with exit code 0.
+    Success,
+    Healthy,
 }
 
 /// A task's volume: a directory of the host, or an empty one that lives as long as the task.
@@ -121,6 +161,12 @@ pub struct LayerBlob {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RuntimeEvent {
+    /// A container runs its program.
+    Started { task_id: String, container: String },
+    /// A container does not start, as what it depends on can no longer come; it counts as ended.
+    Skipped { task_id: String, container: String, reason: String },
+    /// What a container's health check says, when it says something new.
+    Health { task_id: String, container: String, healthy: bool },
     /// A started container ended. Comes once for each, after all of its output.
     Exited {
         task_id: String,
@@ -141,7 +187,8 @@ pub enum RuntimeEvent {
     },
 }
 
-/// Why a task did not start. Nothing of it is left, and no [`RuntimeEvent::Exited`] comes for it.
+/// Why a task did not start. Nothing of it is left, and no [`RuntimeEvent::Exited`] comes for it any more; none came
+/// before unless a container had to wait for another one's end or health.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct StartError {

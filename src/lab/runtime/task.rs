@@ -13,19 +13,28 @@ use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::process::Child;
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinHandle, JoinSet};
+use tokio::time::{Instant, sleep_until, timeout};
 
+use super::health::{self, Verdict};
 use super::launch::{Channel, Launch, Reply, Request};
+use super::order::{Order, Step};
 use super::output;
 use super::probe;
-use super::spec::{RuntimeEvent, StartError};
+use super::spec::{ContainerSpec, HealthCheck, RuntimeEvent, StartError};
 
 /// How long a container's output is waited for after its end: a process that it left behind may hold the pipe.
 const OUTPUT_PATIENCE: Duration = Duration::from_millis(500);
 
-type Ticket = oneshot::Sender<(Option<SocketAddr>, Option<OwnedFd>)>;
+/// What a helper answers to the one who asked.
+enum Answer {
+    Connect(Option<SocketAddr>, Option<OwnedFd>),
+    Executed(i32),
+}
+
+type Ticket = oneshot::Sender<Answer>;
 
 /// The line to a helper.
 pub struct Helper {
@@ -39,9 +48,19 @@ pub struct Watch {
     helper: Arc<Helper>,
     child: Child,
     task_id: String,
-    names: Vec<String>,
-    readers: Vec<Vec<JoinHandle<()>>>,
+    containers: Vec<Watched>,
+    order: Order,
     events: UnboundedSender<RuntimeEvent>,
+    verdicts: (UnboundedSender<Verdict>, UnboundedReceiver<Verdict>),
+}
+
+struct Watched {
+    name: String,
+    readers: Vec<JoinHandle<()>>,
+    health_check: Option<HealthCheck>,
+    checks: Option<AbortHandle>,
+    /// Not told yet.
+    end: Option<RuntimeEvent>,
 }
 
 /// Starts a helper and gives it its task.
@@ -49,28 +68,37 @@ pub fn launch(
     executable: &Path,
     launch: &Launch,
     task_id: &str,
-    names: Vec<String>,
+    containers: Vec<ContainerSpec>,
     events: UnboundedSender<RuntimeEvent>,
 ) -> io::Result<(Arc<Helper>, Watch)> {
+    let order = Order::new(&containers).map_err(io::Error::other)?;
     let (channel, theirs) = Channel::pair()?;
     let child = tokio::process::Command::from(probe::command(executable)).stdin(Stdio::from(theirs)).spawn()?;
     let mut fds = vec![launch.to_memory()?];
-    let mut readers = Vec::new();
-    for name in &names {
-        let mut of_container = Vec::new();
+    let mut watched = Vec::new();
+    for container in containers {
+        let mut readers = Vec::new();
         for stderr in [false, true] {
             let (ours, theirs) = io::pipe()?;
             fds.push(theirs.into());
-            let events = events.clone();
-            let follow = output::follow(ours.into(), task_id.to_owned(), name.clone(), stderr, events);
-            of_container.push(tokio::spawn(follow));
+            let (name, events) = (container.name.clone(), events.clone());
+            readers.push(tokio::spawn(output::follow(ours.into(), task_id.to_owned(), name, stderr, events)));
         }
-        readers.push(of_container);
+        let (name, health_check) = (container.name, container.health_check);
+        watched.push(Watched { name, readers, health_check, checks: None, end: None });
     }
     channel.send(&Request::Launch, &fds.iter().map(AsFd::as_fd).collect::<Vec<_>>())?;
     let channel = channel.into_async()?;
     let helper = Arc::new(Helper { channel, tickets: Mutex::default(), next_ticket: AtomicU64::new(0) });
-    let watch = Watch { helper: helper.clone(), child, task_id: task_id.to_owned(), names, readers, events };
+    let watch = Watch {
+        helper: helper.clone(),
+        child,
+        task_id: task_id.to_owned(),
+        containers: watched,
+        order,
+        events,
+        verdicts: mpsc::unbounded_channel(),
+    };
     Ok((helper, watch))
 }
 
@@ -99,15 +127,8 @@ impl Helper {
     }
 
     pub async fn connect(&self, port: u16) -> io::Result<TcpStream> {
-        let ticket = self.next_ticket.fetch_add(1, Ordering::Relaxed);
-        let (sender, answer) = oneshot::channel();
-        self.tickets().insert(ticket, sender);
-        let asked = Asked { helper: self, ticket };
-        self.send(&Request::Connect { ticket, port }).await?;
-        let gone = |_| io::Error::new(io::ErrorKind::NotFound, "the task has ended");
-        let (address, socket) = answer.await.map_err(gone)?;
-        drop(asked);
-        let Some(address) = address else {
+        let answer = self.ask(|ticket| Request::Connect { ticket, port }).await?.wait().await?;
+        let Answer::Connect(Some(address), socket) = answer else {
             return Err(io::Error::new(io::ErrorKind::ConnectionRefused, format!("nothing listens on port {port}")));
         };
         let socket = match socket {
@@ -116,6 +137,38 @@ impl Helper {
             None => TcpSocket::new_v6()?,
         };
         socket.connect(address).await
+    }
+
+    /// Runs a command in the container at this position; its exit code. It is killed when it takes longer than
+    /// `limit`.
+    pub async fn exec(&self, container: usize, arguments: &[String], limit: Duration) -> io::Result<i32> {
+        let arguments = arguments.to_vec();
+        let asked = self.ask(|ticket| Request::Exec { ticket, container, arguments }).await?;
+        let ticket = asked.ticket;
+        match timeout(limit, asked.wait()).await {
+            Ok(Ok(Answer::Executed(exit_code))) => Ok(exit_code),
+            Ok(Ok(Answer::Connect(..))) => Err(io::ErrorKind::InvalidData.into()),
+            Ok(Err(error)) => Err(error),
+            Err(_) => {
+                self.send(&Request::Abort { ticket }).await?;
+                Err(io::ErrorKind::TimedOut.into())
+            }
+        }
+    }
+
+    async fn ask(&self, request: impl FnOnce(u64) -> Request) -> io::Result<Asked<'_>> {
+        let ticket = self.next_ticket.fetch_add(1, Ordering::Relaxed);
+        let (sender, answer) = oneshot::channel();
+        self.tickets().insert(ticket, sender);
+        let asked = Asked { helper: self, ticket, answer };
+        self.send(&request(ticket)).await?;
+        Ok(asked)
+    }
+
+    fn answer(&self, ticket: u64, answer: Answer) {
+        if let Some(asker) = self.tickets().remove(&ticket) {
+            let _ = asker.send(answer);
+        }
     }
 
     fn tickets(&self) -> MutexGuard<'_, HashMap<u64, Ticket>> {
@@ -127,6 +180,14 @@ impl Helper {
 struct Asked<'a> {
     helper: &'a Helper,
     ticket: u64,
+    answer: oneshot::Receiver<Answer>,
+}
+
+impl Asked<'_> {
+    async fn wait(mut self) -> io::Result<Answer> {
+        let gone = |_| io::Error::new(io::ErrorKind::NotFound, "the task has ended");
+        (&mut self.answer).await.map_err(gone)
+    }
 }
 
 impl Drop for Asked<'_> {
@@ -136,54 +197,85 @@ impl Drop for Asked<'_> {
 }
 
 impl Watch {
-    /// Tells `started` how the start went, then emits what happens, and returns when the helper is gone.
+    /// Starts the containers in their order, tells `started` how that went, then emits what happens, and returns when
+    /// the helper is gone.
     pub async fn run(mut self, started: oneshot::Sender<Result<(), StartError>>) {
         let mut started = Some(started);
-        let mut running = 0;
         let mut failed = false;
-        let mut ends: Vec<Option<RuntimeEvent>> = vec![None; self.names.len()];
         let mut reported = JoinSet::new();
-        while let Ok(Some((reply, mut fds))) = self.helper.receive().await {
+        loop {
+            if !failed {
+                self.start_what_is_due().await;
+            }
+            let complete = self.order.is_complete();
+            if complete
+                && !failed
+                && let Some(started) = started.take()
+            {
+                let _ = started.send(Ok(()));
+            }
+            if (complete || self.order.is_staged()) && !failed {
+                for container in &mut self.containers {
+                    if let Some(end) = container.end.take() {
+                        let readers = std::mem::take(&mut container.readers);
+                        reported.spawn(report(readers, end, self.events.clone()));
+                    }
+                }
+            }
+            let now = Instant::now();
+            let deadline = self.order.deadline(now);
+            let (reply, mut fds) = tokio::select! {
+                received = self.helper.receive() => match received {
+                    Ok(Some(received)) => received,
+                    _ => break,
+                },
+                Some((at, healthy)) = self.verdicts.1.recv() => {
+                    // the last check of a container that has just ended says nothing
+                    if self.containers[at].checks.is_some() {
+                        self.order.health(at, healthy);
+                        let (task_id, container) = self.named(at);
+                        let _ = self.events.send(RuntimeEvent::Health { task_id, container, healthy });
+                    }
+                    continue;
+                }
+                () = sleep_until(deadline.unwrap_or(now)), if deadline.is_some() => continue,
+            };
             match reply {
-                Reply::Started { .. } => running += 1,
+                Reply::Started { container } if container < self.containers.len() => self.started(container),
                 Reply::Failed { container, reason } => {
                     failed = true;
-                    let name = self.names.get(container).map_or("", String::as_str);
+                    let name = self.containers.get(container).map_or("", |container| &container.name);
                     let reason = format!("unable to start container process: {reason}");
                     if let Some(started) = started.take() {
                         let _ = started.send(Err(StartError::cannot_start(name, reason)));
                     }
                 }
-                Reply::Exited { container, exit_code, signal, oom_killed } if container < ends.len() => {
-                    ends[container] = Some(self.exited(container, exit_code, signal, oom_killed));
-                }
-                Reply::Exited { .. } => {}
-                Reply::Connect { ticket, address } => {
-                    if let Some(asker) = self.helper.tickets().remove(&ticket) {
-                        let _ = asker.send((address, fds.pop()));
+                Reply::Exited { container, exit_code, signal, oom_killed } if container < self.containers.len() => {
+                    self.order.ended(container, exit_code);
+                    let end = self.exited(container, exit_code, signal, oom_killed);
+                    let container = &mut self.containers[container];
+                    container.end = Some(end);
+                    if let Some(checks) = container.checks.take() {
+                        checks.abort();
                     }
                 }
-            }
-            if running == self.names.len() && !failed {
-                if let Some(started) = started.take() {
-                    let _ = started.send(Ok(()));
-                }
-                for (at, end) in ends.iter_mut().enumerate() {
-                    if let Some(end) = end.take() {
-                        reported.spawn(report(std::mem::take(&mut self.readers[at]), end, self.events.clone()));
-                    }
-                }
+                Reply::Started { .. } | Reply::Exited { .. } => {}
+                Reply::Connect { ticket, address } => self.helper.answer(ticket, Answer::Connect(address, fds.pop())),
+                Reply::Executed { ticket, exit_code } => self.helper.answer(ticket, Answer::Executed(exit_code)),
             }
         }
         self.helper.tickets().clear();
+        for checks in self.containers.iter_mut().filter_map(|container| container.checks.take()) {
+            checks.abort();
+        }
         let _ = self.child.wait().await;
         if let Some(started) = started {
-            let name = self.names.first().map_or("", String::as_str);
+            let name = self.containers.first().map_or("", |container| &container.name);
             let _ = started.send(Err(StartError::cannot_start(name, "the lab's helper process ended early")));
         } else if !failed {
             // a helper that was killed took its containers with it
-            for at in 0..self.names.len() {
-                let readers = std::mem::take(&mut self.readers[at]);
+            for at in 0..self.containers.len() {
+                let readers = std::mem::take(&mut self.containers[at].readers);
                 if !readers.is_empty() {
                     let end = self.exited(at, 128 + libc::SIGKILL, Some(libc::SIGKILL), false);
                     reported.spawn(report(readers, end, self.events.clone()));
@@ -193,15 +285,46 @@ impl Watch {
         reported.join_all().await;
     }
 
+    /// A helper that is gone cannot be told, and shows it soon.
+    async fn start_what_is_due(&mut self) {
+        for step in self.order.due(Instant::now()) {
+            match step {
+                Step::Start(container) => {
+                    let _ = self.helper.send(&Request::Start { container }).await;
+                }
+                Step::Skip(at, reason) => {
+                    let _ = self.helper.send(&Request::Skip { container: at }).await;
+                    self.containers[at].readers.clear();
+                    let (task_id, container) = self.named(at);
+                    let _ = self.events.send(RuntimeEvent::Skipped { task_id, container, reason });
+                }
+            }
+        }
+    }
+
+    fn started(&mut self, at: usize) {
+        self.order.started(at, Instant::now());
+        let (task_id, container) = self.named(at);
+        let _ = self.events.send(RuntimeEvent::Started { task_id, container });
+        if let Some(check) = self.containers[at].health_check.take() {
+            let watch = health::watch(self.helper.clone(), at, check, self.verdicts.0.clone());
+            self.containers[at].checks = Some(tokio::spawn(watch).abort_handle());
+        }
+    }
+
+    fn named(&self, at: usize) -> (String, String) {
+        (self.task_id.clone(), self.containers[at].name.clone())
+    }
+
     fn exited(&self, container: usize, exit_code: i32, signal: Option<i32>, oom_killed: bool) -> RuntimeEvent {
-        let container = self.names[container].clone();
-        RuntimeEvent::Exited { task_id: self.task_id.clone(), container, exit_code, signal, oom_killed }
+        let (task_id, container) = self.named(container);
+        RuntimeEvent::Exited { task_id, container, exit_code, signal, oom_killed }
     }
 }
 
 async fn report(readers: Vec<JoinHandle<()>>, end: RuntimeEvent, events: UnboundedSender<RuntimeEvent>) {
     for mut reader in readers {
-        if tokio::time::timeout(OUTPUT_PATIENCE, &mut reader).await.is_err() {
+        if timeout(OUTPUT_PATIENCE, &mut reader).await.is_err() {
             reader.abort();
         }
     }

@@ -106,7 +106,7 @@ impl Tasks {
         };
         // From here on the task is cleared away by whoever drops this last.
         let task_id = task.task_id.clone();
-        let names: Vec<String> = task.containers.iter().map(|container| container.name.clone()).collect();
+        let containers = task.containers.clone();
         let clearing =
             Clearing { shared: self.shared.clone(), slot: slot.clone(), task_id: task_id.clone(), leases: Vec::new() };
         let shared = self.shared.clone();
@@ -119,7 +119,7 @@ impl Tasks {
             Ok(prepared) => prepared?,
             Err(_) => return refuse("the lab failed to prepare it"),
         };
-        let (helper, watch) = task::launch(&self.helper, &launch, &task_id, names, self.events.clone())
+        let (helper, watch) = task::launch(&self.helper, &launch, &task_id, containers, self.events.clone())
             .map_err(|error| StartError::cannot_start(&first, format_args!("the lab's helper process: {error}")))?;
         drop(launch);
         let _ = slot.helper.set(helper.clone());

@@ -68,6 +68,9 @@ fn take_step(lab: &Lab, observations: Vec<Observation>) -> super::Outcome {
 async fn forward(mut events: mpsc::UnboundedReceiver<RuntimeEvent>, reports: mpsc::UnboundedSender<Observation>) {
     while let Some(event) = events.recv().await {
         let observation = match event {
+            RuntimeEvent::Started { task_id, container } => Observation::Began { task_id, container },
+            RuntimeEvent::Skipped { task_id, container, reason } => Observation::Skipped { task_id, container, reason },
+            RuntimeEvent::Health { task_id, container, healthy } => Observation::Health { task_id, container, healthy },
             RuntimeEvent::Exited { task_id, container, exit_code, oom_killed, .. } => {
                 let exit_code = i64::from(exit_code);
                 Observation::Exited { task_id, container, exit_code, oom_killed }
@@ -94,7 +97,7 @@ async fn perform(lab: Arc<Lab>, effect: Effect, reports: mpsc::UnboundedSender<O
 }
 
 async fn start(lab: &Lab, task_id: String) -> Observation {
-    let spec = match lab.read(|state| launch::spec(state, &lab.settings, &task_id)) {
+    let spec = match lab.read(|state| launch::spec(state, &lab.settings, lab.clock, &task_id)) {
         Ok(spec) => spec,
         Err(refusal) => {
             return Observation::NotStarted { task_id, container: refusal.container, reason: refusal.reason };

@@ -35,7 +35,11 @@ pub(super) enum Cause {
 
 pub(super) fn of(state: &State, service: &Service, task: &Task, context: Context) -> Health {
     let Some(started_at) = task.started_at.filter(|_| task.status == TaskStatus::Running) else {
-        return Health::Waiting(None);
+        // a container that others wait for is unhealthy before the task runs
+        return match task_view::health(task) {
+            "UNHEALTHY" if task.is_wanted() => Health::Unhealthy(Cause::Container),
+            _ => Health::Waiting(None),
+        };
     };
     let Some(up_since) = task.up_since else { return Health::Waiting(None) };
     let grace = service.settings.get("healthCheckGracePeriodSeconds").and_then(|of| of.as_u64()).unwrap_or(0);
@@ -63,8 +67,8 @@ pub(super) fn of(state: &State, service: &Service, task: &Task, context: Context
             _ => waiting = true,
         }
     }
-    let checked = task_view::health(task) == "HEALTHY";
-    if waiting {
+    let checked = task.containers.iter().any(|container| container.checked && container.essential);
+    if waiting || checked && task_view::health(task) != "HEALTHY" {
         return Health::Waiting(None);
     }
     let ripe = started_at + context.wait(UNCHECKED);

@@ -1,15 +1,19 @@
 //! From a task and its definition to what the runtime starts.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::lab::{
-    Settings, ecr,
+    Settings,
+    clock::{Clock, Pace},
+    ecr,
     ecs::{
         launch_order,
         model::{Container, Task, TaskDefinition},
         task_definitions,
     },
-    runtime::{ContainerSpec, MountPoint, TaskSpec, Volume},
+    runtime::{Condition, ContainerSpec, Dependency, HealthCheck, MountPoint, TaskSpec, Volume},
     state::State,
 };
 
@@ -21,14 +25,22 @@ pub(super) struct Refusal {
 
 const NO_SECRETS: &str = "ResourceInitializationError: unable to pull secrets or registry auth: the lab has no Secrets Manager and no Parameter Store";
 const MIB: u64 = 1024 * 1024;
+/// At the fast pace: checks come no more often than this, …
+const LEAST_INTERVAL: Duration = Duration::from_millis(100);
+/// … and of a container that is healthy at least this often, where AWS's pace is slower.
+const SETTLED_INTERVAL: Duration = Duration::from_secs(2);
+/// At the fast pace, a start period or startTimeout is not shortened below this …
+const LONGEST_START: Duration = Duration::from_secs(10);
+/// … and there always is a start period of this.
+const START_ALLOWANCE: Duration = Duration::from_secs(1);
 
 /// What the runtime starts for a task, with its images found.
-pub(super) fn spec(state: &State, settings: &Settings, task_id: &str) -> Result<TaskSpec, Refusal> {
+pub(super) fn spec(state: &State, settings: &Settings, clock: Clock, task_id: &str) -> Result<TaskSpec, Refusal> {
     let refuse = |container: &str, reason: String| Refusal { container: container.into(), reason };
     let gone = || refuse("", "CannotStartContainerError: the task or its definition was deleted".into());
     let task = state.ecs.tasks.get(task_id).ok_or_else(gone)?;
     let definition = task_definitions::find(&state.ecs, &task.task_definition).ok_or_else(gone)?;
-    let mut spec = task_spec(task, definition);
+    let mut spec = task_spec(task, definition, clock);
     for container in &mut spec.containers {
         let name = &container.name;
         let given = definition.container(name).and_then(|of| of["secrets"].as_array());
@@ -42,12 +54,12 @@ pub(super) fn spec(state: &State, settings: &Settings, task_id: &str) -> Result<
 }
 
 /// A task's containers in the order of their dependencies, images still to be found.
-pub fn task_spec(task: &Task, definition: &TaskDefinition) -> TaskSpec {
+pub fn task_spec(task: &Task, definition: &TaskDefinition, clock: Clock) -> TaskSpec {
     let order = launch_order(definition.containers()).unwrap_or_else(|| (0..definition.containers().len()).collect());
     let containers = order.into_iter().filter_map(|at| {
         let container = &definition.containers()[at];
         let of = task.containers.iter().find(|of| container["name"] == of.name)?;
-        Some(self::container(task, definition, container, of))
+        Some(self::container(task, definition, container, of, clock))
     });
     let volumes = definition.document.get("volumes").and_then(Value::as_array).into_iter().flatten();
     let volume = |volume: &Value| Volume {
@@ -65,7 +77,13 @@ fn texts(value: &Value) -> Vec<String> {
     value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
-fn container(task: &Task, definition: &TaskDefinition, container: &Value, of: &Container) -> ContainerSpec {
+fn container(
+    task: &Task,
+    definition: &TaskDefinition,
+    container: &Value,
+    of: &Container,
+    clock: Clock,
+) -> ContainerSpec {
     let overrides = task.overrides["containerOverrides"].as_array().into_iter().flatten();
     let overrides = overrides.clone().find(|override_| override_["name"] == of.name).unwrap_or(&Value::Null);
     let hostname = text(container, "hostname").unwrap_or_else(|| task.id[..12].to_owned());
@@ -99,6 +117,49 @@ fn container(task: &Task, definition: &TaskDefinition, container: &Value, of: &C
         readonly_root_filesystem: container["readonlyRootFilesystem"] == true,
         hostname: Some(hostname),
         mount_points: mounts.collect(),
+        health_check: health_check(&container["healthCheck"], clock),
+        depends_on: container["dependsOn"].as_array().into_iter().flatten().filter_map(dependency).collect(),
+        start_timeout: container["startTimeout"].as_u64().map(|seconds| patience(seconds, clock)),
         ..ContainerSpec::default()
     }
+}
+
+fn dependency(on: &Value) -> Option<Dependency> {
+    let condition = match on["condition"].as_str()? {
+        "START" => Condition::Start,
+        "COMPLETE" => Condition::Complete,
+        "SUCCESS" => Condition::Success,
+        "HEALTHY" => Condition::Healthy,
+        _ => return None,
+    };
+    Some(Dependency { container: text(on, "containerName")?, condition })
+}
+
+/// A check that ECS's agent would hand to Docker: `["CMD-SHELL", "…"]` or `["CMD", "…", …]`.
+fn health_check(check: &Value, clock: Clock) -> Option<HealthCheck> {
+    let command = texts(&check["command"]);
+    let command = match command.split_first()? {
+        (kind, [shell, ..]) if kind == "CMD-SHELL" => vec!["/bin/sh".to_owned(), "-c".into(), shell.clone()],
+        (kind, rest @ [_, ..]) if kind == "CMD" => rest.to_vec(),
+        _ => return None,
+    };
+    let seconds = |member: &str, default: u64| Duration::from_secs(check[member].as_u64().unwrap_or(default));
+    let (interval, timeout, start_period) = (seconds("interval", 30), seconds("timeout", 5), seconds("startPeriod", 0));
+    Some(HealthCheck {
+        command,
+        interval: clock.wait(interval).max(interval.min(LEAST_INTERVAL)),
+        settled_interval: if clock.pace == Pace::Fast { interval.min(SETTLED_INTERVAL) } else { interval },
+        timeout,
+        retries: check["retries"].as_u64().and_then(|retries| retries.try_into().ok()).unwrap_or(3),
+        start_period: patience(start_period.as_secs(), clock).max(match clock.pace {
+            Pace::Fast => START_ALLOWANCE,
+            Pace::Aws => Duration::ZERO,
+        }),
+    })
+}
+
+/// How long a process may take to start: it does so no faster because the lab's waits are short.
+fn patience(seconds_at_aws: u64, clock: Clock) -> Duration {
+    let at_aws = Duration::from_secs(seconds_at_aws);
+    clock.wait(at_aws).max(at_aws.min(LONGEST_START))
 }

@@ -102,7 +102,12 @@ fn next(step: &mut Step, task: &mut Task) -> Option<TaskStatus> {
             Some(TaskStatus::Deprovisioning)
         }
         (true, TaskStatus::Pending | TaskStatus::Activating | TaskStatus::Running) => match task.run {
-            Run::Starting => None,
+            // what waits for another container's health may do so for long
+            Run::Starting if task.containers.iter().any(|container| container.began) => {
+                stop(step, task);
+                None
+            }
+            Run::Starting | Run::Stopping => None,
             Run::No | Run::Down if task.status == TaskStatus::Pending => {
                 task.stopping_at = Some(now);
                 task.execution_stopped_at = Some(now);
@@ -127,10 +132,7 @@ fn next(step: &mut Step, task: &mut Task) -> Option<TaskStatus> {
         }
         (_, TaskStatus::Stopping) => match task.run {
             Run::Up | Run::No => {
-                task.run = Run::Stopping;
-                let timeout = stop_timeout(step, task);
-                step.outcome.effects.push(Effect::Stop { task_id: task.id.clone(), timeout });
-                step.changed();
+                stop(step, task);
                 None
             }
             Run::Down => {
@@ -157,7 +159,18 @@ fn after(step: &mut Step, task: &Task, seconds: u64) -> bool {
 
 fn start(step: &mut Step, task: &mut Task) {
     task.run = Run::Starting;
+    for container in &mut task.containers {
+        (container.began, container.exited, container.exit_code) = (false, false, None);
+        (container.healthy, container.reason) = (None, None);
+    }
     step.outcome.effects.push(Effect::Start { task_id: task.id.clone() });
+    step.changed();
+}
+
+fn stop(step: &mut Step, task: &mut Task) {
+    task.run = Run::Stopping;
+    let timeout = stop_timeout(step, task);
+    step.outcome.effects.push(Effect::Stop { task_id: task.id.clone(), timeout });
     step.changed();
 }
 

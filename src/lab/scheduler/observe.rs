@@ -12,6 +12,9 @@ use crate::lab::{
 
 use super::life;
 
+/// What ECS's agent shows for a container whose dependency cannot be met any more.
+const NOT_STARTED: i64 = 143;
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Observation {
     /// All containers run, each from the image with this digest.
@@ -21,6 +24,17 @@ pub enum Observation {
     },
     /// None runs; the reason begins with its kind, such as `CannotPullContainerError: `.
     NotStarted {
+        task_id: String,
+        container: String,
+        reason: String,
+    },
+    /// One container runs; others of its task may still wait for it.
+    Began {
+        task_id: String,
+        container: String,
+    },
+    /// A container is not started, as what it depends on did not come.
+    Skipped {
         task_id: String,
         container: String,
         reason: String,
@@ -54,6 +68,8 @@ impl Observation {
         match self {
             Observation::Started { task_id, .. }
             | Observation::NotStarted { task_id, .. }
+            | Observation::Began { task_id, .. }
+            | Observation::Skipped { task_id, .. }
             | Observation::Exited { task_id, .. }
             | Observation::Health { task_id, .. }
             | Observation::Output { task_id, .. }
@@ -72,7 +88,10 @@ pub fn observe(state: &mut State, observation: Observation) {
     match observation {
         Observation::Output { .. } => {}
         Observation::Started { digests, .. } => {
-            task.run = Run::Up;
+            // it may be stopping already
+            if task.run == Run::Starting {
+                task.run = Run::Up;
+            }
             for (name, digest) in digests {
                 if let Some(container) = task.containers.iter_mut().find(|container| container.name == name) {
                     container.image_digest = Some(digest);
@@ -80,6 +99,20 @@ pub fn observe(state: &mut State, observation: Observation) {
             }
         }
         Observation::NotStarted { container, reason, .. } => not_started(task, &container, &reason),
+        Observation::Began { container, .. } => {
+            if let Some(container) = task.containers.iter_mut().find(|of| of.name == container) {
+                container.began = true;
+            }
+        }
+        Observation::Skipped { container, reason, .. } => {
+            let Some(container) = task.containers.iter_mut().find(|of| of.name == container) else { return };
+            container.exited = true;
+            container.exit_code = Some(NOT_STARTED);
+            container.reason = Some(reason);
+            if container.essential {
+                halt(task, "EssentialContainerExited", "Essential container in task exited");
+            }
+        }
         Observation::Exited { container, exit_code, oom_killed, .. } => {
             let Some(container) = task.containers.iter_mut().find(|of| of.name == container) else { return };
             container.exited = true;

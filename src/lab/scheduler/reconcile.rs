@@ -252,6 +252,8 @@ fn stop_spare(step: &mut Step, service: &mut Service, lower: i64) {
             match member.is_healthy() {
                 // An earlier release that has not proved itself is no loss.
                 false if !member.running || wanted_by_none(service, member) => spare.push(member),
+                // Or the two of them would leave no room for what is wanted now.
+                false if healthy - gone >= lower && never_completed(service, member) => spare.push(member),
                 false => may_go_unproved(&mut spare, member, &primary, &members, service),
                 true if may_go > 0 => {
                     may_go -= 1;
@@ -268,6 +270,10 @@ fn stop_spare(step: &mut Step, service: &mut Service, lower: i64) {
 fn wanted_by_none(service: &Service, member: &Member) -> bool {
     let deployment = service.deployments.iter().find(|of| of.id == member.deployment);
     deployment.is_none_or(|of| of.rollout == Rollout::Failed)
+}
+
+fn never_completed(service: &Service, member: &Member) -> bool {
+    service.deployments.iter().any(|of| of.id == member.deployment && !of.was_completed)
 }
 
 /// A running task that is not known to be healthy, such as one whose checks just began again, may

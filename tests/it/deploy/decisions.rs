@@ -197,7 +197,7 @@ fn an_update_has_no_create_only_members_and_says_what_cannot_change() {
         w["role"] = "r".into();
         w["clientToken"] = "t".into();
         w["platformVersion"] = Value::Null;
-        w["futureMember"] = json!({ "kept": [] });
+        w["futureMember"] = json!({ "kept": [1] });
     });
     let mut warnings = Vec::new();
     let Decision::Update { input, .. } = decide(Some(&live(|_| {})), &wanted, 3, &mut warnings) else {
@@ -209,9 +209,30 @@ fn an_update_has_no_create_only_members_and_says_what_cannot_change() {
     }
     assert_eq!(input["service"], "web");
     assert!(input.get("desiredCount").is_none(), "an autoscaler's count is left alone");
-    assert_eq!(input["futureMember"], json!({ "kept": [] }));
+    assert_eq!(input["futureMember"], json!({ "kept": [1] }));
     assert_eq!(warnings.len(), 2, "{warnings:?}");
     assert!(warnings.iter().any(|warning| warning.contains("`launchType` is EC2")), "{warnings:?}");
+}
+
+#[test]
+fn an_update_sends_what_changes_and_keeps_what_was_set_elsewhere() {
+    let live = live(|l| {
+        l["deploymentConfiguration"] =
+            json!({ "minimumHealthyPercent": 50, "maximumPercent": 150, "strategy": "ROLLING" });
+        l["loadBalancers"] = json!([{ "targetGroupArn": "tg", "containerName": "web", "containerPort": 80 }]);
+    });
+    let wanted = json!({
+        "serviceName": "web", "cluster": "c", "taskDefinition": "arn:td/web:5", "loadBalancers": live["loadBalancers"],
+        "deploymentConfiguration": { "maximumPercent": 200, "deploymentCircuitBreaker": { "enable": true, "rollback": true } },
+    });
+    let Decision::Update { input, .. } = decide(Some(&live), &wanted, 3, &mut Vec::new()) else { panic!("an update") };
+    let configuration = json!({
+        "maximumPercent": 200, "deploymentCircuitBreaker": { "enable": true, "rollback": true }, "minimumHealthyPercent": 50,
+    });
+    assert_eq!(
+        input,
+        json!({ "cluster": "c", "service": "web", "taskDefinition": "arn:td/web:5", "deploymentConfiguration": configuration })
+    );
 }
 
 #[test]

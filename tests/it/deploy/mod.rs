@@ -2,6 +2,7 @@
 
 mod decisions;
 mod failures;
+mod following;
 mod history;
 mod observations;
 mod register;

@@ -1,6 +1,10 @@
 //! Observations to judge: a good one, and ways to spoil it.
 
-use steadystate::deploy::steady::{Container, Deployment, Observation, Ours, ServiceDeployment, Target, Task, Verdict};
+use std::sync::LazyLock;
+
+use steadystate::deploy::steady::{
+    Container, Deployment, Observation, Ours, Previous, ServiceDeployment, Target, Task, Verdict,
+};
 
 pub const NEW: &str = "ecs-svc/2";
 pub const OLD: &str = "ecs-svc/1";
@@ -17,7 +21,11 @@ pub fn deployment(
         status: status.into(),
         rollout_state: Some(rollout.to_owned()).filter(|state| !state.is_empty()),
         reason: String::new(),
-        task_definition: if id == NEW { "arn:td/a:2".into() } else { "arn:td/a:1".into() },
+        task_definition: match id {
+            NEW => "arn:td/a:2".into(),
+            OLD => "arn:td/a:1".into(),
+            _ => "arn:td/a:3".into(),
+        },
         desired,
         running,
         pending,
@@ -56,12 +64,15 @@ pub fn target(state: &str) -> Target {
 }
 
 pub fn ours<'a>() -> Ours<'a> {
+    static BEFORE: LazyLock<Vec<Previous>> =
+        LazyLock::new(|| vec![Previous { task_definition: "arn:td/a:1".into(), deployment_id: OLD.into() }]);
     Ours {
         deployment_id: NEW,
         task_definition: "arn:td/a:2",
         digest: Some(DIGEST),
         fail_fast: 3,
         expects_targets: true,
+        before: &BEFORE,
     }
 }
 
@@ -73,9 +84,12 @@ pub fn good() -> Observation {
         running: 1,
         pending: 0,
         deployments: vec![deployment(NEW, "PRIMARY", "COMPLETED", (1, 1, 0, 0))],
+        appeared: true,
+        events: Vec::new(),
         service_deployment: None,
         tasks: vec![task("t1", NEW, Some(DIGEST))],
         targets: vec![target("healthy")],
+        groups: vec![vec!["tg".into()]],
     }
 }
 

@@ -56,7 +56,9 @@ impl Family {
         let found = match name {
             "web" if before < self.lag => None,
             "web" => revisions.iter().rev().find(|one| one["taskDefinition"]["status"] == "ACTIVE"),
-            arn => revisions.iter().find(|one| one["taskDefinition"]["taskDefinitionArn"] == arn),
+            name => revisions
+                .iter()
+                .find(|one| one["taskDefinition"]["taskDefinitionArn"].as_str().is_some_and(|arn| arn.ends_with(name))),
         };
         match found {
             Some(found) => Reply::Json(found.clone()),
@@ -107,6 +109,37 @@ async fn the_same_input_is_registered_once() {
     other["containerDefinitions"][0]["memory"] = 256.into();
     assert_eq!(register(&other, &facts(), &clients, &events, Some(&live)).await.expect("registered").revision, 2);
     assert_eq!(family.revisions.lock().expect("lock").len(), 2);
+}
+
+#[tokio::test]
+async fn of_two_runs_twins_the_first_is_taken_and_the_other_taken_back() {
+    let family = Arc::new(Family { revisions: Mutex::new(vec![revision(1, "ACTIVE", "else")]), lag: 0 });
+    let shared = family.clone();
+    let server = Server::start(move |request, before| match request.operation.as_str() {
+        "RegisterTaskDefinition" => {
+            // The other run's comes between our look and our own.
+            shared.register(request);
+            Reply::Json(shared.register(request))
+        }
+        "DeregisterTaskDefinition" => {
+            let mut revisions = shared.revisions.lock().expect("lock");
+            let asked = request.json();
+            let ours = revisions
+                .iter_mut()
+                .find(|one| one["taskDefinition"]["taskDefinitionArn"] == asked["taskDefinition"])
+                .expect("a revision");
+            ours["taskDefinition"]["status"] = "INACTIVE".into();
+            Reply::Json(ours.clone())
+        }
+        _ => shared.read(request, before),
+    })
+    .await;
+    let (events, _receiver) = Events::channel();
+    let taken = register(&input(), &facts(), &server.clients().await, &events, None).await.expect("found");
+    assert_eq!((taken.revision, taken.reused), (2, true));
+    let revisions = family.revisions.lock().expect("lock");
+    let states: Vec<_> = revisions.iter().map(|one| one["taskDefinition"]["status"].as_str()).collect();
+    assert_eq!(states, [Some("ACTIVE"), Some("ACTIVE"), Some("INACTIVE")]);
 }
 
 #[tokio::test]
@@ -175,9 +208,9 @@ fn which_revisions_can_be_used_again() {
         ("INACTIVE never", vec![revision(3, "INACTIVE", &print)], None),
         ("another input", vec![revision(3, "ACTIVE", "else")], None),
         (
-            "the newest of two, in any order",
+            "the first of several, in any order: the others are twins, to be taken back",
             vec![revision(2, "ACTIVE", &print), revision(5, "ACTIVE", &print), revision(4, "ACTIVE", &print)],
-            Some(5),
+            Some(2),
         ),
         ("another family", vec![foreign], None),
         ("no tags", vec![json!({ "taskDefinition": { "family": "web", "status": "ACTIVE" } })], None),

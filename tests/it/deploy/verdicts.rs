@@ -26,6 +26,14 @@ fn the_table_of_verdicts() {
     let rows: Vec<(&str, Observation, &str)> = vec![
         ("done, digest and target proved", good(), "steady"),
         ("the service is gone", with(|s| s.service_status = String::new()), "failed"),
+        (
+            "the service is not shown yet",
+            with(|s| {
+                s.service_status = String::new();
+                s.appeared = false;
+            }),
+            "pending",
+        ),
         ("the service was deleted", with(|s| s.service_status = "INACTIVE".into()), "failed"),
         ("the service is being deleted", with(|s| s.service_status = "DRAINING".into()), "failed"),
         (
@@ -71,6 +79,22 @@ fn the_table_of_verdicts() {
             "steady",
         ),
         ("the target is still initial", with(|s| s.targets = vec![target("initial")]), "pending"),
+        (
+            "one of two target groups has no healthy target",
+            with(|s| {
+                s.groups.push(vec!["other".into()]);
+                s.targets.push(target("healthy"));
+            }),
+            "pending",
+        ),
+        (
+            "blue and green: the traffic moved to the other group",
+            with(|s| {
+                s.groups = vec![vec!["tg".into(), "green".into()]];
+                s.targets[0].group = "green".into();
+            }),
+            "steady",
+        ),
         ("no target yet", with(|s| s.targets = Vec::new()), "pending"),
         ("the old target is draining", with(|s| s.targets.push(target("draining"))), "steady"),
         (
@@ -97,6 +121,36 @@ fn the_table_of_verdicts() {
                 s.deployments.truncate(1);
             }),
             "rolled back",
+        ),
+        (
+            "rolled back, and only an event tells it of ours",
+            with(|s| {
+                s.deployments = vec![deployment("ecs-svc/9", "PRIMARY", "COMPLETED", (1, 1, 0, 0))];
+                s.deployments[0].task_definition = "arn:td/a:1".into();
+                s.events = vec![format!("(service web) (deployment {NEW}) deployment failed: tasks failed to start.")];
+            }),
+            "rolled back",
+        ),
+        (
+            "the old one is PRIMARY again, and nothing says why",
+            with(|s| s.deployments = vec![deployment(OLD, "PRIMARY", "COMPLETED", (1, 1, 0, 0))]),
+            "rolled back",
+        ),
+        (
+            "a read that does not show ours yet",
+            with(|s| {
+                s.deployments = vec![deployment(OLD, "PRIMARY", "COMPLETED", (1, 1, 0, 0))];
+                s.appeared = false;
+            }),
+            "pending",
+        ),
+        (
+            "ours failed, and then somebody deployed another release",
+            with(|s| {
+                s.deployments = vec![deployment("ecs-svc/3", "PRIMARY", "IN_PROGRESS", (1, 0, 1, 0))];
+                s.events = vec![format!("(service web) (deployment {NEW}) deployment failed: tasks failed to start.")];
+            }),
+            "superseded",
         ),
         ("the rollback failed", with(|s| s.deployments = old_back("FAILED")), "rollback failed"),
         ("somebody deployed after us", with(|s| s.deployments = third()), "superseded"),
@@ -147,6 +201,19 @@ fn the_table_of_verdicts() {
             with(|s| {
                 rolling(s);
                 s.service_deployment = ended("BAKING_BREAD");
+            }),
+            "pending",
+        ),
+        (
+            "service deployment: completed, but ECS still watches it",
+            with(|s| s.service_deployment = ended("IN_PROGRESS")),
+            "pending",
+        ),
+        (
+            "service deployment: another's success, or ours before the deployment shows it",
+            with(|s| {
+                s.service_deployment = ended("SUCCESSFUL");
+                s.deployments[0].rollout_state = Some("IN_PROGRESS".into());
             }),
             "pending",
         ),

@@ -1,7 +1,12 @@
 //! When a task counts as healthy, and what it is spared until then.
 
 use serde_json::{Value, json};
-use steadystate::lab::scheduler::Observation;
+use steadystate::lab::{
+    clock::{Clock, Pace},
+    ecs::model::TaskStatus,
+    runtime::Condition,
+    scheduler::{Observation, launch},
+};
 
 use super::{Sim, service};
 
@@ -53,6 +58,63 @@ fn container_health_checks_decide_when_there_are_any() {
     assert_eq!(stopped["stoppedReason"], "Task failed container health checks");
     let id = stopped["taskArn"].as_str().and_then(|arn| arn.rsplit('/').next()).expect("an id").to_owned();
     assert!(sim.events().contains(&format!("(service web) (task {id}) failed container health checks.")));
+}
+
+#[test]
+fn a_container_that_others_wait_for_decides_before_the_task_runs() {
+    for (observation, reason) in
+        [("unhealthy", "Task failed container health checks"), ("skipped", "Essential container in task exited")]
+    {
+        let mut sim = Sim::new();
+        sim.slow.insert("slow".into());
+        let check = json!({"command": ["CMD", "/check"], "interval": 10, "startPeriod": 30});
+        let on = json!([{"containerName": "db", "condition": "HEALTHY"}]);
+        let containers = json!([
+            {"name": "db", "image": "slow", "memory": 64, "healthCheck": check},
+            {"name": "app", "image": "v1", "memory": 64, "dependsOn": on},
+        ]);
+        sim.call("RegisterTaskDefinition", json!({"family": "web", "containerDefinitions": containers}));
+        sim.call("CreateService", unbalanced(1));
+        sim.until("pending", |sim| sim.state.ecs.tasks.values().any(|task| task.status == TaskStatus::Pending));
+        let task = sim.state.ecs.tasks.values().next().expect("a task").clone();
+        let definition = &sim.state.ecs.families["web"].revisions[&1];
+        let spec = launch::task_spec(&task, definition, Clock::new(Pace::Fast));
+        assert_eq!(spec.containers[1].depends_on[0].condition, Condition::Healthy);
+        let check = spec.containers[0].health_check.as_ref().expect("a check");
+        assert_eq!((check.command.as_slice(), check.retries), (&["/check".to_owned()][..], 3));
+        assert_eq!((check.interval.as_millis(), check.start_period.as_secs()), (100, 10));
+        let (task_id, container) = (task.id.clone(), "db".to_owned());
+        sim.observe(Observation::Began { task_id: task_id.clone(), container: container.clone() });
+        let (ours, why) = (task_id.clone(), "it depends on …".to_owned());
+        sim.observe(match observation {
+            "unhealthy" => Observation::Health { task_id, container, healthy: false },
+            _ => Observation::Skipped { task_id, container: "app".into(), reason: why.clone() },
+        });
+        sim.step();
+        assert_eq!(sim.state.ecs.tasks[&ours].stopped_reason.as_deref(), Some(reason), "and it is not waited for");
+        sim.until("its end", |sim| sim.state.ecs.tasks[&ours].is_stopped());
+        if observation == "skipped" {
+            let app = sim.state.ecs.tasks[&ours].containers.iter().find(|of| of.name == "app").expect("app");
+            assert_eq!((app.exit_code, app.reason.as_deref()), (Some(143), Some(why.as_str())));
+        }
+    }
+}
+
+#[test]
+fn healthy_targets_do_not_make_up_for_a_container_that_was_not_checked_yet() {
+    let mut sim = Sim::new();
+    let container = json!({
+        "name": "app", "image": "v1", "memory": 64, "portMappings": [{"containerPort": 8080}],
+        "healthCheck": {"command": ["CMD-SHELL", "true"]},
+    });
+    sim.call("RegisterTaskDefinition", json!({"family": "web", "containerDefinitions": [container]}));
+    sim.create(1);
+    sim.seconds(120);
+    assert_eq!(sim.service()["deployments"][0]["rolloutState"], "IN_PROGRESS");
+    let task_id = sim.state.ecs.tasks.keys().next().expect("a task").clone();
+    sim.observe(Observation::Health { task_id, container: "app".into(), healthy: true });
+    sim.settle();
+    assert_eq!(sim.service()["deployments"][0]["rolloutState"], "COMPLETED");
 }
 
 #[test]

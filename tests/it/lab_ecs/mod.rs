@@ -41,6 +41,8 @@ pub struct Sim {
     pub crashing: BTreeSet<String>,
     pub missing: BTreeSet<String>,
     pub sick: BTreeSet<String>,
+    /// Images whose containers keep others waiting.
+    pub slow: BTreeSet<String>,
     /// How many healthy targets (or tasks, without a target group) there ever were at least.
     pub fewest_healthy: usize,
     pub watch: bool,
@@ -59,6 +61,7 @@ impl Sim {
             crashing: BTreeSet::new(),
             missing: BTreeSet::new(),
             sick: BTreeSet::new(),
+            slow: BTreeSet::new(),
             fewest_healthy: usize::MAX,
             watch: false,
             draining: 0,
@@ -140,6 +143,9 @@ impl Sim {
                 let task = &self.state.ecs.tasks[&task_id];
                 let image = task.containers[0].image.clone();
                 let container = task.containers[0].name.clone();
+                if self.slow.contains(&image) {
+                    return;
+                }
                 if self.missing.contains(&image) {
                     let reason = format!("CannotPullContainerError: failed to resolve ref {image}: not found");
                     return self.observe(Observation::NotStarted { task_id, container, reason });

@@ -193,6 +193,22 @@ fn the_folder_is_where_the_environment_says() {
     }
 }
 
+#[test]
+fn no_proxy_is_asked_for_the_lab() {
+    let ours = "127.0.0.1,localhost,127.0.0.0/8";
+    for (given, expected) in [
+        (None, ours.to_owned()),
+        (Some(("NO_PROXY", "")), ours.to_owned()),
+        (Some(("NO_PROXY", "a.example, localhost")), "a.example,localhost,127.0.0.1,127.0.0.0/8".to_owned()),
+        (Some(("no_proxy", "b")), format!("b,{ours}")),
+        (Some(("no_proxy", "*")), "*".to_owned()),
+    ] {
+        let variable = |name: &str| given.filter(|(key, _)| *key == name).map(|(_, value)| OsString::from(value));
+        let variables = lifecycle::no_proxy(variable);
+        assert_eq!(variables, [("NO_PROXY", expected.clone()), ("no_proxy", expected)], "{given:?}");
+    }
+}
+
 /// The real binary as daemon: its process, its log, its end.
 #[cfg(unix)]
 #[tokio::test]

@@ -3,13 +3,14 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::OnceLock;
 
 use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 use steadystate::lab::runtime::{ImageSource, LayerBlob};
 use tar::{Builder, EntryType, Header};
+
+use crate::program;
 
 pub const GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 pub const ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
@@ -18,26 +19,7 @@ pub const PLAIN: &str = "application/vnd.oci.image.layer.v1.tar";
 /// The statically linked test program, compiled once for a version of its source.
 pub fn tool_path() -> &'static Path {
     static TOOL: OnceLock<PathBuf> = OnceLock::new();
-    TOOL.get_or_init(|| {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/runtime/tool.rs");
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let tool = folder.join(format!("runtime-tool-{}", &sha256(&fs::read(&source).unwrap())[7..23]));
-        if !tool.exists() {
-            fs::create_dir_all(folder).unwrap();
-            let new = tempfile::tempdir_in(folder).unwrap();
-            let compiled = new.path().join("tool");
-            let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-            let status = Command::new(rustc)
-                .args(["--edition=2024", "-Cpanic=abort", "-Copt-level=1", "-Cstrip=symbols"])
-                .args(["-Ctarget-feature=+crt-static", "-o"])
-                .args([&compiled, &source])
-                .status()
-                .unwrap();
-            assert!(status.success(), "the test program does not compile");
-            fs::rename(compiled, &tool).unwrap();
-        }
-        tool
-    })
+    TOOL.get_or_init(|| program::compiled("runtime/tool.rs"))
 }
 
 /// The test program as `/tool`, which is the entry point, with some users.

@@ -1,6 +1,7 @@
 //! The container runtime: each level forced, and layers that mean harm.
 
-pub mod image;
+mod health;
+pub(crate) mod image;
 mod levels;
 mod limits;
 mod unpack;
@@ -101,6 +102,7 @@ impl Bench {
                         return End { exit_code, signal, oom_killed, ..end };
                     }
                 }
+                RuntimeEvent::Started { .. } | RuntimeEvent::Skipped { .. } | RuntimeEvent::Health { .. } => {}
             }
         }
     }
@@ -113,6 +115,16 @@ impl Bench {
                 RuntimeEvent::Output { task_id, line, .. } if task_id == id && line == wanted => return,
                 RuntimeEvent::Exited { task_id, .. } if task_id == id => panic!("{id} ended without saying {wanted}"),
                 _ => {}
+            }
+        }
+    }
+
+    /// Waits for an event that is not output.
+    async fn event(&mut self) -> RuntimeEvent {
+        loop {
+            match tokio::time::timeout(PATIENCE, self.events.recv()).await.expect("an event").expect("a runtime") {
+                RuntimeEvent::Output { .. } => {}
+                event => return event,
             }
         }
     }

@@ -81,7 +81,9 @@ async fn who_is_not_let_in_asks_twice_and_stops() {
         assert_eq!(asked.load(Ordering::SeqCst), 2);
         assert_eq!(fake.log().len(), 2);
         // Nobody to ask.
-        assert_eq!(super::client(&fake).ping().await.unwrap_err().kind(), Kind::BuildOrPush);
+        let error = super::client(&fake).ping().await.unwrap_err();
+        assert_eq!(error.kind(), Kind::BuildOrPush);
+        assert!(error.hints().iter().any(|hint| hint.contains("logs in to ECR only")), "{error:?}");
     }
 }
 

@@ -41,6 +41,37 @@ fn a_good_deploy_in_lines() {
 }
 
 #[test]
+fn what_goes_on_side_by_side_keeps_its_own_name() {
+    let created =
+        |kind: &str| Event::Resource { action: ResourceAction::Created, kind: kind.into(), id: "hello".into() };
+    let blob = Event::Blob { digest: format!("sha256:{}", "a".repeat(64)), size: 9, sent: 9, state: BlobState::Pushed };
+    let events = vec![
+        started(Step::Build),
+        started(Step::Login),
+        Event::BuildOutput { line: "Finished `release` profile".into() },
+        blob.clone(),
+        finished(Step::Build, "", 1),
+        blob,
+        started(Step::LoadBalancer),
+        started(Step::Register),
+        created("target group"),
+        created("Cloud Map service"),
+        started(Step::LoadBalancer),
+        created("task definition"),
+    ];
+    insta::assert_snapshot!(shown(&events, PLAIN), @r#"
+    build         started
+    build         Finished `release` profile
+    build         aaaaaaaaaaaa pulled, 9 B
+    build         done in 1ms
+    push          aaaaaaaaaaaa pushed, 9 B
+    load balancer created target group hello
+    service       created Cloud Map service hello
+    register      created task definition hello
+    "#);
+}
+
+#[test]
 fn a_crash_loop_in_lines() {
     let exit = |exit_code, reason: Option<&str>| ContainerExit {
         container: "hello".into(),

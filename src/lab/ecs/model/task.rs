@@ -113,6 +113,9 @@ pub struct Container {
     pub memory: Option<i64>,
     pub memory_reservation: Option<i64>,
     pub essential: bool,
+    /// The runtime started it, in this run of the lab.
+    #[serde(skip)]
+    pub began: bool,
     pub exited: bool,
     pub exit_code: Option<i64>,
     pub reason: Option<String>,

@@ -54,14 +54,17 @@ impl Cgroup {
         Ok(())
     }
 
+    /// Its first process; nothing is left of the cgroup when that fails.
     pub fn add(self, pid: Pid) -> Option<Cgroup> {
-        match fs::write(self.path.join("cgroup.procs"), pid.to_string()) {
-            Ok(()) => Some(self),
-            Err(_) => {
-                self.remove();
-                None
-            }
+        if self.join(pid) {
+            return Some(self);
         }
+        self.remove();
+        None
+    }
+
+    pub fn join(&self, pid: Pid) -> bool {
+        fs::write(self.path.join("cgroup.procs"), pid.to_string()).is_ok()
     }
 
     /// How many of its processes the kernel killed for their memory.

@@ -20,8 +20,11 @@ use crate::lab::runtime::spec::Level;
 pub struct Child<'a> {
     pub level: Level,
     pub process: &'a Process,
+    pub arguments: &'a [String],
     pub output: [OwnedFd; 2],
     pub check: bool,
+    /// Whether the container is there already, and its namespaces were entered.
+    pub beside: bool,
     pub supervisor: Option<Channel>,
     /// Closes when the program runs; else says why it does not.
     pub failure: Option<OwnedFd>,
@@ -48,10 +51,11 @@ impl Child<'_> {
         streams(&self.output).map_err(|error| format!("standard streams: {error}"))?;
         let proc = File::open("/proc").map_err(|error| format!("/proc: {error}"))?;
 
-        match self.level {
-            Level::Namespaces | Level::UserNamespaces => mounts::enter(self.level, self.process)?,
-            Level::Chroot => mounts::change_root(self.process)?,
-            Level::Process => {}
+        match (self.level, self.beside) {
+            (Level::Namespaces | Level::UserNamespaces, false) => mounts::enter(self.level, self.process)?,
+            (Level::Chroot, false) => mounts::change_root(self.process)?,
+            (Level::Chroot, true) => mounts::join_root(self.process)?,
+            (Level::Namespaces | Level::UserNamespaces, true) | (Level::Process, _) => {}
         }
         // at level 4 paths lead to the unpacked root, at the others they are in it
         let root = match (self.level, &self.process.root) {
@@ -61,7 +65,7 @@ impl Child<'_> {
         .map_err(|error| error.to_string())?;
         let places = Places { root: InRoot::open(&root).map_err(|error| error.to_string())?, root_path: root };
         places.enter(&self.process.working_directory)?;
-        if self.process.read_only && self.level.has_network() {
+        if self.process.read_only && self.level.has_network() && !self.beside {
             mounts::make_read_only()?;
         }
         identity::become_user(self.level, &self.process.user, &proc.into())?;
@@ -77,7 +81,7 @@ impl Child<'_> {
             self.failure = None;
             check::run(self.level);
         }
-        places.execute(self.process, self.level)
+        places.execute(self.process, self.arguments, self.level)
     }
 }
 
@@ -102,10 +106,10 @@ impl Places {
         nix::unistd::fchdir(&directory).map_err(|error| text(error.into()))
     }
 
-    fn execute(&self, process: &Process, level: Level) -> Result<Infallible, String> {
-        let program = process.arguments[0].as_str();
+    fn execute(&self, process: &Process, arguments: &[String], level: Level) -> Result<Infallible, String> {
+        let program = arguments.first().map_or("", String::as_str);
         let error = |text: &str| Err(format!("exec: {program:?}: {text}"));
-        let arguments = strings(&process.arguments)?;
+        let arguments = strings(arguments)?;
         let environment = strings(&process.environment)?;
         let candidates: Vec<PathBuf> = if program.contains('/') {
             vec![Path::new(&process.working_directory).join(program)]

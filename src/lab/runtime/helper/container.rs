@@ -1,7 +1,7 @@
-//! One container: its process is made, watched until it runs its program, and later ended.
+//! One container: its processes are made, watched until they run their programs, and later ended.
 #![allow(unsafe_code)]
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
@@ -12,7 +12,7 @@ use nix::unistd::{Pid, pipe2};
 
 use super::cgroup::Cgroup;
 use super::child::Child;
-use super::processes;
+use super::{join, processes};
 use crate::lab::runtime::launch::{Channel, Process};
 use crate::lab::runtime::spec::Level;
 
@@ -22,7 +22,17 @@ pub struct Container {
     /// Where the kernel asks about `bind` and `connect`, at the levels without a network namespace.
     pub listener: Option<OwnedFd>,
     pub exited: bool,
+    /// What [`execute`] enters. Opened early: once the container is another user we might not be allowed to.
+    namespaces: Vec<File>,
     cgroup: Option<Cgroup>,
+}
+
+/// A process beside a container's first one.
+pub struct Execution {
+    pub ticket: u64,
+    pub container: usize,
+    pub pid: Pid,
+    pub listener: Option<OwnedFd>,
 }
 
 /// Starts a container and returns when its program runs; the error is for a person.
@@ -33,50 +43,137 @@ pub fn start(
     check: bool,
     limited: bool,
 ) -> Result<Container, String> {
-    let cgroup = process.memory_bytes.filter(|_| limited).and_then(|bytes| Cgroup::create(&process.cgroup, bytes));
-    let os = |error: nix::Error| error.to_string();
-    let (failure, failure_of_child) = pipe2(OFlag::O_CLOEXEC).map_err(os)?;
-    let (go_of_child, go) = pipe2(OFlag::O_CLOEXEC).map_err(os)?;
-    let supervised = match level.has_network() {
-        true => None,
-        false => Some(Channel::pair().map_err(|error| error.to_string())?),
-    };
+    let mut cgroup = process.memory_bytes.filter(|_| limited).and_then(|bytes| Cgroup::create(&process.cgroup, bytes));
     let flags = match level {
         Level::Namespaces | Level::UserNamespaces => {
             libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC
         }
         Level::Chroot | Level::Process => 0,
     };
-    let Some(pid) = clone(flags)? else {
-        drop((failure, go));
-        let supervisor = supervised.map(|(ours, theirs)| {
-            drop(ours);
-            Channel::from(theirs)
-        });
-        Child { level, process, output, check, supervisor, failure: Some(failure_of_child), go: go_of_child }.run()
-    };
-    drop((failure_of_child, go_of_child, output));
     let mut container = Container {
-        pid,
+        pid: Pid::from_raw(0),
         stop_signal: process.stop_signal,
         listener: None,
         exited: false,
-        cgroup: cgroup.and_then(|cgroup| cgroup.add(pid)),
+        namespaces: Vec::new(),
+        cgroup: None,
     };
-    let _ = File::from(go).write_all(b"!");
-    if let Some((ours, theirs)) = supervised {
-        drop(theirs);
-        // none comes when the child fails before it
-        container.listener = ours.receive::<()>().ok().flatten().and_then(|(_, mut fds)| fds.pop());
+    let birth = Birth { level, process, arguments: &process.arguments, output, check, beside: false };
+    let born = birth.give(
+        || clone(flags),
+        |pid| {
+            container.pid = pid;
+            if level.has_network() {
+                container.namespaces = join::namespaces(pid)?;
+            }
+            container.cgroup = cgroup.take().and_then(|cgroup| cgroup.add(pid));
+            Ok(())
+        },
+    );
+    match born {
+        Ok((_, listener)) => {
+            container.listener = listener;
+            Ok(container)
+        }
+        Err(reason) => {
+            if let Some(cgroup) = cgroup {
+                cgroup.remove();
+            }
+            // without a process there is no session to end
+            if container.pid.as_raw() > 0 {
+                container.ended(level, None);
+            }
+            Err(reason)
+        }
     }
-    let mut text = Vec::new();
-    let _ = File::from(failure).read_to_end(&mut text);
-    if text.is_empty() {
-        return Ok(container);
+}
+
+/// Starts another program in a container, as whom and where its own one runs.
+pub fn execute(
+    level: Level,
+    process: &Process,
+    container: &Container,
+    arguments: &[String],
+) -> Result<(Pid, Option<OwnedFd>), String> {
+    let null = || OpenOptions::new().write(true).open("/dev/null").map(OwnedFd::from);
+    let output = [null(), null()].map(|null| null.map_err(|error| error.to_string()));
+    let [Ok(stdout), Ok(stderr)] = output else { return Err("/dev/null cannot be opened".to_owned()) };
+    let birth = Birth { level, process, arguments, output: [stdout, stderr], check: false, beside: true };
+    let namespaces = &container.namespaces;
+    birth.give(
+        || if level.has_network() { join::clone_into(namespaces) } else { clone(0) },
+        |pid| {
+            if let Some(cgroup) = &container.cgroup {
+                cgroup.join(pid);
+            }
+            Ok(())
+        },
+    )
+}
+
+/// What a new process is to become.
+struct Birth<'a> {
+    level: Level,
+    process: &'a Process,
+    arguments: &'a [String],
+    output: [OwnedFd; 2],
+    check: bool,
+    /// Whether the container is there already.
+    beside: bool,
+}
+
+impl Birth<'_> {
+    /// Makes the process with `clone` and returns when it runs its program; before that, and when it exists, does
+    /// `prepare`. When it does not come to that, the process is gone.
+    fn give(
+        self,
+        clone: impl FnOnce() -> Result<Option<Pid>, String>,
+        prepare: impl FnOnce(Pid) -> Result<(), String>,
+    ) -> Result<(Pid, Option<OwnedFd>), String> {
+        let os = |error: nix::Error| error.to_string();
+        let (failure, failure_of_child) = pipe2(OFlag::O_CLOEXEC).map_err(os)?;
+        let (go_of_child, go) = pipe2(OFlag::O_CLOEXEC).map_err(os)?;
+        let supervised = match self.level.has_network() {
+            true => None,
+            false => Some(Channel::pair().map_err(|error| error.to_string())?),
+        };
+        let Some(pid) = clone()? else {
+            drop((failure, go));
+            let supervisor = supervised.map(|(ours, theirs)| {
+                drop(ours);
+                Channel::from(theirs)
+            });
+            Child {
+                level: self.level,
+                process: self.process,
+                arguments: self.arguments,
+                output: self.output,
+                check: self.check,
+                beside: self.beside,
+                supervisor,
+                failure: Some(failure_of_child),
+                go: go_of_child,
+            }
+            .run()
+        };
+        drop((failure_of_child, go_of_child, self.output));
+        let prepared = prepare(pid);
+        // without the word it ends
+        let go = prepared.is_ok().then_some(go).map(|go| File::from(go).write_all(b"!"));
+        drop(go);
+        let listener = supervised.and_then(|(ours, theirs)| {
+            drop(theirs);
+            // none comes when the child fails before it
+            ours.receive::<()>().ok().flatten().and_then(|(_, mut fds)| fds.pop())
+        });
+        let mut text = Vec::new();
+        let _ = File::from(failure).read_to_end(&mut text);
+        if text.is_empty() {
+            return Ok((pid, listener));
+        }
+        let _ = waitpid(pid, None);
+        prepared.and_then(|()| Err(String::from_utf8_lossy(&text).into_owned()))
     }
-    let _ = waitpid(pid, None);
-    container.ended(level, None);
-    Err(String::from_utf8_lossy(&text).into_owned())
 }
 
 impl Container {
@@ -90,6 +187,7 @@ impl Container {
     pub fn ended(&mut self, level: Level, signal: Option<i32>) -> bool {
         self.exited = true;
         self.listener = None;
+        self.namespaces.clear();
         if !level.has_network() {
             processes::end_session(self.pid);
         }
@@ -100,8 +198,16 @@ impl Container {
     }
 }
 
+impl Execution {
+    /// Ends it with all that it started.
+    pub fn kill(&self) {
+        // SAFETY: kill touches no memory; the process leads a group of its own and was not waited for yet.
+        unsafe { libc::kill(-self.pid.as_raw(), libc::SIGKILL) };
+    }
+}
+
 /// `fork`, into new namespaces. `None` in the child.
-fn clone(flags: libc::c_int) -> Result<Option<Pid>, String> {
+pub fn clone(flags: libc::c_int) -> Result<Option<Pid>, String> {
     let flags = (flags | libc::SIGCHLD) as libc::c_ulong;
     // SAFETY: this process has one thread, so the copy that the child gets is consistent; without CLONE_VM and
     // with a null stack both go on as after fork.

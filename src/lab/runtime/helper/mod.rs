@@ -8,6 +8,7 @@ mod check;
 mod child;
 mod container;
 mod identity;
+mod join;
 mod mounts;
 mod namespaces;
 mod ports;

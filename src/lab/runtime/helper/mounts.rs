@@ -75,9 +75,15 @@ pub fn change_root(process: &Process) -> Result<(), String> {
             }
         }
     }
-    chroot(path).map_err(|error| format!("chroot: {error}"))?;
-    chdir("/").map_err(|error| error.to_string())?;
+    join_root(process)?;
     network_files(process)
+}
+
+/// Level 3, when the root is there already.
+pub fn join_root(process: &Process) -> Result<(), String> {
+    let Root::Directory(path) = &process.root else { return Err("chroot needs a directory".to_owned()) };
+    chroot(path).map_err(|error| format!("chroot: {error}"))?;
+    chdir("/").map_err(|error| error.to_string())
 }
 
 /// The root itself; volumes and `/dev` keep their own rules.

@@ -1,7 +1,8 @@
 //! The supervisor of the levels without a network namespace: what a container binds is moved to a free loopback
 //! port, so that two tasks can listen on the same container port, and nothing is reachable from elsewhere.
 //!
-//! The address is rewritten in the memory of the process that waits in `bind` or `connect`.
+//! The address is rewritten in the memory of the process that waits in `bind` or `connect`. That serves programs that
+//! mean well: another thread could change it back before the kernel reads it, so this is no wall around hostile ones.
 
 use std::collections::HashMap;
 use std::fs::File;

@@ -12,9 +12,9 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::stat::{Mode, umask};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Pid, dup2_stdin, setsid};
+use nix::unistd::{dup2_stdin, setsid};
 
-use super::container::{self, Container};
+use super::container::{self, Container, Execution};
 use super::namespaces;
 use super::ports::Ports;
 use super::processes;
@@ -33,8 +33,44 @@ pub fn run() -> i32 {
 struct Task {
     level: Level,
     channel: Channel,
-    containers: Vec<Container>,
+    launch: Launch,
+    places: Vec<Place>,
+    executions: Vec<Execution>,
+    /// Whether memory can be limited.
+    limited: bool,
     ports: Ports,
+}
+
+/// What has become of a container.
+enum Place {
+    /// With its standard output and error.
+    Waiting([OwnedFd; 2]),
+    Started(Container),
+    Skipped,
+}
+
+impl Place {
+    fn container(&self) -> Option<&Container> {
+        match self {
+            Place::Started(container) => Some(container),
+            _ => None,
+        }
+    }
+
+    fn running(&mut self) -> Option<&mut Container> {
+        match self {
+            Place::Started(container) if !container.exited => Some(container),
+            _ => None,
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        match self {
+            Place::Waiting(_) => false,
+            Place::Started(container) => container.exited,
+            Place::Skipped => true,
+        }
+    }
 }
 
 fn serve() -> io::Result<()> {
@@ -56,8 +92,22 @@ fn serve() -> io::Result<()> {
     prctl::set_child_subreaper(true)?;
     std::env::set_current_dir(&launch.base)?;
 
-    let mut task = Task { level: launch.level, channel, containers: Vec::new(), ports: Ports::default() };
-    let outcome = task.start(&launch, fds).and_then(|started| if started { task.run(&ended) } else { Ok(()) });
+    let mut pipes = fds.into_iter();
+    let places = launch.containers.iter().map(|_| Some(Place::Waiting([pipes.next()?, pipes.next()?])));
+    let places = places.collect::<Option<_>>().ok_or_else(|| io::Error::other("a container without its pipes"))?;
+    let mut task = Task {
+        level: launch.level,
+        channel,
+        places,
+        executions: Vec::new(),
+        limited: nix::unistd::geteuid().is_root() && launch.level != Level::UserNamespaces,
+        launch,
+        ports: Ports::default(),
+    };
+    let outcome = match namespaces::enter(task.level) {
+        Ok(()) => task.run(&ended),
+        Err(reason) => task.failed(0, reason),
+    };
     task.end();
     outcome
 }
@@ -72,29 +122,50 @@ fn take_stdin() -> io::Result<Channel> {
 }
 
 impl Task {
-    /// False when a container did not start; the lab has been told.
-    fn start(&mut self, launch: &Launch, fds: Vec<OwnedFd>) -> io::Result<bool> {
-        let root = nix::unistd::geteuid().is_root();
-        if let Err(reason) = namespaces::enter(self.level) {
-            self.failed(0, reason)?;
-            return Ok(false);
-        }
-        let mut fds = fds.into_iter();
-        for (at, process) in launch.containers.iter().enumerate() {
-            let (Some(stdout), Some(stderr)) = (fds.next(), fds.next()) else {
-                return Err(io::Error::other("a container without its pipes"));
-            };
-            let limited = root && self.level != Level::UserNamespaces;
-            match container::start(self.level, process, [stdout, stderr], launch.check, limited) {
-                Ok(container) => self.containers.push(container),
-                Err(reason) => {
-                    self.failed(at, reason)?;
-                    return Ok(false);
-                }
+    /// False when the container did not start; the lab has been told.
+    fn start(&mut self, at: usize) -> io::Result<bool> {
+        let (Some(place), Some(process)) = (self.places.get_mut(at), self.launch.containers.get(at)) else {
+            return Err(io::Error::other("no such container"));
+        };
+        let output = match std::mem::replace(place, Place::Skipped) {
+            Place::Waiting(output) => output,
+            // it was skipped meanwhile
+            other => {
+                *place = other;
+                return Ok(true);
             }
-            self.channel.send(&Reply::Started { container: at }, &[])?;
+        };
+        match container::start(self.level, process, output, self.launch.check, self.limited) {
+            Ok(container) => *place = Place::Started(container),
+            Err(reason) => {
+                self.failed(at, reason)?;
+                return Ok(false);
+            }
         }
+        self.channel.send(&Reply::Started { container: at }, &[])?;
         Ok(true)
+    }
+
+    fn execute(&mut self, ticket: u64, at: usize, arguments: &[String]) -> io::Result<()> {
+        let container = self.places.get(at).and_then(Place::container).filter(|container| !container.exited);
+        let executed = match (container, self.launch.containers.get(at)) {
+            (Some(container), Some(process)) => container::execute(self.level, process, container, arguments),
+            _ => Err("the container does not run".to_owned()),
+        };
+        match executed {
+            Ok((pid, listener)) => self.executions.push(Execution { ticket, container: at, pid, listener }),
+            Err(_) => self.channel.send(&Reply::Executed { ticket, exit_code: 126 }, &[])?,
+        }
+        Ok(())
+    }
+
+    /// What waits for its start no longer does.
+    fn skip(&mut self, wanted: impl Fn(usize) -> bool) {
+        for (_, place) in self.places.iter_mut().enumerate().filter(|(at, _)| wanted(*at)) {
+            if matches!(place, Place::Waiting(_)) {
+                *place = Place::Skipped;
+            }
+        }
     }
 
     fn failed(&mut self, container: usize, mut reason: String) -> io::Result<()> {
@@ -110,13 +181,20 @@ impl Task {
     fn run(&mut self, ended: &SignalFd) -> io::Result<()> {
         loop {
             self.reap()?;
-            if self.containers.iter().all(|container| container.exited) {
+            if self.places.iter().all(Place::is_over) {
                 return Ok(());
             }
             let ready = self.wait(ended)?;
             while let Ok(Some(_)) = ended.read_signal() {}
-            for (at, events) in ready.ports {
-                self.serve_ports(at, events);
+            let listeners = listeners(&mut self.places, &mut self.executions);
+            for (listener, events) in listeners.zip(ready.ports) {
+                match listener {
+                    // it fails when the process that asked was killed, and then there is nobody to answer
+                    Some(asking) if events.contains(PollFlags::POLLIN) => drop(self.ports.serve(asking)),
+                    Some(_) if events.is_empty() => {}
+                    // no process is left that could ask
+                    listener => *listener = None,
+                }
             }
             if ready.request && !self.serve_request()? {
                 return Ok(());
@@ -124,48 +202,40 @@ impl Task {
         }
     }
 
-    fn wait(&self, ended: &SignalFd) -> io::Result<Ready> {
+    fn wait(&mut self, ended: &SignalFd) -> io::Result<Ready> {
         let fd = |fd| PollFd::new(fd, PollFlags::POLLIN);
         let mut fds = vec![fd(self.channel.as_fd()), fd(ended.as_fd())];
-        // poll skips no entry, so a container without a listener waits for the signals once more
-        fds.extend(self.containers.iter().map(|container| match &container.listener {
-            Some(listener) => fd(listener.as_fd()),
-            None => fd(ended.as_fd()),
-        }));
+        let listening: Vec<bool> = listeners(&mut self.places, &mut self.executions).map(|of| of.is_some()).collect();
+        fds.extend(listeners(&mut self.places, &mut self.executions).filter_map(|of| Some(fd(of.as_ref()?.as_fd()))));
         match poll(&mut fds, PollTimeout::NONE) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
-        let events = |fd: &PollFd<'_>| fd.revents().filter(|events| !events.is_empty());
-        let ports = fds[2..].iter().zip(0..);
-        Ok(Ready {
-            request: events(&fds[0]).is_some(),
-            ports: ports
-                .filter(|(_, at)| self.containers[*at].listener.is_some())
-                .filter_map(|(fd, at)| Some((at, events(fd)?)))
-                .collect(),
-        })
+        let mut events = fds.iter().map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
+        let request = events.next().is_some_and(|events| !events.is_empty());
+        events.next();
+        let of = |listening: bool| listening.then(|| events.next()).flatten().unwrap_or(PollFlags::empty());
+        Ok(Ready { request, ports: listening.into_iter().map(of).collect() })
     }
 
-    fn serve_ports(&mut self, at: usize, events: PollFlags) {
-        let container = &mut self.containers[at];
-        match &container.listener {
-            // it fails when the process that asked was killed, and then there is nobody to answer
-            Some(listener) if events.contains(PollFlags::POLLIN) => drop(self.ports.serve(listener)),
-            // no process is left that could ask
-            _ => container.listener = None,
-        }
-    }
-
-    /// False when the lab is gone.
+    /// False when the lab is gone, or a container did not start.
     fn serve_request(&mut self) -> io::Result<bool> {
         match self.channel.receive()? {
             None => return Ok(false),
             Some((Request::Launch, _)) => {}
+            Some((Request::Start { container }, _)) => return self.start(container),
+            Some((Request::Skip { container }, _)) => self.skip(|at| at == container),
             Some((Request::Kill { signal }, _)) => {
-                for container in self.containers.iter().filter(|container| !container.exited) {
+                self.skip(|_| true);
+                for container in self.places.iter_mut().filter_map(Place::running) {
                     container.kill(signal.unwrap_or(container.stop_signal));
                 }
+            }
+            Some((Request::Exec { ticket, container, arguments }, _)) => {
+                self.execute(ticket, container, &arguments)?;
+            }
+            Some((Request::Abort { ticket }, _)) => {
+                self.executions.iter().filter(|of| of.ticket == ticket).for_each(Execution::kill);
             }
             Some((Request::Connect { ticket, port }, _)) => {
                 let (address, socket) = if self.level.has_network() {
@@ -189,20 +259,26 @@ impl Task {
                 Ok(_) | Err(Errno::EINTR) => continue,
                 Err(error) => return Err(error.into()),
             };
-            if let Some(at) = self.position(pid) {
-                let oom_killed = self.containers[at].ended(self.level, signal);
+            if let Some(at) = self.executions.iter().position(|of| of.pid == pid) {
+                let execution = self.executions.swap_remove(at);
+                if !self.level.has_network() {
+                    processes::end_session(pid);
+                }
+                self.channel.send(&Reply::Executed { ticket: execution.ticket, exit_code }, &[])?;
+            }
+            let position =
+                self.places.iter_mut().position(|place| place.running().is_some_and(|container| container.pid == pid));
+            if let Some((at, Place::Started(container))) = position.map(|at| (at, &mut self.places[at])) {
+                self.executions.iter().filter(|of| of.container == at).for_each(Execution::kill);
+                let oom_killed = container.ended(self.level, signal);
                 self.channel.send(&Reply::Exited { container: at, exit_code, signal, oom_killed }, &[])?;
             }
         }
     }
 
-    fn position(&self, pid: Pid) -> Option<usize> {
-        self.containers.iter().position(|container| container.pid == pid && !container.exited)
-    }
-
     /// Leaves nothing of the task.
     fn end(&mut self) {
-        for container in self.containers.iter_mut().filter(|container| !container.exited) {
+        for container in self.places.iter_mut().filter_map(Place::running) {
             let _ = kill(container.pid, Signal::SIGKILL);
             let _ = waitpid(container.pid, None);
             container.ended(self.level, None);
@@ -211,8 +287,20 @@ impl Task {
     }
 }
 
+/// Where the kernel may ask us: of containers, then of what runs beside them.
+fn listeners<'a>(
+    places: &'a mut [Place],
+    executions: &'a mut [Execution],
+) -> impl Iterator<Item = &'a mut Option<OwnedFd>> {
+    let containers = places.iter_mut().filter_map(|place| match place {
+        Place::Started(container) => Some(&mut container.listener),
+        _ => None,
+    });
+    containers.chain(executions.iter_mut().map(|of| &mut of.listener))
+}
+
 struct Ready {
     request: bool,
-    /// By container, what its listener has.
-    ports: Vec<(usize, PollFlags)>,
+    /// What each of the [`listeners`] has.
+    ports: Vec<PollFlags>,
 }

@@ -1,0 +1,44 @@
+//! Waiting out a throttled account: until the deadline, with one message.
+
+use std::time::{Duration, Instant};
+
+use super::event::Events;
+use crate::aws::Failure;
+use crate::error::{Kind, Result};
+
+const FIRST: Duration = Duration::from_millis(200);
+const MOST: Duration = Duration::from_secs(10);
+
+/// The pauses of one call that may not be left to the SDK's retries.
+pub struct Throttled {
+    until: Instant,
+    times: u32,
+}
+
+impl Throttled {
+    pub fn new(until: Instant) -> Self {
+        Throttled { until, times: 0 }
+    }
+
+    /// Sleeps, longer each time and never in step with others; `failure` itself once the time is up.
+    pub async fn wait(&mut self, failure: Failure, events: &Events) -> Result<()> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(failure.error(Kind::Other));
+        }
+        if self.times == 0 {
+            events.warn(format!("{failure}; retrying"), None);
+        }
+        tokio::time::sleep(pause(self.times).min(left)).await;
+        self.times += 1;
+        Ok(())
+    }
+}
+
+fn pause(times: u32) -> Duration {
+    let full = (FIRST * 2u32.pow(times.min(6))).min(MOST);
+    // Two runs that collided must not collide again.
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let jitter = now.map_or(0, |now| now.subsec_nanos() % 1000);
+    full / 2 + full * jitter / 2000
+}

@@ -1,0 +1,75 @@
+//! UpdateService has no client token: after a lost reply, what AWS did is read back, never sent blindly again.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::decide::{self, Decision, decide};
+use super::event::Events;
+use super::service;
+use super::throttled::Throttled;
+use crate::aws::Clients;
+use crate::aws::failure::Reach;
+use crate::aws::reply::{list, text};
+use crate::error::{Error, Kind, Result};
+
+/// The service as UpdateService leaves it. `live` is how it was before; throttling is waited out to `until`.
+pub(super) async fn update(
+    input: Value,
+    live: Option<&Value>,
+    until: Instant,
+    clients: &Clients,
+    events: &Events,
+) -> Result<Value> {
+    let before = list(live.unwrap_or(&Value::Null), "deployments");
+    let forced = input.get("forceNewDeployment").and_then(Value::as_bool).unwrap_or_default();
+    let mut throttled = Throttled::new(until);
+    let mut attempt = 0;
+    loop {
+        let failure = match clients.update_service(input.clone()).await {
+            Ok(reply) => return Ok(reply["service"].clone()),
+            Err(failure) => failure,
+        };
+        if failure.is_throttled() {
+            throttled.wait(failure, events).await?;
+            continue;
+        }
+        attempt += 1;
+        match failure.reach {
+            _ if attempt >= MAX_ATTEMPTS => return Err(failure.into()),
+            Reach::Unknown => {}
+            Reach::NotSent if attempt < 3 => {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                continue;
+            }
+            Reach::Refused if !failure.is_denied() && !failure.is_expired() => {
+                return Err(failure.error(Kind::Input).hint("ECS refuses this update; the service is as it was"));
+            }
+            _ => return Err(failure.into()),
+        }
+        events.warn(format!("{failure}; looking whether the update was made all the same"), None);
+        for wait in [0, 200, 600, 1500] {
+            tokio::time::sleep(Duration::from_millis(wait)).await;
+            let now = service::describe(text(&input, "cluster"), text(&input, "service"), clients).await?;
+            let Some(now) = now else { continue };
+            let new = decide::primary(&now).is_some_and(|primary| {
+                !before.iter().any(|before| text(before, "id") == text(primary, "id"))
+                    && text(primary, "taskDefinition") == text(&input, "taskDefinition")
+            });
+            let mut ignored = Vec::new();
+            let covered = matches!(
+                decide(Some(&now), &input, 0, &mut ignored),
+                Decision::Nothing { .. } | Decision::Follow { .. }
+            );
+            if new || (covered && !forced) {
+                return Ok(now);
+            }
+        }
+        if forced {
+            return Err(Error::from(failure)
+                .hint("sending it again could start a second deployment: look at `steady status`, then run it again"));
+        }
+    }
+}
+
+const MAX_ATTEMPTS: u32 = 6;

@@ -1,0 +1,207 @@
+//! Following through bad weather: lagging reads, throttling, expired credentials, a race with ECS's own rollback.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use steadystate::config::RolloutPlan;
+use steadystate::deploy::event::{Event, Events};
+use steadystate::deploy::follow::Steady;
+use steadystate::deploy::rollback::follow_or_roll_back;
+use steadystate::deploy::service::{Action, Placed, Previous};
+use steadystate::error::{Error, Kind};
+
+use crate::aws::server::{Reply, Server};
+
+const OLD: (&str, u32) = ("ecs-svc/1", 1);
+const NEW: (&str, u32) = ("ecs-svc/2", 2);
+
+fn arn(revision: u32) -> String {
+    format!("arn:aws:ecs:us-west-2:1:task-definition/web:{revision}")
+}
+
+fn deployment((id, revision): (&str, u32), status: &str, rollout: &str, failed: i64) -> Value {
+    json!({
+        "id": id, "status": status, "rolloutState": rollout, "taskDefinition": arn(revision),
+        "desiredCount": 1, "runningCount": 1, "pendingCount": 0, "failedTasks": failed,
+    })
+}
+
+fn service(record: &str, deployments: &[Value]) -> Value {
+    json!({
+        "serviceName": "web", "clusterArn": "default", "status": "ACTIVE", "desiredCount": 1, "runningCount": 1,
+        "pendingCount": 0, "deployments": deployments, "events": [], "currentServiceDeployment": record,
+    })
+}
+
+fn placed() -> Placed {
+    let previous = Previous { task_definition: arn(1), deployment_id: OLD.0.into() };
+    Placed {
+        action: Action::Updated,
+        rolls: true,
+        cluster: "default".into(),
+        service_name: "web".into(),
+        deployment_id: NEW.0.into(),
+        service_deployment: None,
+        task_definition: arn(2),
+        previous: Some(previous.clone()),
+        before: vec![previous],
+        service_deployment_before: Some("sd/1".into()),
+        service: Value::Null,
+        seen_events: Default::default(),
+    }
+}
+
+/// A server whose service is what `look` says at this look; the deployment started one task of its revision.
+async fn server(
+    look: impl Fn(usize) -> Result<Value, Reply> + Send + Sync + 'static,
+    more: impl Fn(&str, &Value) -> Option<Reply> + Send + Sync + 'static,
+) -> Server {
+    let looks = AtomicUsize::new(0);
+    Server::start(move |request, _| {
+        if let Some(reply) = more(&request.operation, &request.json()) {
+            return reply;
+        }
+        match request.operation.as_str() {
+            "DescribeServices" => match look(looks.fetch_add(1, Ordering::SeqCst)) {
+                Ok(service) => Reply::Json(json!({ "services": [service] })),
+                Err(reply) => reply,
+            },
+            "ListTasks" => {
+                let running = request.json()["desiredStatus"] == "RUNNING";
+                Reply::Json(json!({ "taskArns": if running { vec!["task/1", "task/2"] } else { vec![] } }))
+            }
+            "DescribeTasks" => {
+                let task = |by: (&str, u32)| {
+                    json!({
+                        "taskArn": format!("task/{}", by.1), "startedBy": by.0, "taskDefinitionArn": arn(by.1),
+                        "lastStatus": "RUNNING", "desiredStatus": "RUNNING", "containers": [],
+                    })
+                };
+                Reply::Json(json!({ "tasks": [task(OLD), task(NEW)] }))
+            }
+            "DescribeServiceDeployments" => {
+                let arn = request.json()["serviceDeploymentArns"][0].clone();
+                // The record from before ours ended well: it says nothing of ours.
+                let status = if arn == "sd/1" { "SUCCESSFUL" } else { "IN_PROGRESS" };
+                Reply::Json(json!({ "serviceDeployments": [{ "serviceDeploymentArn": arn, "status": status }] }))
+            }
+            _ => Reply::Error(400, "UnknownOperationException", "no such operation"),
+        }
+    })
+    .await
+}
+
+/// The end, and the warnings on the way.
+async fn followed(server: &Server, timeout: Duration) -> (Result<Steady, Error>, Vec<String>) {
+    let (events, mut receiver) = Events::channel();
+    let rollout = RolloutPlan { timeout, ..RolloutPlan::default() };
+    let clients = server.clients().await;
+    let end = follow_or_roll_back(&rollout, &placed(), None, &clients, &events).await;
+    let mut warnings = Vec::new();
+    while let Ok(event) = receiver.try_recv() {
+        if let Event::Warning { message, .. } = event {
+            warnings.push(message);
+        }
+    }
+    (end, warnings)
+}
+
+#[tokio::test]
+async fn reads_that_lag_behind_are_no_news() {
+    let looks = |look: usize| {
+        Ok(match look {
+            // As it was before the update.
+            0..3 => service("sd/1", &[deployment(OLD, "PRIMARY", "COMPLETED", 0)]),
+            // The old record beside the new deployment.
+            3..6 => service("sd/1", &[deployment(NEW, "PRIMARY", "IN_PROGRESS", 0)]),
+            6 => service("sd/2", &[deployment(("ecs-svc/3", 3), "PRIMARY", "IN_PROGRESS", 0)]),
+            7..9 => service("sd/2", &[deployment(NEW, "PRIMARY", "COMPLETED", 0)]),
+            _ => service("sd/2", &[deployment(NEW, "PRIMARY", "COMPLETED", 0)]),
+        })
+    };
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counter = asked.clone();
+    let server = server(looks, move |operation, input| {
+        if operation != "DescribeServiceDeployments" {
+            return None;
+        }
+        assert_ne!(input["serviceDeploymentArns"][0], "sd/1", "the record from before is never asked about");
+        // It ends two looks after the deployment says so.
+        let status = if counter.fetch_add(1, Ordering::SeqCst) < 2 { "IN_PROGRESS" } else { "SUCCESSFUL" };
+        Some(Reply::Json(json!({ "serviceDeployments": [{ "serviceDeploymentArn": "sd/2", "status": status }] })))
+    })
+    .await;
+    let (end, warnings) = followed(&server, Duration::from_secs(20)).await;
+    let steady = end.expect("steady");
+    assert_eq!((steady.deployment_id.as_str(), steady.service_deployment.as_deref()), (NEW.0, Some("sd/2")));
+    assert_eq!((asked.load(Ordering::SeqCst), warnings), (3, Vec::new()));
+}
+
+#[tokio::test]
+async fn two_looks_make_it_superseded() {
+    let third = || service("sd/3", &[deployment(("ecs-svc/3", 3), "PRIMARY", "IN_PROGRESS", 0)]);
+    let server = server(move |_| Ok(third()), |_, _| None).await;
+    let (end, _) = followed(&server, Duration::from_secs(20)).await;
+    let error = end.expect_err("superseded");
+    assert_eq!(error.kind(), Kind::Superseded, "{error:?}");
+    assert!(error.to_string().contains("ecs-svc/3 of web:3"), "{error}");
+    assert_eq!(server.count("DescribeServices"), 2);
+    assert_eq!(server.count("UpdateService") + server.count("StopServiceDeployment"), 0, "the winner is left alone");
+}
+
+#[tokio::test]
+async fn expired_credentials_end_the_waiting_and_say_how_to_resume() {
+    let looks = |look| match look {
+        0 => Ok(service("sd/2", &[deployment(NEW, "PRIMARY", "IN_PROGRESS", 0)])),
+        _ => Err(Reply::Error(400, "ExpiredTokenException", "The security token included in the request is expired")),
+    };
+    let server = server(looks, |_, _| None).await;
+    let (end, _) = followed(&server, Duration::from_secs(60)).await;
+    let error = end.expect_err("lost");
+    assert_eq!(error.kind(), Kind::DeadlinePassed, "{error:?}");
+    assert!(error.to_string().contains("goes on at AWS's side"), "{error}");
+    assert!(error.hints().iter().any(|hint| hint.contains("steady wait --cluster default --service web")), "{error:?}");
+    assert_eq!(server.count("UpdateService"), 0);
+}
+
+#[tokio::test]
+async fn throttling_is_waited_out_to_the_deadline_with_one_word() {
+    let looks = |_| Err(Reply::Error(400, "ThrottlingException", "Rate exceeded"));
+    let server = server(looks, |_, _| None).await;
+    let started = Instant::now();
+    let (end, warnings) = followed(&server, Duration::from_secs(1)).await;
+    assert_eq!(end.expect_err("late").kind(), Kind::DeadlinePassed);
+    assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
+    assert!(warnings.len() <= 1, "{warnings:?}");
+}
+
+/// Enough tasks have failed for us and for ECS: it begins to roll back while we ask for it.
+#[tokio::test]
+async fn a_rollback_that_ecs_began_first_is_followed() {
+    let looks = |look: usize| {
+        let mut back = deployment(OLD, "PRIMARY", if look < 3 { "IN_PROGRESS" } else { "COMPLETED" }, 0);
+        back["rolloutStateReason"] = "ECS deployment ecs-svc/1 completed.".into();
+        Ok(match look {
+            0 => service(
+                "sd/2",
+                &[deployment(NEW, "PRIMARY", "IN_PROGRESS", 3), deployment(OLD, "ACTIVE", "COMPLETED", 0)],
+            ),
+            _ => service("sd/2", &[back]),
+        })
+    };
+    let server = server(looks, |operation, _| {
+        let refused = "The service deployment is not in a state that can be stopped.";
+        (operation == "StopServiceDeployment").then_some(Reply::Error(400, "ConflictException", refused))
+    })
+    .await;
+    let (end, _) = followed(&server, Duration::from_secs(20)).await;
+    let error = end.expect_err("rolled back");
+    assert_eq!(error.kind(), Kind::RolledBack, "{error:?}");
+    assert!(
+        error.to_string().contains("3 tasks of this deployment failed; the previous release web:1 is back"),
+        "{error}"
+    );
+    assert_eq!(server.count("UpdateService"), 0, "ECS does it");
+}
