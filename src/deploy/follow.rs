@@ -1,6 +1,7 @@
 //! The loop that feeds [`super::steady::verdict`]: it looks, says what is new, and looks again until there is an end.
 
 use std::collections::{HashMap, HashSet};
+use std::mem::discriminant;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -95,16 +96,15 @@ pub async fn follow(
                 teller.tell(&seen, &service, ours);
                 let verdict = verdict(&seen, ours);
                 last = (seen, service);
-                let displaced = matches!(verdict, Verdict::Superseded(_) | Verdict::RolledBack(_));
+                // The service and its service deployment are read side by side, and reads may lag: two looks agree.
+                let agreed = doubtful == Some(discriminant(&verdict));
+                let sure = agreed || matches!(verdict, Verdict::Steady { .. } | Verdict::RollingBack(_));
+                doubtful = Some(discriminant(&verdict));
                 if let Verdict::Pending(what) = &verdict {
                     waits_for.clone_from(what);
-                } else if stop_at(&verdict) {
-                    // The service and its service deployment are read side by side, and reads may lag: two looks agree.
-                    if !displaced || doubtful.as_ref() == Some(&verdict) {
-                        return ended(End::Verdict(verdict), last, eye);
-                    }
+                } else if sure && stop_at(&verdict) {
+                    return ended(End::Verdict(verdict), last, eye);
                 }
-                doubtful = displaced.then_some(verdict);
             }
             Err(failure) => {
                 failures += 1;

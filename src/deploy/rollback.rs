@@ -54,9 +54,7 @@ pub async fn follow_or_roll_back(
             return Ok(steady(followed, &placed.deployment_id));
         }
         End::Verdict(Verdict::Superseded(by)) => {
-            return Err(Error::new(Kind::Superseded, format!("superseded: {by}"))
-                .hint("the other deployment is left alone")
-                .hint(format!("follow it: {resume}")));
+            return Err(superseded(by).hint(format!("follow it: {resume}")));
         }
         End::Lost(lost) => {
             let message = format!("lost sight of the rollout, which goes on at AWS's side: {lost}");
@@ -200,7 +198,7 @@ async fn restore(
                 let live = another_primary(placed, clients).await?;
                 verify(&live, until, teller, clients).await
             }
-            End::Verdict(Verdict::Superseded(by)) => Err(Error::new(Kind::Superseded, format!("superseded: {by}"))),
+            End::Verdict(Verdict::Superseded(by)) => Err(superseded(&by)),
             End::Verdict(verdict) => Err(Error::other(words(&verdict))),
             End::Deadline(what) => Err(Error::other(format!("not back in time: {what}"))),
             End::Lost(lost) => Err(lost.into()),
@@ -282,7 +280,7 @@ async fn settle(
     let followed = follow(&ours, eye, until, teller, clients, over).await;
     match &followed.end {
         End::Verdict(Verdict::Steady { .. }) => Ok(steady(followed, deployment_id)),
-        End::Verdict(Verdict::Superseded(by)) => Err(Error::new(Kind::Superseded, format!("superseded: {by}"))),
+        End::Verdict(Verdict::Superseded(by)) => Err(superseded(by)),
         End::Verdict(verdict) => Err(explained(words(verdict), &followed.seen, &ours)),
         End::Deadline(what) => {
             let error = explained(format!("not steady in time: {what}"), &followed.seen, &ours);
@@ -290,6 +288,10 @@ async fn settle(
         }
         End::Lost(lost) => Err(Error::new(Kind::DeadlinePassed, format!("lost sight of the rollout: {lost}"))),
     }
+}
+
+fn superseded(by: &str) -> Error {
+    Error::new(Kind::Superseded, format!("superseded: {by}")).hint("the other deployment is left alone")
 }
 
 fn explained(message: String, seen: &Observation, ours: &Ours<'_>) -> Error {

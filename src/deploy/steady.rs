@@ -200,9 +200,8 @@ fn displaced(seen: &Observation, own: Option<&Deployment>, primary: Option<&Depl
         ours.before.is_empty() || ours.before.iter().any(|before| before.task_definition == primary.task_definition);
     let back = primary.reason.contains("rolling back") || (was_there && seen.appeared) || (failed && runs_old);
     if back {
-        let why = own.map_or(String::new(), |own| own.reason.clone());
-        let why = or(&why, if failed { "the deployment failed" } else { &primary.reason });
-        let why = or(&why, "the deployment failed");
+        let said = if primary.reason.contains("rolling back") { &primary.reason } else { "the deployment failed" };
+        let why = own.map_or(said.to_owned(), |own| or(&own.reason, said));
         return match primary.rollout_state.as_deref() {
             Some("COMPLETED") | None => Verdict::RolledBack(why),
             Some("FAILED") => Verdict::RollbackFailed(why),

@@ -151,6 +151,30 @@ async fn two_looks_make_it_superseded() {
     assert_eq!(server.count("UpdateService") + server.count("StopServiceDeployment"), 0, "the winner is left alone");
 }
 
+/// The record is read after somebody's update, and the service before it.
+#[tokio::test]
+async fn a_stop_for_another_deployment_is_no_failure() {
+    let looks = |look: usize| {
+        Ok(match look {
+            0..2 => service("sd/2", &[deployment(NEW, "PRIMARY", "IN_PROGRESS", 0)]),
+            _ => service("sd/3", &[deployment(("ecs-svc/3", 3), "PRIMARY", "IN_PROGRESS", 0)]),
+        })
+    };
+    let asked = AtomicUsize::new(0);
+    let server = server(looks, move |operation, _| {
+        let status = if asked.load(Ordering::SeqCst) == 0 { "IN_PROGRESS" } else { "STOPPED" };
+        (operation == "DescribeServiceDeployments").then(|| {
+            asked.fetch_add(1, Ordering::SeqCst);
+            Reply::Json(json!({ "serviceDeployments": [{ "serviceDeploymentArn": "sd/2", "status": status }] }))
+        })
+    })
+    .await;
+    let (end, _) = followed(&server, Duration::from_secs(20)).await;
+    let error = end.expect_err("superseded");
+    assert_eq!(error.kind(), Kind::Superseded, "{error:?}");
+    assert_eq!(server.count("UpdateService") + server.count("StopServiceDeployment"), 0);
+}
+
 #[tokio::test]
 async fn expired_credentials_end_the_waiting_and_say_how_to_resume() {
     let looks = |look| match look {
@@ -181,10 +205,10 @@ async fn throttling_is_waited_out_to_the_deadline_with_one_word() {
 #[tokio::test]
 async fn a_rollback_that_ecs_began_first_is_followed() {
     let looks = |look: usize| {
-        let mut back = deployment(OLD, "PRIMARY", if look < 3 { "IN_PROGRESS" } else { "COMPLETED" }, 0);
+        let mut back = deployment(OLD, "PRIMARY", if look < 5 { "IN_PROGRESS" } else { "COMPLETED" }, 0);
         back["rolloutStateReason"] = "ECS deployment ecs-svc/1 completed.".into();
         Ok(match look {
-            0 => service(
+            0..2 => service(
                 "sd/2",
                 &[deployment(NEW, "PRIMARY", "IN_PROGRESS", 3), deployment(OLD, "ACTIVE", "COMPLETED", 0)],
             ),

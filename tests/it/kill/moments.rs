@@ -37,7 +37,7 @@ async fn a_first_deploy() {
     let wanted = |name: &str| State::undisturbed(name, 1, 1, calm.digest(), &["1", "latest"]);
     site.has(wanted("calm")).await.unwrap();
     let tally = Mutex::new(Tally::default());
-    stream::iter(strikes(&calm.seen, KILL, 24).into_iter().enumerate())
+    stream::iter(strikes(&calm.seen, KILL, 20).into_iter().enumerate())
         .for_each_concurrent(SIDE_BY_SIDE, async |(at, strike)| {
             let site = world.site(&format!("first-{at}")).await;
             let work = async {
@@ -62,7 +62,7 @@ async fn an_update() {
     site.page(2);
     let calm = site.deploy().await.well().unwrap();
     site.has(State::undisturbed("calm", 2, 2, calm.digest(), &["1", "latest"])).await.unwrap();
-    let queue = Mutex::new(strikes(&calm.seen, KILL, 20));
+    let queue = Mutex::new(strikes(&calm.seen, KILL, 16));
     let tally = Mutex::new(Tally::default());
     stream::iter(0..SIDE_BY_SIDE)
         .for_each_concurrent(None, async |at| {
@@ -105,7 +105,7 @@ async fn a_rollback() {
             let calm = site.run(&["rollback", "--to", "1"], None).await.well().unwrap();
             let wanted = |to: usize| State::undisturbed(&site.name, to, 2, &digests[to - 1], &["1", "latest"]);
             site.has(wanted(1)).await.unwrap();
-            queue.lock().await.get_or_insert_with(|| strikes(&calm.seen, KILL, 14));
+            queue.lock().await.get_or_insert_with(|| strikes(&calm.seen, KILL, 12));
             let mut to = 1;
             while let Some(strike) = { queue.lock().await.as_mut().and_then(Vec::pop) } {
                 to = 3 - to;
