@@ -60,11 +60,11 @@ pub fn causes(seen: &Observation, ours: &Ours<'_>) -> Vec<String> {
         }
     };
     let stopped: Vec<&Task> = seen.tasks.iter().filter(|task| is_ours(task, ours) && has_failed(task)).collect();
-    if let Some(last) = stopped.last() {
+    if let Some(last) = most_telling(&stopped) {
         let reason = last.stopped_reason.as_deref().unwrap_or("no reason given");
         let count = match stopped.len() {
             1 => "a task stopped".to_owned(),
-            count => format!("{count} tasks stopped, the last"),
+            count => format!("{count} tasks stopped, one of them"),
         };
         add(format!("{count} ({}): {reason}", last.id));
         // When one ends by itself, ECS ends the others.
@@ -108,10 +108,16 @@ fn exit_meaning(code: i64) -> &'static str {
     }
 }
 
+/// The last that says how it ended: one that is still stopping may not yet.
+fn most_telling<'a>(failed: &[&'a Task]) -> Option<&'a Task> {
+    let says = |one: &Container| one.exit_code.is_some() || one.reason.is_some();
+    failed.iter().rfind(|task| task.containers.iter().any(says)).or(failed.last()).copied()
+}
+
 /// The task to show logs of: the last that failed, else one that runs and is not found healthy.
 fn culprit<'a>(seen: &'a Observation, ours: &Ours<'_>) -> Option<&'a Task> {
     let own = || seen.tasks.iter().filter(|task| is_ours(task, ours));
-    own().rfind(|task| has_failed(task)).or_else(|| own().next_back())
+    most_telling(&own().filter(|task| has_failed(task)).collect::<Vec<_>>()).or_else(|| own().next_back())
 }
 
 fn containers(task: &Task) -> impl Iterator<Item = &Container> {

@@ -182,8 +182,10 @@ impl Channel {
         let length = {
             let mut slices = [IoSliceMut::new(&mut bytes)];
             let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+            // When the other side ended with something of ours unread, the kernel says so once, ahead of what the other
+            // side said last.
             let message = match recvmsg::<()>(self.as_raw_fd(), &mut slices, Some(&mut control), flags) {
-                Err(nix::errno::Errno::ECONNRESET) => return Ok(None),
+                Err(nix::errno::Errno::ECONNRESET) => return self.receive(),
                 message => message?,
             };
             for control in message.cmsgs()? {
@@ -215,5 +217,22 @@ impl Launch {
         let mut bytes = Vec::new();
         std::fs::File::from(memory).read_to_end(&mut bytes)?;
         Ok(serde_json::from_slice(&bytes)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Channel, Reply, Request};
+
+    #[test]
+    fn what_was_said_last_is_heard_though_a_request_stays_unread() {
+        let (ours, theirs) = Channel::pair().unwrap();
+        let theirs = Channel::from(theirs);
+        ours.send(&Request::Connect { ticket: 1, port: 80 }, &[]).unwrap();
+        theirs.send(&Reply::Exited { container: 0, exit_code: 3, signal: None, oom_killed: false }, &[]).unwrap();
+        drop(theirs);
+        let last = ours.receive::<Reply>().unwrap().map(|(reply, _)| reply);
+        assert!(matches!(last, Some(Reply::Exited { exit_code: 3, .. })), "{last:?}");
+        assert!(ours.receive::<Reply>().unwrap().is_none());
     }
 }

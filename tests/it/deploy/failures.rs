@@ -55,3 +55,19 @@ fn a_failure_says_reason_exit_code_and_target() {
         ]
     );
 }
+
+#[test]
+fn a_task_that_is_still_stopping_hides_no_exit_code() {
+    let mut crashed = stopped("t1", "EssentialContainerExited", "Essential container in task exited");
+    crashed.containers[0].exit_code = Some(3);
+    let mut stopping = stopped("t2", "EssentialContainerExited", "Essential container in task exited");
+    stopping.last_status = "DEPROVISIONING".into();
+    let found = causes(&with(|s| s.tasks = vec![crashed, stopping]), &ours());
+    assert_eq!(
+        found[..2],
+        [
+            "2 tasks stopped, one of them (t1): Essential container in task exited",
+            "the container `web` exited with code 3"
+        ]
+    );
+}
