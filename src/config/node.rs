@@ -153,8 +153,8 @@ fn refusal(source: &SourceText, error: &serde_saphyr::Error) -> Error {
         Some(location) => {
             let start = source.offset(location.line() as usize, location.column() as usize);
             let refused = match source.text[start..].chars().next() {
+                _ if message.contains("tabs") => refused.hint("YAML is indented with spaces: replace the tab"),
                 Some(',') => refused.hint("remove the comma: YAML has none after a value on a line of its own"),
-                Some('\t') => refused.hint("YAML is indented with spaces: replace the tab"),
                 Some('@' | '`' | '%') => refused.hint("put this value in double quotes"),
                 _ => refused,
             };

@@ -5,7 +5,8 @@ use std::ops::Range;
 
 use super::decode::Reader;
 use super::node::{Entry, Node, Value};
-use crate::error::{Error, Result, nearest};
+use crate::document::template;
+use crate::error::{Error, Result, SourceText, nearest};
 
 /// `name=text`, or `name:=json` for a number, a list or a map.
 pub fn parse_argument(argument: &str) -> Result<(String, serde_json::Value)> {
@@ -78,8 +79,13 @@ pub struct Scope<'a> {
 const ROOTS: [&str; 8] = ["region", "account_id", "cluster", "service", "environment", "var", "env", "git"];
 
 /// Notes plain references such as `{{git.sha}}` in a tag that lead nowhere, at their place in the
-/// file. Anything beyond a plain reference is left to the renderer.
+/// file, and tags that are not well formed. Anything beyond that is left to the renderer.
 pub fn check_tag(reader: &Reader, node: &Node, scope: &Scope<'_>) {
+    if let Value::Text(text) = &node.value
+        && let Err(error) = template::check_syntax(&SourceText::new("tag", text))
+    {
+        reader.note(&node.span, None, error.map_places(&|error, _| error));
+    }
     let written = reader.source.text.get(node.span.clone()).unwrap_or_default();
     let mut from = 0;
     while let Some(open) = written[from..].find("{{").map(|at| from + at) {

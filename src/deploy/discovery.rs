@@ -88,7 +88,7 @@ pub fn record_type<'a>(named: Option<&'a str>, network_mode: &str) -> Result<&'a
         (Some("A" | "AAAA"), mode) if mode != "awsvpc" => {
             let mode = if mode.is_empty() { "bridge" } else { mode };
             Err(Error::input(format!("network mode {mode} allows only SRV records for service discovery"))
-                .hint("write `record_type: SRV`, or set `networkMode` to awsvpc in the task definition"))
+                .hint("write `type: SRV`, or set `networkMode` to awsvpc in the task definition"))
         }
         (Some(named), _) => Ok(named),
         (None, "awsvpc") => Ok("A"),

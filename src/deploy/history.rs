@@ -99,6 +99,18 @@ pub fn previous<'a>(successes: &'a [Release], current: &str) -> Option<&'a Relea
     }
 }
 
+/// The release that the PRIMARY deployment is going back to right now: a rollback that was asked for again, after its
+/// first run was stopped, must not go back further.
+pub fn rollback_under_way<'a>(successes: &'a [Release], primary: &Value) -> Option<&'a Release> {
+    let (leads_to, reason) = (text(primary, "taskDefinition"), text(primary, "rolloutStateReason"));
+    let last = successes.last().filter(|_| text(primary, "rolloutState") == "IN_PROGRESS")?;
+    let back = previous(successes, &last.task_definition).is_some_and(|before| before.task_definition == leads_to);
+    if !back && !reason.contains("rolling back") {
+        return None;
+    }
+    successes.iter().rev().find(|release| release.task_definition == leads_to)
+}
+
 /// Without history: the family's newest revision before the current one that steady registered.
 pub async fn previous_by_tags(current: &str, clients: &Clients) -> Result<Option<Release>, Failure> {
     let (family, revision) = family_and_revision(current);

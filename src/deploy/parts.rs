@@ -5,7 +5,8 @@ use serde_json::Value;
 
 use super::event::{Events, Step};
 use super::preflight::{self, Ground};
-use super::render::{self, Facts, PushedImage};
+use super::render::{self, Facts, PushedImage, Rendered};
+use super::repository::Repository;
 use super::{build as building, login, push as pushing, register as registering, repository, step};
 use crate::aws::Clients;
 use crate::config::{ImagePlan, Plan};
@@ -59,10 +60,19 @@ pub async fn build(plan: &Plan, clients: &Clients, events: &Events) -> Result<Bu
 
 /// Builds and pushes.
 pub async fn push(plan: &Plan, clients: &Clients, events: &Events) -> Result<PushOutcome> {
-    image_of(plan)?;
-    let ground = step(events, Step::Preflight, preflight::for_image(plan, clients), Ground::detail).await?;
-    let pushed = image(plan, clients, events, &ground).await?;
-    let pushed = pushed.ok_or_else(|| Error::input("the project file has no `image:`"))?;
+    let image = image_of(plan)?;
+    let pushed = match repository::elsewhere(&image.repository)? {
+        // AWS has nothing to say about another registry
+        Some(repository) => {
+            let rehearsed = render::rehearse(plan, clients)?;
+            push_to(&repository, image, &rehearsed, None, plan, clients, events).await?
+        }
+        None => {
+            let ground = step(events, Step::Preflight, preflight::for_image(plan, clients), Ground::detail).await?;
+            let pushed = self::image(plan, clients, events, &ground).await?;
+            pushed.ok_or_else(|| Error::input("the project file has no `image:`"))?
+        }
+    };
     Ok(PushOutcome {
         image: pushed.uri(),
         repository_uri: pushed.repository_uri,
@@ -109,21 +119,33 @@ pub(super) async fn image(
     ground: &Ground,
 ) -> Result<Option<PushedImage>> {
     let (Some(image), Some(found)) = (&plan.image, &ground.repository) else { return Ok(None) };
-    let tags = render::tags(plan, &image.tags, &clients.region)?;
     let policy = render::repository_policy(plan, &Facts::new(plan, clients, ground, None))?;
+    push_to(found, image, &ground.rehearsed, policy.as_ref(), plan, clients, events).await.map(Some)
+}
+
+async fn push_to(
+    found: &Repository,
+    image: &ImagePlan,
+    rehearsed: &Rendered,
+    policy: Option<&Value>,
+    plan: &Plan,
+    clients: &Clients,
+    events: &Events,
+) -> Result<PushedImage> {
+    let tags = render::tags(plan, &image.tags, &clients.region)?;
     // The token does not depend on the build, and the repository has to be there only for the push.
     let (built, session) = tokio::try_join!(
-        built(plan, image, &ground.rehearsed.task_definition, clients, events),
+        built(plan, image, &rehearsed.task_definition, clients, events),
         step(events, Step::Login, login::prepare(found, clients), |login| login.registry()),
     )?;
     let owner = format!("{}/{}", plan.cluster, plan.service);
     let work = async {
-        let repository =
-            repository::ensure(found.clone(), image.create.as_ref(), policy.as_ref(), &owner, clients, events).await?;
+        let create = image.create.as_ref();
+        let repository = repository::ensure(found.clone(), create, policy, &owner, clients, events).await?;
         let session = session.at(&repository, clients);
         pushing::push(&built, &tags, &repository, &session, clients, events).await
     };
-    step(events, Step::Push, work, PushedImage::uri).await.map(Some)
+    step(events, Step::Push, work, PushedImage::uri).await
 }
 
 async fn built(

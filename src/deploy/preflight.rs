@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::event::Events;
 use super::render::{self, Rendered};
 use super::repository::Repository;
-use super::{load_balancer, repository, service};
+use super::{discovery, load_balancer, repository, service};
 use crate::aws::reply::{self, text};
 use crate::aws::{Clients, Failure, Identity};
 use crate::config::Plan;
@@ -33,6 +33,7 @@ impl Ground {
 /// All that a deploy needs.
 pub async fn check(plan: &Plan, clients: &Clients, events: &Events) -> Result<Ground> {
     let rehearsed = render::rehearse(plan, clients)?;
+    fits(plan, &rehearsed.task_definition)?;
     let (identity, cluster, repository, balancer, live) = tokio::join!(
         clients.identity(),
         cluster(&plan.cluster, clients),
@@ -80,6 +81,20 @@ pub async fn for_image(plan: &Plan, clients: &Clients) -> Result<Ground> {
     let who = |error: Error| error.hint(format!("these are the credentials of {} in {}", identity.arn, clients.region));
     let repository = repository.map_err(who)?;
     Ok(Ground { identity, repository, live: None, rehearsed })
+}
+
+/// The containers and ports that the project names beside the task definition have to be in it.
+fn fits(plan: &Plan, task_definition: &Value) -> Result<()> {
+    if let Some(balancer) = &plan.load_balancer {
+        load_balancer::container(balancer.container.as_deref(), balancer.container_port, plan, task_definition)?;
+    }
+    if let Some(discovery) = &plan.service_discovery {
+        let record = discovery::record_type(discovery.record_type.as_deref(), text(task_definition, "networkMode"))?;
+        if record != "A" {
+            load_balancer::container(discovery.container.as_deref(), discovery.container_port, plan, task_definition)?;
+        }
+    }
+    Ok(())
 }
 
 async fn cluster(name: &str, clients: &Clients) -> Result<()> {

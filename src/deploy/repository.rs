@@ -73,6 +73,14 @@ impl Repository {
     }
 }
 
+/// A repository named in full that is not ECR's.
+pub fn elsewhere(repository: &str) -> Result<Option<Repository>> {
+    if !names_registry(repository) {
+        return Ok(None);
+    }
+    Ok(Some(Repository::of(&repository.parse()?)).filter(|repository| !repository.is_ecr()))
+}
+
 /// Whether a repository is named in full, that is with its registry's host.
 pub fn names_registry(repository: &str) -> bool {
     repository.split_once('/').is_some_and(|(host, _)| host.contains(['.', ':']) || host == "localhost")

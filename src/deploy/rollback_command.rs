@@ -53,7 +53,7 @@ pub async fn rollback(
     let current = text(&primary, "taskDefinition").to_owned();
     let target = match to {
         Some(to) => named(to, &current, cluster, service_name, clients).await?,
-        None => previous(&current, cluster, service_name, clients).await?,
+        None => previous(&primary, cluster, service_name, clients).await?,
     };
     let (target, revision) = deployable(target, clients, events).await?;
     let image = list(&revision["taskDefinition"], "containerDefinitions")
@@ -91,9 +91,11 @@ pub async fn rollback(
     })
 }
 
-async fn previous(current: &str, cluster: &str, service: &str, clients: &Clients) -> Result<Release> {
+async fn previous(primary: &Value, cluster: &str, service: &str, clients: &Clients) -> Result<Release> {
+    let current = text(primary, "taskDefinition");
     let successes = history::successes(cluster, service, clients).await?;
-    if let Some(release) = history::previous(&successes, current) {
+    let under_way = history::rollback_under_way(&successes, primary);
+    if let Some(release) = under_way.or_else(|| history::previous(&successes, current)) {
         return Ok(release.clone());
     }
     if successes.is_empty()

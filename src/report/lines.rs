@@ -57,6 +57,7 @@ impl Lines {
     /// The lines that an event is worth; most are worth one, repetitions none.
     pub fn of(&mut self, event: &Event) -> Vec<String> {
         match event {
+            Event::BuildOutput { line } if line.trim().is_empty() => Vec::new(),
             Event::StepStarted { step } => {
                 self.steps.retain(|running| running != step);
                 self.steps.push(*step);
@@ -86,7 +87,6 @@ impl Lines {
                 lines
             }
             Event::Notice { message } => vec![self.said(&escape::line(message))],
-            Event::BuildOutput { line } if line.trim().is_empty() => Vec::new(),
             Event::BuildOutput { line } => {
                 let line = toned(&escape::line(&without_colors(line)), Tone::Quiet, self.style);
                 vec![self.under(step_name(Step::Build), &line)]

@@ -60,6 +60,11 @@ pub fn render_mapped(template: &SourceText, context: &Value) -> Result<Rendered>
     Ok(Rendered { text, template: template.clone(), segments: evaluator.segments })
 }
 
+/// Whether the tags of a template are well formed, as far as that can be told without a context.
+pub fn check_syntax(template: &SourceText) -> Result<()> {
+    parse_template(template).map(drop)
+}
+
 /// Whether the template uses what only a pushed image can give: `image`, `repository_uri`,
 /// `digest` or `tag`. False for a text that is no template.
 pub fn references_image(template: &SourceText) -> bool {

@@ -277,7 +277,9 @@ impl Watch {
             for at in 0..self.containers.len() {
                 let readers = std::mem::take(&mut self.containers[at].readers);
                 if !readers.is_empty() {
-                    let end = self.exited(at, 128 + libc::SIGKILL, Some(libc::SIGKILL), false);
+                    let told = self.containers[at].end.take();
+                    let killed = || self.exited(at, 128 + libc::SIGKILL, Some(libc::SIGKILL), false);
+                    let end = told.unwrap_or_else(killed);
                     reported.spawn(report(readers, end, self.events.clone()));
                 }
             }

@@ -1,6 +1,7 @@
 //! Which release a rollback leads to.
 
-use steadystate::deploy::history::{Release, family_and_revision, previous};
+use serde_json::json;
+use steadystate::deploy::history::{Release, family_and_revision, previous, rollback_under_way};
 use steadystate::deploy::rollback_command::{registrable, revision_name};
 
 #[test]
@@ -17,16 +18,37 @@ fn the_release_before() {
         ("rolled back, then a new one", vec![1, 2, 1, 3], 3, Some(1)),
         ("forced deployments of the same", vec![1, 2, 2, 2], 2, Some(1)),
     ] {
-        let successes: Vec<Release> = successes
-            .into_iter()
-            .map(|n: i64| Release { task_definition: format!("a:{n}"), service_revision: None, created_at: n })
-            .collect();
+        let successes = releases(&successes);
         let found = previous(&successes, &format!("a:{current}"));
-        assert_eq!(
-            found.map(|release| release.task_definition.as_str()),
-            expected.map(|n| format!("a:{n}")).as_deref(),
-            "{row}"
-        );
+        assert_eq!(found.map(number), expected, "{row}");
+    }
+}
+
+fn releases(numbers: &[i64]) -> Vec<Release> {
+    let release = |n: &i64| Release { task_definition: format!("a:{n}"), service_revision: None, created_at: *n };
+    numbers.iter().map(release).collect()
+}
+
+fn number(release: &Release) -> i64 {
+    family_and_revision(&release.task_definition).1
+}
+
+#[test]
+fn a_rollback_that_is_under_way_is_followed_and_not_gone_beyond() {
+    let (rolling, done, failed) = ("IN_PROGRESS", "COMPLETED", "ECS deployment circuit breaker: rolling back to a:2.");
+    for (row, successes, leads_to, state, reason, expected) in [
+        ("a stopped run's rollback", vec![1, 2, 3], 2, rolling, "ECS deployment in progress.", Some(2)),
+        ("it has ended: once more goes back further", vec![1, 2, 3], 2, done, "", None),
+        ("a new release", vec![1, 2, 3], 4, rolling, "", None),
+        ("the last one, forced", vec![1, 2, 3], 3, rolling, "", None),
+        ("an older one by hand", vec![1, 2, 3], 1, rolling, "", None),
+        ("ECS's own rollback", vec![1, 2], 2, rolling, failed, Some(2)),
+        ("no history", vec![], 1, rolling, "", None),
+    ] {
+        let primary =
+            json!({ "taskDefinition": format!("a:{leads_to}"), "rolloutState": state, "rolloutStateReason": reason });
+        let successes = releases(&successes);
+        assert_eq!(rollback_under_way(&successes, &primary).map(number), expected, "{row}");
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 use futures_util::stream::{self, StreamExt};
 use tokio::sync::Mutex;
 
-use super::proxy::{Strike, counted};
+use super::proxy::{Point, Strike, When, counted};
 use super::tally::Tally;
 use super::world::{Ended, Site, State, World};
 use super::{KILL, strikes};
@@ -37,7 +37,7 @@ async fn a_first_deploy() {
     let wanted = |name: &str| State::undisturbed(name, 1, 1, calm.digest(), &["1", "latest"]);
     site.has(wanted("calm")).await.unwrap();
     let tally = Mutex::new(Tally::default());
-    stream::iter(strikes(&calm.seen, KILL, 24).into_iter().enumerate())
+    stream::iter(strikes(&calm.seen, KILL, 20).into_iter().enumerate())
         .for_each_concurrent(SIDE_BY_SIDE, async |(at, strike)| {
             let site = world.site(&format!("first-{at}")).await;
             let work = async {
@@ -62,7 +62,7 @@ async fn an_update() {
     site.page(2);
     let calm = site.deploy().await.well().unwrap();
     site.has(State::undisturbed("calm", 2, 2, calm.digest(), &["1", "latest"])).await.unwrap();
-    let queue = Mutex::new(strikes(&calm.seen, KILL, 20));
+    let queue = Mutex::new(strikes(&calm.seen, KILL, 16));
     let tally = Mutex::new(Tally::default());
     stream::iter(0..SIDE_BY_SIDE)
         .for_each_concurrent(None, async |at| {
@@ -105,7 +105,7 @@ async fn a_rollback() {
             let calm = site.run(&["rollback", "--to", "1"], None).await.well().unwrap();
             let wanted = |to: usize| State::undisturbed(&site.name, to, 2, &digests[to - 1], &["1", "latest"]);
             site.has(wanted(1)).await.unwrap();
-            queue.lock().await.get_or_insert_with(|| strikes(&calm.seen, KILL, 14));
+            queue.lock().await.get_or_insert_with(|| strikes(&calm.seen, KILL, 12));
             let mut to = 1;
             while let Some(strike) = { queue.lock().await.as_mut().and_then(Vec::pop) } {
                 to = 3 - to;
@@ -122,4 +122,23 @@ async fn a_rollback() {
         .await;
     world.end().await;
     tally.into_inner().report("SIGKILL in a rollback", began);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rollback_to_the_release_before_goes_back_once() {
+    let world = World::start().await;
+    let site = world.site("once").await;
+    // A task that waits for its end keeps the rollout going for as long as the second run needs.
+    let project = std::fs::read_to_string(site.folder.join("steady.yaml")).unwrap();
+    site.write("steady.yaml", &project.replace("stop_signal: SIGKILL", "stop_signal: SIGTERM"));
+    let mut digests = Vec::new();
+    for release in 1..4 {
+        site.page(release);
+        digests.push(site.deploy().await.well().unwrap().digest().to_owned());
+    }
+    let at = Point { kind: "UpdateService".into(), nth: 1, large: false };
+    let strike = Strike { at, when: When::Done, deed: KILL };
+    kill_and_repeat(&site, &["rollback"], &strike).await.unwrap();
+    site.has(State::undisturbed("once", 2, 3, &digests[1], &["1", "latest"])).await.unwrap();
+    world.end().await;
 }

@@ -88,6 +88,7 @@ services:
           - { from: tool, to: /tool, mode: "0755" }
           - { from: page, to: /page }
         entrypoint: [/tool]
+        stop_signal: SIGKILL
     task_definition: task-definition.json.hbs
     desired_count: 1
     launch_type: EC2
@@ -108,7 +109,7 @@ const TASK_DEFINITION: &str = r#"{
   "family": "{{service}}",
   "networkMode": "bridge",
   "containerDefinitions": [{
-    "name": "web", "image": "{{image}}", "memory": 16, "command": ["serve", "0.0.0.0:80", "ok"], "stopTimeout": 2,
+    "name": "web", "image": "{{image}}", "memory": 16, "command": ["serve", "0.0.0.0:80", "ok"],
     "portMappings": [{ "containerPort": 80, "hostPort": 0 }]
   }]
 }"#;

@@ -194,6 +194,15 @@ fn others() -> Vec<Mistake> {
         mistake("steady.yaml", "region: us-west-2", "region: us-west-2,", "1:18", "remove it"),
         mistake("steady.yaml", "port: 80 }", "port: 80 },", "14:29", "remove the comma"),
         mistake("steady.yaml", "repository: web", "repository: “web”", "5:19", "write straight double quotes: \"web\""),
+        mistake("steady.yaml", "repository: web", "repository: web\n      tags: [\"{{git.sha\"]", "6:14", "add }}"),
+        mistake(
+            "steady.yaml",
+            "repository: web",
+            "repository: web\n      tags: [la test]",
+            "6:14",
+            "did you mean `la-test`?",
+        ),
+        mistake("steady.yaml", "  web:", "\tweb:", "3:2", "replace the tab"),
         mistake("steady.yaml", "repository: web", "repository: web:latest", "5:22", "tags: [latest] beside it"),
     ]
 }
@@ -234,6 +243,28 @@ fn wrong(mistake: &Mistake) -> Option<String> {
             json.code, text.code, text.stderr
         )
     })
+}
+
+#[test]
+fn what_does_not_fit_the_task_definition_is_said_before_the_build() {
+    for (from, to, message) in [
+        (
+            "      container: web\n    service",
+            "      container: wbe\n    service",
+            "has no container `wbe`; it has web, side",
+        ),
+        (
+            "      container: web\n    service",
+            "      container_port: 81\n    service",
+            "the container `web` maps no port 81",
+        ),
+        ("      arn: arn", "      type: A\n      arn: arn", "network mode bridge allows only SRV records"),
+    ] {
+        let result: Value = serde_json::from_str(&run("steady.yaml", from, to, true).stdout).unwrap();
+        assert_eq!(result["error"]["exitCode"], 2, "{result:#}");
+        assert!(result["error"]["message"].as_str().unwrap().contains(message), "{result:#}");
+        assert!(result["error"]["hints"].is_array());
+    }
 }
 
 #[test]
