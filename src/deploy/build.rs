@@ -7,8 +7,7 @@ use secrecy::SecretString;
 use serde_json::Value;
 
 use super::event::{BlobState, Event, Events};
-use super::login;
-use super::repository::Repository;
+use super::{login, repository};
 use crate::aws::Clients;
 use crate::aws::reply::optional;
 use crate::config::{DockerfileBuild, ImagePlan, ImageSource, LayersBuild, Plan};
@@ -136,14 +135,14 @@ async fn existing_image(
         return blocking(move || crate::image::open(Path::new(&path), &open)).await;
     }
     let reference: Reference = name.parse()?;
-    let credentials = match reference.ecr() {
+    let (client, repository) = match reference.ecr() {
         Some(_) => {
-            let repository = Repository::of(&reference);
-            login::session(&repository, clients).await?.credentials
+            let repository = repository::of_ecr(&reference, clients).await?;
+            let session = login::session(&repository, clients).await?;
+            (registry::Client::new(&session.base_url, session.credentials)?, repository.path().to_owned())
         }
-        None => None,
+        None => (registry::Client::of(&reference, None)?, reference.repository.clone()),
     };
-    let client = registry::Client::of(&reference, credentials)?;
     let platform = wanted.cloned().unwrap_or_else(Platform::linux_here);
     let progress = |progress: registry::Progress| {
         events.emit(Event::Blob {
@@ -153,8 +152,7 @@ async fn existing_image(
             state: blob_state(progress.state),
         });
     };
-    let (repository, wanted) = (reference.repository.as_str(), reference.tag_or_digest());
-    registry::pull_image(&client, repository, wanted, &platform, &cache, &progress).await
+    registry::pull_image(&client, &repository, reference.tag_or_digest(), &platform, &cache, &progress).await
 }
 
 pub(super) fn blob_state(state: registry::BlobState) -> BlobState {

@@ -120,6 +120,22 @@ pub async fn find(plan: Option<&ImagePlan>, clients: &Clients) -> Result<Option<
     }
 }
 
+/// Where an image that ECR's host names is pulled from. Another endpoint, such as the lab's, stands for all of AWS: its
+/// ECR is meant, and nothing goes to the real one.
+pub async fn of_ecr(reference: &Reference, clients: &Clients) -> Result<Repository> {
+    if clients.endpoint_url.is_none() {
+        return Ok(Repository::of(reference));
+    }
+    let name = reference.repository.as_str();
+    let reply = clients.describe_repositories(json!({ "repositoryNames": [name] })).await;
+    let reply = reply.map_err(|failure| match failure.is("RepositoryNotFoundException") {
+        true => missing(name, &[]).with_kind(Kind::BuildOrPush),
+        false => failure.error(Kind::BuildOrPush),
+    })?;
+    let found = list(&reply, "repositories").first().map_or("", |found| text(found, "repositoryUri"));
+    Ok(ecr(name, found, true))
+}
+
 fn ecr(name: &str, uri: &str, exists: bool) -> Repository {
     Repository::Ecr { name: name.to_owned(), uri: uri.to_owned(), account_id: None, described: true, exists }
 }

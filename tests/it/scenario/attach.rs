@@ -1,6 +1,6 @@
 //! What exists already is attached to, and outlives the service.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::demo_project;
 use crate::rehearsal::{Rehearsal, texts};
@@ -76,6 +76,30 @@ fn a_repository_of_ecr_that_is_named_in_full_is_the_lab_s_in_a_rehearsal() {
     assert_eq!(pushed["repositoryUri"], format!("{}/team/myrepo", lab.host));
     let images = lab.call("ecr.DescribeImages", json!({ "repositoryName": "team/myrepo" }));
     assert_eq!(images["imageDetails"][0]["imageDigest"], pushed["digest"]);
+}
+
+#[test]
+fn a_base_image_of_ecr_is_the_lab_s_in_a_rehearsal() {
+    let lab = Rehearsal::start();
+    demo_project(&lab);
+    let base = lab.lab("push -C ecs-demo --tag base").json(0);
+    lab.replace(
+        "ecs-demo/steady.yaml",
+        &[
+            ("repository: myrepo", "repository: derived"),
+            ("layers:", "base: 012345678901.dkr.ecr.us-west-2.amazonaws.com/myrepo:base\n        layers:"),
+        ],
+    );
+    let derived = lab.lab("push -C ecs-demo").json(0);
+    let manifest = |repository: &str, digest: &Value| {
+        let ids = json!({ "repositoryName": repository, "imageIds": [{ "imageDigest": digest }] });
+        let reply = lab.call("ecr.BatchGetImage", ids);
+        serde_json::from_str::<Value>(reply["images"][0]["imageManifest"].as_str().unwrap()).unwrap()
+    };
+    let (below, above) = (manifest("myrepo", &base["digest"]), manifest("derived", &derived["digest"]));
+    let (below, above) = (below["layers"].as_array().unwrap(), above["layers"].as_array().unwrap());
+    assert_eq!(above[..below.len()], below[..]);
+    assert!(above.len() > below.len());
 }
 
 /// A subnet of the default VPC, and the VPC.
