@@ -94,7 +94,7 @@ services:
     launch_type: EC2
     load_balancer:
       type: network
-      listener: { port: 80 }
+      listener: { port: 8097 }
       container: web
       container_port: 80
       target_group:
