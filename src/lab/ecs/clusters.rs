@@ -16,7 +16,7 @@ use crate::lab::{
 
 /// What a t3.medium registers.
 const INSTANCE_CPU: i64 = 2048;
-const INSTANCE_MEMORY: i64 = 3843;
+pub const INSTANCE_MEMORY: i64 = 3843;
 /// Where Linux's ephemeral ports begin, and so ECS's dynamic host ports.
 pub const FIRST_DYNAMIC_PORT: u16 = 32768;
 pub const LAST_DYNAMIC_PORT: u16 = 60999;

@@ -1,8 +1,12 @@
 //! SIGKILL right before a request, in the middle of it, and right after AWS has done it; then the same command again.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, StreamExt};
+use serde_json::{Value, json};
+use steadystate::aws::Clients;
+use steadystate::aws::reply::list;
+use steadystate::lab::ecs::clusters::INSTANCE_MEMORY;
 use tokio::sync::Mutex;
 
 use super::proxy::{Point, Strike, When, counted};
@@ -128,17 +132,44 @@ async fn a_rollback() {
 async fn a_rollback_to_the_release_before_goes_back_once() {
     let world = World::start().await;
     let site = world.site("once").await;
-    // A task that waits for its end keeps the rollout going for as long as the second run needs.
-    let project = std::fs::read_to_string(site.folder.join("steady.yaml")).unwrap();
-    site.write("steady.yaml", &project.replace("stop_signal: SIGKILL", "stop_signal: SIGTERM"));
     let mut digests = Vec::new();
+    let mut last = Value::Null;
     for release in 1..4 {
         site.page(release);
-        digests.push(site.deploy().await.well().unwrap().digest().to_owned());
+        last = site.deploy().await.well().unwrap().result;
+        digests.push(last["digest"].as_str().unwrap().to_owned());
     }
     let at = Point { kind: "UpdateService".into(), nth: 1, large: false };
     let strike = Strike { at, when: When::Done, deed: KILL };
-    kill_and_repeat(&site, &["rollback"], &strike).await.unwrap();
+    // The rollback cannot place its task until the second run has been seen to follow it.
+    let image = last["image"].as_str().unwrap();
+    fill_instance(image, &world.clients).await;
+    let killed = site.run(&["rollback"], Some(strike)).await;
+    assert!(killed.struck && killed.code.is_none(), "{killed:?}");
+    let followed = async {
+        while site.proxy.seen().0.iter().filter(|point| point.kind == "DescribeServices").count() < 6 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        world.clients.delete_service(json!({ "service": FILLER, "force": true })).await.unwrap();
+    };
+    let (again, ()) = tokio::join!(site.run(&["rollback"], None), followed);
+    again.well().unwrap();
     site.has(State::undisturbed("once", 2, 3, &digests[1], &["1", "latest"])).await.unwrap();
     world.end().await;
+}
+
+const FILLER: &str = "filler";
+
+/// With the one task of a site beside it, the instance has no memory for another.
+async fn fill_instance(image: &str, clients: &Clients) {
+    let command = ["serve", "0.0.0.0:80", "ok"];
+    let container = json!({ "name": FILLER, "image": image, "memory": INSTANCE_MEMORY - 16, "command": command });
+    let input = json!({ "family": FILLER, "containerDefinitions": [container] });
+    clients.register_task_definition(input).await.unwrap();
+    let input = json!({ "serviceName": FILLER, "taskDefinition": FILLER, "desiredCount": 1, "launchType": "EC2" });
+    clients.create_service(input).await.unwrap();
+    let placed = || clients.list_tasks(json!({ "serviceName": FILLER }));
+    while list(&placed().await.unwrap(), "taskArns").is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
