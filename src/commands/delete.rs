@@ -13,9 +13,13 @@ pub struct Args {
     /// Really do it
     #[arg(long)]
     yes: bool,
-    /// Also delete what steady created around it: load balancer, target group, discovery service. Never what it did not
+    /// Also delete what steady created around it: load balancer, target group, discovery service, and the repository if
+    /// it is empty. Never what it did not
     #[arg(long)]
     created: bool,
+    /// With --created: delete the repository with all its images, whoever else runs them
+    #[arg(long, requires = "created")]
+    images: bool,
 }
 
 impl Args {
@@ -24,12 +28,16 @@ impl Args {
         let options = config::Options { without_rendering: true, ..context.options()? };
         if !self.yes {
             let plan = config::load(&options)?.plan;
-            let created = if self.created { " and what steady created around it" } else { "" };
+            let created = match (self.created, self.images) {
+                (false, _) => "",
+                (true, false) => " and what steady created around it",
+                (true, true) => " and what steady created around it, with all images of its repository",
+            };
             let message = format!("this deletes the service `{}` of cluster `{}`{created}", plan.service, plan.cluster);
             return Err(Error::input(message).hint("say --yes to do it"));
         }
         let (project, clients) = context.load(options, events).await?;
-        let options = DeleteOptions { created: self.created };
+        let options = DeleteOptions { created: self.created, images: self.images };
         shown(&deploy::delete(&project.plan, options, &clients, events).await?)
     }
 }

@@ -24,8 +24,10 @@ pub struct Named<'a> {
 
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DeleteOptions {
-    /// Also delete load balancer, target group, listener, Cloud Map service and repository that steady created.
+    /// Also delete load balancer, target group, listener, Cloud Map service and empty repository that steady created.
     pub created: bool,
+    /// The repository with all its images, too.
+    pub images: bool,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -37,7 +39,7 @@ pub struct DeleteOutcome {
     pub cluster: String,
     /// What was deleted beside the service, as `kind id`.
     pub deleted: Vec<String>,
-    /// What was left because steady did not create it.
+    /// What was left: steady did not create it, or it is in use.
     pub kept: Vec<String>,
     pub duration_ms: u64,
 }
@@ -53,7 +55,7 @@ pub async fn delete(plan: &Plan, options: DeleteOptions, clients: &Clients, even
             bring_down(named, live, until, clients, events).await?;
         }
         let left = match options.created {
-            true => delete_created::delete_created(named, live.as_ref(), clients, events).await?,
+            true => delete_created::delete_created(named, live.as_ref(), options, clients, events).await?,
             false => delete_created::Left::default(),
         };
         Ok((there, left))

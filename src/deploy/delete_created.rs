@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::delete::{Named, is_ours};
+use super::delete::{DeleteOptions, Named, is_ours};
 use super::event::{Event, Events, ResourceAction};
 use super::load_balancer::{elb_name, failed, find};
 use super::{register, target_group};
@@ -34,13 +34,14 @@ impl Left {
 pub async fn delete_created(
     named: Named<'_>,
     live: Option<&Value>,
+    options: DeleteOptions,
     clients: &Clients,
     events: &Events,
 ) -> Result<Left> {
     let mut left = Left::default();
     balancing(named, live, clients, events, &mut left).await?;
     discovery(named, live, clients, events, &mut left).await?;
-    images(named, live, clients, events, &mut left).await?;
+    repositories(named, live, options.images, clients, events, &mut left).await?;
     Ok(left)
 }
 
@@ -171,10 +172,12 @@ async fn delete_namespace(
     Ok(())
 }
 
-/// The repositories of the images that the service ran last.
-async fn images(
+/// The repositories of the images that the service ran last. Other environments may run from the same one, whoever's
+/// tag it carries: with images in it, it goes only when that was asked for.
+async fn repositories(
     named: Named<'_>,
     live: Option<&Value>,
+    with_images: bool,
     clients: &Clients,
     events: &Events,
     left: &mut Left,
@@ -202,8 +205,15 @@ async fn images(
             left.kept("repository", name);
             continue;
         }
-        clients.delete_repository(json!({ "repositoryName": name, "force": true })).await?;
-        left.deleted(events, "repository", name);
+        match clients.delete_repository(json!({ "repositoryName": name, "force": with_images })).await {
+            Ok(_) => left.deleted(events, "repository", name),
+            Err(failure) if failure.is("RepositoryNotEmptyException") => {
+                let message = format!("the repository `{name}` is kept: it holds images, and others may run them");
+                events.emit(Event::Notice { message: format!("{message}; --images deletes it with them") });
+                left.kept("repository", name);
+            }
+            Err(failure) => return Err(failure.into()),
+        }
     }
     Ok(())
 }

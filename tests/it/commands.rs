@@ -180,6 +180,8 @@ fn arguments_that_cannot_be_meant_end_with_2() {
         (&["render", "--digest", "sha256:0"], "64 lower-case"),
         (&["revisions", "--limit", "0"], "--limit"),
         (&["delete", "--created"], "and what steady created"),
+        (&["delete", "--created", "--images"], "with all images of its repository"),
+        (&["delete", "--images", "--yes"], "--created"),
         (&["wait", "--timeout", "8days"], "longer than 7 days"),
         (&["status", "--output", "yaml"], "json"),
         (&["lab", "start", "--pace", "slow"], "`fast` or `aws`"),

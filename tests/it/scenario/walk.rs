@@ -191,13 +191,19 @@ fn teardown(lab: &Rehearsal) {
     assert_eq!(refused["error"]["hints"], json!(["say --yes to do it"]));
     assert_eq!(lab.service("ecs-demo")["status"], "ACTIVE");
     let deleted = lab.lab("delete -C ecs-demo --created --yes").json(0);
-    assert_eq!((&deleted["status"], &deleted["kept"]), (&json!("deleted"), &json!([])), "{deleted:#}");
+    // another environment may run its images
+    let kept = json!(["repository myrepo"]);
+    assert_eq!((&deleted["status"], &deleted["kept"]), (&json!("deleted"), &kept), "{deleted:#}");
+    let images = lab.call("ecr.DescribeImages", json!({ "repositoryName": "myrepo" }));
+    assert_ne!(images["imageDetails"], json!([]));
     assert_eq!(lab.service("ecs-demo")["status"], "INACTIVE");
     let running = lab.call("ecs.ListTasks", json!({ "cluster": "default", "desiredStatus": "RUNNING" }));
     assert_eq!(running["taskArns"], json!([]));
     assert_eq!(texts(&lab.elb("DescribeLoadBalancers", &[]), "LoadBalancerName"), Vec::<String>::new());
     assert_eq!(texts(&lab.elb("DescribeTargetGroups", &[]), "TargetGroupName"), Vec::<String>::new());
     assert_eq!(cloud_map(lab), None);
+    let with_images = lab.lab("delete -C ecs-demo --created --images --yes").json(0);
+    assert_eq!((&with_images["status"], &with_images["kept"]), (&json!("absent"), &json!([])), "{with_images:#}");
     assert_eq!(lab.call("ecr.DescribeRepositories", json!({}))["repositories"], json!([]));
 }
 
