@@ -23,6 +23,13 @@ pub struct Args {
 }
 
 impl Args {
+    /// The command that goes on where this one was stopped.
+    pub fn again(&self) -> String {
+        let also = [(self.created, " --created"), (self.images, " --images")];
+        let also: String = also.iter().filter(|(given, _)| *given).map(|(_, flag)| *flag).collect();
+        format!("steady delete --yes{also}")
+    }
+
     pub async fn run(self, context: &Context, events: &Events) -> Result<Option<Value>> {
         // what steady may have created is named by the project; nothing of it is rendered
         let options = config::Options { without_rendering: true, ..context.options()? };

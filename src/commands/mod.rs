@@ -5,6 +5,7 @@ mod completions;
 mod context;
 mod delete;
 mod deploy;
+mod hints;
 mod init;
 mod interrupt;
 mod lab;
@@ -33,8 +34,8 @@ use crate::error::{Error, Result};
 use crate::report::{Seen, Terminal};
 use context::{Context, Global};
 
+pub use hints::{with_flags, with_resume};
 pub use init::{TEMPLATES, Template};
-pub use interrupt::{in_the_lab, with_resume};
 pub use login::{docker_arguments, hand_over};
 
 /// From source to steady state on Amazon ECS.
@@ -111,6 +112,10 @@ fn terminal(env: &BTreeMap<String, String>) -> Terminal {
 async fn run(command: Command, context: &Context) -> u8 {
     let (events, receiver) = Events::channel();
     let showing = tokio::spawn(context.display.events(receiver));
+    let deletes = match &command {
+        Command::Delete(args) => Some(args.again()),
+        _ => None,
+    };
     let ended = match &command {
         // the lab ends by itself when it is told to, and keeps its state
         Command::Lab(args) if args.serves() => dispatch(command, context, events).await,
@@ -135,8 +140,8 @@ async fn run(command: Command, context: &Context) -> u8 {
             0
         }
         Err(error) => {
-            let error = interrupt::with_resume(error, seen, &context.global.again());
-            let error = if context.global.lab { error.map_hints(&interrupt::in_the_lab) } else { error };
+            let flags = context.global.again();
+            let error = with_resume(error, seen, deletes.as_deref()).map_hints(&|hint| with_flags(&hint, &flags));
             context.display.failure(&error);
             error.kind().exit_code()
         }

@@ -75,7 +75,7 @@ pub fn decide(live: Option<&Value>, wanted: &Value, fail_fast: u32, warnings: &m
         }
         Some("IN_PROGRESS") if settled => return Decision::Follow { deployment_id: id },
         Some("IN_PROGRESS") if !deploys => {}
-        Some("IN_PROGRESS") if !is_failing(primary, fail_fast) => return Decision::Refuse(in_progress(live, primary)),
+        Some("IN_PROGRESS") if !is_failing(primary, fail_fast) => return Decision::Refuse(in_progress(primary)),
         Some("IN_PROGRESS") => {
             warnings.push(format!(
                 "deployment {id} is in progress and has {} failed tasks and none running: it is replaced",
@@ -102,15 +102,15 @@ fn is_failing(deployment: &Value, fail_fast: u32) -> bool {
     number(deployment, "failedTasks") >= enough && number(deployment, "runningCount") == 0
 }
 
-fn in_progress(live: &Value, primary: &Value) -> Error {
+fn in_progress(primary: &Value) -> Error {
     let rolling_back = text(primary, "rolloutStateReason").contains("rolling back");
     let what = if rolling_back { "a rollback" } else { "another deployment" };
     let id = text(primary, "id");
     let revision = crate::aws::reply::id(text(primary, "taskDefinition"));
     Error::new(Kind::InProgress, format!("{what} is in progress: {id} of {revision}"))
-        .hint(format!("wait for it: steady wait --service {}", text(live, "serviceName")))
+        .hint("wait for it: `steady wait`")
         .hint("then run the same command again; what was pushed and registered is used again")
-        .hint(format!("or end it: steady rollback --service {}", text(live, "serviceName")))
+        .hint("or end it: `steady rollback`")
 }
 
 fn create_input(wanted: &Value, inactive: Option<&Value>) -> Value {

@@ -112,9 +112,7 @@ async fn wait_for(
             Some(_) => {}
         }
         if Instant::now() >= until {
-            return Err(
-                Error::new(Kind::DeadlinePassed, otherwise).hint("run the same command again: it goes on from there")
-            );
+            return Err(Error::new(Kind::DeadlinePassed, otherwise));
         }
         tokio::time::sleep(pace(started.elapsed()).max(Duration::from_millis(50))).await;
     }

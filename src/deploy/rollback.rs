@@ -45,7 +45,7 @@ pub async fn follow_or_roll_back(
     let mut teller = Teller::new(events, placed.seen_events.clone());
     let first = |verdict: &Verdict| !matches!(verdict, Verdict::Pending(_));
     let followed = follow(&ours, eye, deadline, &mut teller, clients, first).await;
-    let resume = format!("steady wait --cluster {} --service {}", placed.cluster, placed.service_name);
+    let resume = "resume: `steady wait`";
     let (why, ecs_rolls_back) = match &followed.end {
         End::Verdict(Verdict::Steady { note }) => {
             if let Some(note) = note {
@@ -54,13 +54,13 @@ pub async fn follow_or_roll_back(
             return Ok(steady(followed, &placed.deployment_id));
         }
         End::Verdict(Verdict::Superseded(by)) => {
-            return Err(superseded(by).hint(format!("follow it: {resume}")));
+            return Err(superseded(by).hint("follow it: `steady wait`"));
         }
         End::Lost(lost) => {
             let message = format!("lost sight of the rollout, which goes on at AWS's side: {lost}");
             let error = Error::new(Kind::DeadlinePassed, message);
             let error = lost.hint().into_iter().fold(error, Error::hint);
-            return Err(error.hint(format!("then resume: {resume}")));
+            return Err(error.hint(format!("then {resume}")));
         }
         End::Deadline(waits_for) => {
             let took = humantime::format_duration(rollout.timeout);
@@ -78,14 +78,14 @@ pub async fn follow_or_roll_back(
     }
     let why = why.trim_end_matches('.').to_owned();
     let revision = id(&placed.task_definition).to_owned();
-    let failed = |kind: Kind, ending: &str, next: String| {
+    let failed = |kind: Kind, ending: &str, next: &str| {
         let error = Error::new(kind, format!("the rollout of {revision} failed: {why}; {ending}"));
         findings.iter().fold(error, |error, finding| error.hint(finding.clone())).hint(next)
     };
-    let look = format!("look closer: steady status --cluster {} --service {}", placed.cluster, placed.service_name);
+    let look = "look closer: `steady status`";
     if !placed.rolls && ecs_rolls_back.is_none() {
         let (kind, next) = match timed_out {
-            true => (Kind::DeadlinePassed, format!("resume: {resume}")),
+            true => (Kind::DeadlinePassed, resume),
             false => (Kind::RolloutFailed, look),
         };
         return Err(failed(kind, "no new release was deployed, so there is nothing to roll back", next));
@@ -94,7 +94,7 @@ pub async fn follow_or_roll_back(
     let before = previous.is_some();
     let Some(previous) = previous.filter(|_| ecs_rolls_back != Some(false)) else {
         if timed_out {
-            return Err(failed(Kind::DeadlinePassed, "it goes on rolling", format!("resume: {resume}")));
+            return Err(failed(Kind::DeadlinePassed, "it goes on rolling", resume));
         }
         let ending = match before {
             true => "ECS could not bring the previous release back",
@@ -107,16 +107,14 @@ pub async fn follow_or_roll_back(
             true => (Kind::DeadlinePassed, "it goes on rolling"),
             false => (Kind::RolloutFailed, "it is left as it is (`on_failure: stop`)"),
         };
-        let error = failed(kind, ending, format!("resume: {resume}"));
-        let back = format!("go back: steady rollback --cluster {} --service {}", placed.cluster, placed.service_name);
-        return Err(error.hint(back));
+        return Err(failed(kind, ending, resume).hint("go back: `steady rollback`"));
     }
     let until = Instant::now() + rollout.timeout;
     let work = restore(placed, &ours, &previous, &followed, ecs_rolls_back.is_some(), until, &mut teller, clients);
     match super::step(events, Step::Rollback, work, |back: &String| id(back).to_owned()).await {
         Ok(back) => {
             let ending = format!("the previous release {} is back and steady", id(&back));
-            Err(failed(Kind::RolledBack, &ending, "mend it and deploy again".to_owned()))
+            Err(failed(Kind::RolledBack, &ending, "mend it and deploy again"))
         }
         Err(error) if error.kind() == Kind::Superseded => Err(error),
         Err(error) => {

@@ -104,14 +104,13 @@ async fn previous(primary: &Value, cluster: &str, service: &str, clients: &Clien
         return Ok(release);
     }
     Err(Error::preflight(format!("there is no good release before {} to go back to", id(current)))
-        .hint(format!("see `steady revisions --cluster {cluster} --service {service}`, and name one: --to REVISION")))
+        .hint("see `steady revisions`, and name one: --to REVISION"))
 }
 
 async fn named(to: &str, current: &str, cluster: &str, service: &str, clients: &Clients) -> Result<Release> {
     let wanted = revision_name(to, current)?;
     let Some(found) = register::describe(&wanted, clients).await? else {
-        return Err(Error::input(format!("there is no revision {}", id(&wanted)))
-            .hint(format!("see `steady revisions --cluster {cluster} --service {service}`")));
+        return Err(Error::input(format!("there is no revision {}", id(&wanted))).hint("see `steady revisions`"));
     };
     let arn = text(&found["taskDefinition"], "taskDefinitionArn").to_owned();
     let successes = history::successes(cluster, service, clients).await?;

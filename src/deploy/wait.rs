@@ -55,8 +55,7 @@ pub async fn wait(
         let why = optional(&failed, "statusReason").unwrap_or("it was rolled back").trim_end_matches('.');
         let back = named(task_definition);
         let message = format!("the last deployment failed: {why}; the release before it, {back}, is back and steady");
-        return Err(Error::new(Kind::RolledBack, message)
-            .hint(format!("see what happened: steady status --cluster {cluster} --service {service_name}")));
+        return Err(Error::new(Kind::RolledBack, message).hint("see what happened: `steady status`"));
     }
     Ok(WaitOutcome {
         status: "steady",

@@ -25,7 +25,7 @@ const MAX_DEPTH: usize = 4;
 pub fn open(folder: &Path, open: &Open) -> Result<Image> {
     if !folder.join("oci-layout").is_file() {
         return Err(Error::input(format!("`{}` is not an OCI layout", folder.display()))
-            .hint("an OCI layout folder holds `oci-layout`, `index.json` and `blobs`; `steady build -o` writes one"));
+            .hint("an OCI layout folder holds `oci-layout`, `index.json` and `blobs`"));
     }
     let path = folder.join("index.json");
     let index = std::fs::read(&path)

@@ -4,13 +4,12 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
-use steadystate::commands::{TEMPLATES, docker_arguments, hand_over, in_the_lab, with_resume};
+use steadystate::commands::{TEMPLATES, docker_arguments, hand_over};
 use steadystate::config::{self, Options, Plan};
-use steadystate::deploy::event::{Events, Step};
+use steadystate::deploy::event::Events;
 use steadystate::deploy::login::Login;
 use steadystate::document::{self, ImageForContainer, TaskDefinitionOptions};
-use steadystate::error::{Error, Kind};
-use steadystate::report::Seen;
+use steadystate::error::Kind;
 
 fn steady(folder: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_steady"))
@@ -217,19 +216,6 @@ fn a_command_line_that_is_not_understood_is_json_too_when_asked() {
 }
 
 #[test]
-fn hints_of_a_rehearsal_stay_in_the_lab() {
-    for (hint, expected) in [
-        ("`steady deploy` makes it", "`steady deploy --lab` makes it"),
-        ("`steady wait --service web` or `docker ps`", "`steady wait --service web --lab` or `docker ps`"),
-        ("`steady wait --lab -C x` follows it", "`steady wait --lab -C x` follows it"),
-        ("`steady lab stop` ends it, `steady init` begins", "`steady lab stop` ends it, `steady init` begins"),
-        ("say steady", "say steady"),
-    ] {
-        assert_eq!(in_the_lab(hint.to_owned()), expected);
-    }
-}
-
-#[test]
 fn help_version_and_completions_go_to_stdout() {
     let folder = tempfile::tempdir().unwrap();
     for (arguments, said) in [
@@ -273,30 +259,6 @@ fn the_password_is_no_argument_and_the_registry_is_a_host() {
     ] {
         assert_eq!(docker_arguments("AWS", registry), ["login", "--username", "AWS", "--password-stdin", host]);
     }
-}
-
-#[test]
-fn an_interruption_says_what_goes_on_and_how_to_take_it_up() {
-    let said = |last_step, service_changed| {
-        let seen = Seen { last_step, service_changed };
-        with_resume(Error::new(Kind::Interrupted(2), "stopped by SIGINT"), seen, " --lab").hints().join("\n")
-    };
-    for (step, changed, expected) in [
-        (None, false, ""),
-        (Some(Step::Build), false, "the service is untouched"),
-        (Some(Step::Push), false, "the service is untouched"),
-        (Some(Step::Service), false, "`steady status --lab` tells"),
-        (Some(Step::Service), true, "`steady wait --lab` follows it"),
-        (Some(Step::Steady), true, "`steady rollback --lab` goes back"),
-        (Some(Step::Delete), false, "`steady delete --yes --lab` goes on"),
-    ] {
-        assert!(said(step, changed).contains(expected), "{step:?}: {}", said(step, changed));
-    }
-    let late = with_resume(Error::new(Kind::DeadlinePassed, "late"), Seen::default(), " --lab");
-    assert!(late.hints()[0].contains("`steady wait --lab` follows it"));
-    let other = with_resume(Error::other("x"), Seen { last_step: Some(Step::Steady), service_changed: true }, "");
-    assert!(other.hints().is_empty());
-    assert_eq!((Kind::Interrupted(2).exit_code(), Kind::Interrupted(15).exit_code()), (130, 143));
 }
 
 #[cfg(unix)]

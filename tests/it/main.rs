@@ -6,6 +6,7 @@ mod config;
 mod deploy;
 mod document;
 mod documented;
+mod hints;
 mod images;
 mod kill;
 mod lab_balancer;

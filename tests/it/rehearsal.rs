@@ -31,6 +31,14 @@ impl Run {
         }
     }
 
+    /// The commands that a failure's hints name.
+    pub fn next_commands(&self) -> Vec<String> {
+        let result: Value = serde_json::from_str(&self.stdout).unwrap_or_default();
+        let hints = result["error"]["hints"].as_array().cloned().unwrap_or_default();
+        let said = hints.iter().flat_map(|hint| hint.as_str().unwrap_or_default().split('`').skip(1).step_by(2));
+        said.filter(|part| part.starts_with("steady ")).map(str::to_owned).collect()
+    }
+
     /// The object on stdout of a run that had to end with `code`.
     #[track_caller]
     pub fn json(&self, code: i32) -> Value {
@@ -102,9 +110,15 @@ impl Rehearsal {
         Run::new(&command(self.folder.path()).args(line.split_whitespace()).output().unwrap())
     }
 
-    /// The same, with `--lab` and `--output json`.
+    /// The same, with `--lab` and `--output json`. What it says to type next stays in the lab.
+    #[track_caller]
     pub fn lab(&self, line: &str) -> Run {
-        self.steady(&format!("{line} --lab --output json"))
+        let run = self.steady(&format!("{line} --lab --output json"));
+        for command in run.next_commands() {
+            let elsewhere = ["steady lab", "steady init"].iter().any(|verb| command.starts_with(verb));
+            assert!(elsewhere || command.ends_with(" --lab"), "{line} says `{command}`");
+        }
+        run
     }
 
     /// An operation of a JSON API at the lab, such as `ecs.DescribeServices`, which has to succeed.

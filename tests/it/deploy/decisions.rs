@@ -279,7 +279,7 @@ fn in_progress_says_whose_and_what_next() {
     };
     assert_eq!(error.kind(), Kind::InProgress);
     assert_eq!(error.to_string(), "a rollback is in progress: ecs-svc/4 of web:4");
-    assert!(error.hints()[0].contains("steady wait --service web"), "{:?}", error.hints());
+    assert!(error.hints()[0].contains("`steady wait`"), "{:?}", error.hints());
 }
 
 #[test]

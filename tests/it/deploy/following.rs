@@ -186,7 +186,7 @@ async fn expired_credentials_end_the_waiting_and_say_how_to_resume() {
     let error = end.expect_err("lost");
     assert_eq!(error.kind(), Kind::DeadlinePassed, "{error:?}");
     assert!(error.to_string().contains("goes on at AWS's side"), "{error}");
-    assert!(error.hints().iter().any(|hint| hint.contains("steady wait --cluster default --service web")), "{error:?}");
+    assert!(error.hints().iter().any(|hint| hint.contains("`steady wait`")), "{error:?}");
     assert_eq!(server.count("UpdateService"), 0);
 }
 

@@ -1,0 +1,42 @@
+//! Hints as this run gives them: a command that they name acts where this one acted.
+
+use crate::deploy::event::Step;
+use crate::error::{Error, Kind};
+use crate::report::Seen;
+
+/// A hint whose commands carry this run's own `flags`, so that what is pasted reaches the same project, account and
+/// service, and what was rehearsed is not done to AWS.
+pub fn with_flags(hint: &str, flags: &str) -> String {
+    let mut parts: Vec<String> = hint.split('`').map(str::to_owned).collect();
+    // every second part is between backticks
+    for part in parts.iter_mut().skip(1).step_by(2) {
+        let verb = part.strip_prefix("steady ").map(|rest| rest.split(' ').next().unwrap_or_default());
+        let elsewhere = matches!(verb, None | Some("lab" | "init" | "completions" | "--help"));
+        if !elsewhere {
+            part.push_str(flags);
+        }
+    }
+    parts.join("`")
+}
+
+/// An interruption or a deadline with what goes on without us, and the command that takes it up again; `deletes` is
+/// that command when it was a deletion.
+pub fn with_resume(error: Error, seen: Seen, deletes: Option<&str>) -> Error {
+    let interrupted = matches!(error.kind(), Kind::Interrupted(_));
+    if !interrupted && error.kind() != Kind::DeadlinePassed {
+        return error;
+    }
+    match (seen.last_step, deletes) {
+        (Some(_), Some(again)) => error.hint(format!("what was deleted stays deleted; `{again}` goes on")),
+        _ if !interrupted && error.hints().iter().any(|hint| hint.contains("`steady wait`")) => error,
+        _ if !interrupted => error.hint("the rollout goes on at AWS; `steady wait` follows it"),
+        (None, _) => error,
+        _ if seen.service_changed => error
+            .hint("the rollout goes on at AWS; `steady wait` follows it")
+            .hint("`steady rollback` goes back to the release before"),
+        (Some(Step::Service), _) => error
+            .hint("the service may have been changed already; `steady status` tells")
+            .hint("the same command again finds out and goes on from there"),
+        (Some(_), _) => error.hint("the service is untouched; the same command again goes on from what is done"),
+    }
+}
