@@ -1,5 +1,6 @@
 //! Back to what was good: ECS's own rollback followed to its end, or ours; verified, or said to have failed.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -111,8 +112,17 @@ pub async fn follow_or_roll_back(
     }
     let until = Instant::now() + rollout.timeout;
     let work = restore(placed, &ours, &previous, &followed, ecs_rolls_back.is_some(), until, &mut teller, clients);
-    match super::step(events, Step::Rollback, work, |back: &String| id(back).to_owned()).await {
-        Ok(back) => {
+    match super::step(events, Step::Rollback, work, Restored::detail).await {
+        Ok(Restored::NotNeeded(steady)) => {
+            let late = humantime::format_duration(rollout.timeout);
+            let message = match timed_out {
+                true => format!("{revision} is steady, but later than --timeout {late}"),
+                false => format!("{revision} is steady after all, though {why}"),
+            };
+            [Some(message), steady.note.clone()].into_iter().flatten().for_each(|message| events.warn(message, None));
+            Ok(steady)
+        }
+        Ok(Restored::Previous(back)) => {
             let ending = format!("the previous release {} is back and steady", id(&back));
             Err(failed(Kind::RolledBack, &ending, "mend it and deploy again"))
         }
@@ -166,7 +176,27 @@ async fn good_before(placed: &Placed, clients: &Clients) -> Option<Release> {
     }
 }
 
-/// Brings the previous release back, or follows ECS doing so, and verifies it. Returns the revision that runs.
+/// What a rollback came to.
+enum Restored {
+    /// This revision runs, and is steady.
+    Previous(String),
+    /// ECS had finished the deployment meanwhile.
+    NotNeeded(Steady),
+}
+
+impl Restored {
+    fn detail(&self) -> String {
+        match self {
+            Restored::Previous(back) => id(back).to_owned(),
+            Restored::NotNeeded(_) => "not needed any more".to_owned(),
+        }
+    }
+}
+
+/// A rollback that ECS has agreed to shows within this; a service that looks otherwise for longer is otherwise.
+const SHOWS_WITHIN: Duration = Duration::from_secs(5);
+
+/// Brings the previous release back, or follows ECS doing so, and verifies it.
 #[allow(clippy::too_many_arguments)]
 async fn restore(
     placed: &Placed,
@@ -177,30 +207,53 @@ async fn restore(
     until: Instant,
     teller: &mut Teller<'_>,
     clients: &Clients,
-) -> Result<String> {
+) -> Result<Restored> {
     // Without fail_fast: the failed tasks are still counted, and what counts now is ECS's word.
     let patient = Ours { fail_fast: 0, ..ours.clone() };
     let mut eye = failed.eye.clone();
     let mut by_ecs = by_ecs || stop(eye.service_deployment.as_deref(), clients).await;
     if !by_ecs {
-        // ECS may refuse to stop because it began to roll back meanwhile.
-        let (seen, _) = eye.look(ours.deployment_id, clients).await?;
-        by_ecs = !matches!(verdict(&seen, &patient), Verdict::Pending(_) | Verdict::Failed(_));
+        // ECS may refuse to stop because it began to roll back meanwhile, or because it has finished.
+        let (seen, service) = eye.look(ours.deployment_id, clients).await?;
+        let record = seen.service_deployment.as_ref().map_or("", |record| &record.status);
+        match verdict(&seen, &patient) {
+            Verdict::RollingBack(_) | Verdict::RolledBack(_) | Verdict::RollbackFailed(_) => by_ecs = true,
+            Verdict::Superseded(by) => return Err(superseded(&by)),
+            Verdict::Steady { .. } if record.starts_with("ROLLBACK_") => by_ecs = true,
+            steady @ Verdict::Steady { .. } => {
+                let followed = Followed { end: End::Verdict(steady), seen, service, eye };
+                return Ok(Restored::NotNeeded(self::steady(followed, ours.deployment_id)));
+            }
+            Verdict::Pending(_) | Verdict::Failed(_) => {}
+        }
     }
     if by_ecs {
-        let over = |verdict: &Verdict| {
-            matches!(verdict, Verdict::RolledBack(_) | Verdict::RollbackFailed(_) | Verdict::Superseded(_))
+        let otherwise_since = Cell::new(None);
+        let over = |verdict: &Verdict| match verdict {
+            Verdict::Pending(_) | Verdict::RollingBack(_) => false,
+            Verdict::RolledBack(_) | Verdict::RollbackFailed(_) | Verdict::Superseded(_) => true,
+            Verdict::Steady { .. } | Verdict::Failed(_) => {
+                let since = otherwise_since.get().unwrap_or_else(Instant::now);
+                otherwise_since.set(Some(since));
+                since.elapsed() >= SHOWS_WITHIN
+            }
         };
-        return match follow(&patient, eye, until, teller, clients, over).await.end {
+        let followed = follow(&patient, eye, until, teller, clients, over).await;
+        match &followed.end {
             End::Verdict(Verdict::RolledBack(_)) => {
                 let live = another_primary(placed, clients).await?;
-                verify(&live, until, teller, clients).await
+                return verify(&live, until, teller, clients).await.map(Restored::Previous);
             }
-            End::Verdict(Verdict::Superseded(by)) => Err(superseded(&by)),
-            End::Verdict(verdict) => Err(Error::other(words(&verdict))),
-            End::Deadline(what) => Err(Error::other(format!("not back in time: {what}"))),
-            End::Lost(lost) => Err(lost.into()),
-        };
+            End::Verdict(Verdict::Superseded(by)) => return Err(superseded(by)),
+            End::Verdict(Verdict::Steady { .. }) => {
+                return Ok(Restored::NotNeeded(steady(followed, ours.deployment_id)));
+            }
+            // ECS does not bring it back after all.
+            End::Verdict(Verdict::Failed(_)) => {}
+            End::Verdict(verdict) => return Err(Error::other(words(verdict))),
+            End::Deadline(what) => return Err(Error::other(format!("not back in time: {what}"))),
+            End::Lost(lost) => return Err(lost.clone().into()),
+        }
     }
     if previous.task_definition == placed.task_definition {
         return Err(Error::other("the release before it is of the same revision"));
@@ -208,7 +261,7 @@ async fn restore(
     let live = service::describe(&placed.cluster, &placed.service_name, clients).await?.unwrap_or_default();
     let input = update_to((&placed.cluster, &placed.service_name), &live, previous, clients).await?;
     let live = super::update::update(input, Some(&live), until, clients, teller.events()).await?;
-    verify(&live, until, teller, clients).await
+    verify(&live, until, teller, clients).await.map(Restored::Previous)
 }
 
 /// ECS's own rollback, which also brings load balancers and network back. False where it is not to be had.

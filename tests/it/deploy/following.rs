@@ -229,3 +229,102 @@ async fn a_rollback_that_ecs_began_first_is_followed() {
     );
     assert_eq!(server.count("UpdateService"), 0, "ECS does it");
 }
+
+fn refused_to_stop(operation: &str) -> Option<Reply> {
+    let refused = "The service deployment is not in a state that can be stopped.";
+    (operation == "StopServiceDeployment").then_some(Reply::Error(400, "ConflictException", refused))
+}
+
+/// ECS finishes while we give up: what it has done is what was wanted.
+#[tokio::test]
+async fn a_deployment_that_gets_steady_as_the_deadline_passes_is_steady_with_a_warning() {
+    for (failed, timeout, said) in [
+        (0, Duration::from_secs(1), "web:2 is steady, but later than --timeout 1s"),
+        (3, Duration::from_secs(60), "web:2 is steady after all, though 3 tasks of this deployment failed"),
+    ] {
+        let finished = Arc::new(AtomicUsize::new(0));
+        let (seen, told) = (finished.clone(), finished.clone());
+        let looks = move |_| {
+            let rollout = if seen.load(Ordering::SeqCst) == 0 { "IN_PROGRESS" } else { "COMPLETED" };
+            Ok(service("sd/2", &[deployment(NEW, "PRIMARY", rollout, failed)]))
+        };
+        let server = server(looks, move |operation, _| {
+            if operation == "StopServiceDeployment" {
+                finished.store(1, Ordering::SeqCst);
+            }
+            let status = if told.load(Ordering::SeqCst) == 0 { "IN_PROGRESS" } else { "SUCCESSFUL" };
+            let record = json!({ "serviceDeploymentArn": "sd/2", "status": status });
+            match operation {
+                "DescribeServiceDeployments" => Some(Reply::Json(json!({ "serviceDeployments": [record] }))),
+                _ => refused_to_stop(operation),
+            }
+        })
+        .await;
+        let started = Instant::now();
+        let (end, warnings) = followed(&server, timeout).await;
+        assert_eq!(end.expect("steady").deployment_id, NEW.0);
+        assert!(warnings.iter().any(|warning| warning == said), "{warnings:?}");
+        assert_eq!(server.count("UpdateService"), 0);
+        assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
+    }
+}
+
+/// Nothing more can be waited for, whether ECS agreed to stop or not.
+#[tokio::test]
+async fn a_service_that_is_deleted_as_we_roll_back_ends_the_waiting() {
+    for agreed in [false, true] {
+        let server = server(
+            move |look| match look {
+                0..2 => Ok(service("sd/2", &[deployment(NEW, "PRIMARY", "IN_PROGRESS", 3)])),
+                _ => Err(Reply::Json(json!({ "services": [] }))),
+            },
+            move |operation, _| match operation {
+                "UpdateService" => Some(Reply::Error(400, "ServiceNotFoundException", "Service not found.")),
+                "StopServiceDeployment" if agreed => Some(Reply::Json(json!({ "serviceDeploymentArn": "sd/2" }))),
+                _ => refused_to_stop(operation),
+            },
+        )
+        .await;
+        let started = Instant::now();
+        let (end, _) = followed(&server, Duration::from_secs(60)).await;
+        let error = end.expect_err("gone");
+        assert_eq!(error.kind(), Kind::RolloutFailed, "{error:?}");
+        assert!(error.to_string().contains("ServiceNotFoundException"), "{error}");
+        assert!(started.elapsed() < Duration::from_secs(40), "{:?}", started.elapsed());
+    }
+}
+
+/// While a rollback that ECS agreed to does not show yet, a completed deployment is not taken for steady.
+#[tokio::test]
+async fn a_rollback_that_shows_late_is_followed_to_its_end() {
+    let stopped = Arc::new(AtomicUsize::new(0));
+    let asked = stopped.clone();
+    let looks = move |_| {
+        let mut back = deployment(OLD, "PRIMARY", "COMPLETED", 0);
+        back["rolloutStateReason"] = "ECS deployment circuit breaker: rolling back to ecs-svc/1.".into();
+        Ok(match asked.fetch_add(usize::from(asked.load(Ordering::SeqCst) > 0), Ordering::SeqCst) {
+            0 => service("sd/2", &[deployment(NEW, "PRIMARY", "IN_PROGRESS", 3)]),
+            1..4 => service("sd/2", &[deployment(NEW, "PRIMARY", "COMPLETED", 3)]),
+            _ => service("sd/2", &[back]),
+        })
+    };
+    let server = server(looks, move |operation, _| {
+        let status = if stopped.load(Ordering::SeqCst) == 0 { "IN_PROGRESS" } else { "ROLLBACK_REQUESTED" };
+        let record = json!({ "serviceDeploymentArn": "sd/2", "status": status });
+        match operation {
+            "StopServiceDeployment" => {
+                stopped.store(1, Ordering::SeqCst);
+                Some(Reply::Json(json!({ "serviceDeploymentArn": "sd/2" })))
+            }
+            "DescribeServiceDeployments" => {
+                let over = stopped.load(Ordering::SeqCst) > 4;
+                let done = json!({ "serviceDeploymentArn": "sd/2", "status": "ROLLBACK_SUCCESSFUL" });
+                Some(Reply::Json(json!({ "serviceDeployments": [if over { done } else { record }] })))
+            }
+            _ => None,
+        }
+    })
+    .await;
+    let (end, _) = followed(&server, Duration::from_secs(30)).await;
+    assert_eq!(end.expect_err("rolled back").kind(), Kind::RolledBack);
+}
