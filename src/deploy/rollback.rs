@@ -270,6 +270,17 @@ async fn stop(service_deployment: Option<&str>, clients: &Clients) -> bool {
     clients.stop_service_deployment(json!({ "serviceDeploymentArn": arn, "stopType": "ROLLBACK" })).await.is_ok()
 }
 
+/// The members of a service revision that a release may have changed, and UpdateService takes.
+const RELEASED: [&str; 7] = [
+    "networkConfiguration",
+    "platformVersion",
+    "loadBalancers",
+    "serviceRegistries",
+    "serviceConnectConfiguration",
+    "volumeConfigurations",
+    "vpcLatticeConfigurations",
+];
+
 /// UpdateService's input that brings a release back with the settings it ran with. What is so already is not sent.
 pub(super) async fn update_to(
     (cluster, service): (&str, &str),
@@ -281,15 +292,19 @@ pub(super) async fn update_to(
     let Some(arn) = &release.service_revision else { return Ok(input) };
     let revisions = history::service_revisions(std::slice::from_ref(arn), clients).await?;
     let Some(revision) = revisions.first() else { return Ok(input) };
-    for member in ["networkConfiguration", "loadBalancers", "serviceRegistries", "serviceConnectConfiguration"] {
+    for member in RELEASED {
         let now = decide::live_member(live, member);
-        let is_list = matches!(member, "loadBalancers" | "serviceRegistries");
         let then = match revision.get(member).filter(|value| !value.is_null()) {
             Some(then) => then.clone(),
-            None if is_list && now.as_array().is_some_and(|now| !now.is_empty()) => json!([]),
+            // What it did not have yet is taken away.
+            None if now.as_array().is_some_and(|now| !now.is_empty()) => json!([]),
+            None if member == "serviceConnectConfiguration" && now["enabled"] == true => json!({ "enabled": false }),
             None => continue,
         };
-        if !decide::covers(now, &then) {
+        // Of `LATEST` the deployment says which it is.
+        let resolved = decide::primary(live).map_or(&Value::Null, |primary| &primary[member]);
+        let is_so = decide::covers(now, &then) || (member == "platformVersion" && *resolved == then);
+        if !is_so {
             input[member] = then;
         }
     }

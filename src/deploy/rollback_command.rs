@@ -52,8 +52,8 @@ pub async fn rollback(
     let primary = decide::primary(&live).cloned().unwrap_or_default();
     let current = text(&primary, "taskDefinition").to_owned();
     let target = match to {
-        Some(to) => named(to, &current, cluster, service_name, clients).await?,
-        None => previous(&primary, cluster, service_name, clients).await?,
+        Some(to) => named(to, &current, cluster, service_name, clients, events).await?,
+        None => previous(&primary, cluster, service_name, clients, events).await?,
     };
     let (target, revision) = deployable(target, clients, events).await?;
     let image = list(&revision["taskDefinition"], "containerDefinitions")
@@ -91,9 +91,15 @@ pub async fn rollback(
     })
 }
 
-async fn previous(primary: &Value, cluster: &str, service: &str, clients: &Clients) -> Result<Release> {
+async fn previous(
+    primary: &Value,
+    cluster: &str,
+    service: &str,
+    clients: &Clients,
+    events: &Events,
+) -> Result<Release> {
     let current = text(primary, "taskDefinition");
-    let successes = history::successes(cluster, service, clients).await?;
+    let successes = successes(cluster, service, clients, events).await?;
     let under_way = history::rollback_under_way(&successes, primary);
     if let Some(release) = under_way.or_else(|| history::previous(&successes, current)) {
         return Ok(release.clone());
@@ -107,13 +113,33 @@ async fn previous(primary: &Value, cluster: &str, service: &str, clients: &Clien
         .hint("see `steady revisions`, and name one: --to REVISION"))
 }
 
-async fn named(to: &str, current: &str, cluster: &str, service: &str, clients: &Clients) -> Result<Release> {
+/// Empty where this role may not read it: then tags tell, and only the task definition goes back.
+async fn successes(cluster: &str, service: &str, clients: &Clients, events: &Events) -> Result<Vec<Release>> {
+    match history::successes(cluster, service, clients).await {
+        Err(failure) if failure.is_denied() => {
+            let message =
+                format!("the settings of earlier releases are not known, and stay as they are now: {failure}");
+            events.warn(message, failure.hint());
+            Ok(Vec::new())
+        }
+        found => found.map_err(Error::from),
+    }
+}
+
+async fn named(
+    to: &str,
+    current: &str,
+    cluster: &str,
+    service: &str,
+    clients: &Clients,
+    events: &Events,
+) -> Result<Release> {
     let wanted = revision_name(to, current)?;
     let Some(found) = register::describe(&wanted, clients).await? else {
         return Err(Error::input(format!("there is no revision {}", id(&wanted))).hint("see `steady revisions`"));
     };
     let arn = text(&found["taskDefinition"], "taskDefinitionArn").to_owned();
-    let successes = history::successes(cluster, service, clients).await?;
+    let successes = successes(cluster, service, clients, events).await?;
     let known = successes.iter().rev().find(|release| release.task_definition == arn);
     Ok(known.cloned().unwrap_or(Release { task_definition: arn, service_revision: None, created_at: 0 }))
 }

@@ -3,6 +3,7 @@
 mod decisions;
 mod failures;
 mod following;
+mod going_back;
 mod history;
 mod observations;
 mod register;
