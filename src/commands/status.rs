@@ -13,6 +13,6 @@ pub struct Args {}
 impl Args {
     pub async fn run(self, context: &Context, events: &Events) -> Result<Option<Value>> {
         let (named, clients) = context.reach(None, events).await?;
-        shown(&deploy::status(&named.cluster, &named.service, &clients).await?)
+        shown(&deploy::status(&named.cluster, &named.service, &clients, events).await?)
     }
 }

@@ -139,6 +139,7 @@ pub struct Teller<'a> {
     unhealthy: Vec<Target>,
     /// What ECS said of this deployment.
     messages: Vec<String>,
+    told_denied: bool,
 }
 
 impl<'a> Teller<'a> {
@@ -152,6 +153,7 @@ impl<'a> Teller<'a> {
             targets: HashMap::new(),
             unhealthy: Vec::new(),
             messages: Vec::new(),
+            told_denied: false,
         }
     }
 
@@ -170,6 +172,11 @@ impl<'a> Teller<'a> {
     }
 
     pub fn tell(&mut self, seen: &Observation, service: &Value, ours: &Ours<'_>) {
+        if let Some(denied) = seen.targets_denied.as_ref().filter(|_| !self.told_denied) {
+            self.told_denied = true;
+            let message = format!("the targets' health is not known, so that ECS's own word counts: {denied}");
+            self.events.warn(message, denied.hint());
+        }
         // ECS lists the newest first.
         for event in list(service, "events").iter().rev() {
             let id = text(event, "id");

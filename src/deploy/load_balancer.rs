@@ -316,11 +316,6 @@ fn forwards_to(listener: &Listener) -> Option<&str> {
 }
 
 /// Where the service answers: its first load balancer's name and the port of the listener that leads to it.
-pub async fn url(plan: &Plan, service: &Value, clients: &Clients) -> Result<Option<String>> {
-    let _ = plan;
-    service_url(service, clients).await.map_err(Error::from)
-}
-
 pub async fn service_url(service: &Value, clients: &Clients) -> Result<Option<String>, Failure> {
     let Some(arn) =
         list(service, "loadBalancers").iter().map(|one| text(one, "targetGroupArn")).find(|a| !a.is_empty())

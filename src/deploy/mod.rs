@@ -76,7 +76,10 @@ pub async fn run(plan: &Plan, clients: &Clients, events: &Events) -> Result<Outc
     let placed = step(events, Step::Service, placing, service::Placed::detail).await?;
     let following = rollback::follow_or_roll_back(&plan.rollout, &placed, facts.digest(), clients, events);
     let steady = step(events, Step::Steady, following, follow::Steady::detail).await?;
-    let url = load_balancer::url(plan, &placed.service, clients).await?;
+    let url = match &plan.check_url {
+        Some(_) => outcome::url_to_check(&placed.service, clients).await?,
+        None => outcome::url(&placed.service, clients, events).await,
+    };
     if let Some(path) = &plan.check_url {
         step(events, Step::Check, check_url::check(url.as_deref(), path, plan.rollout.timeout), Clone::clone).await?;
     }

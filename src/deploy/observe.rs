@@ -22,6 +22,8 @@ pub struct Eye {
     pub no_service_deployments: bool,
     /// The service deployment that was current before ours began: never taken for it.
     pub before: Option<String>,
+    /// This role may not ask for the targets' health: it is not asked again.
+    targets_denied: Option<Failure>,
     appeared: bool,
     /// Stopped tasks do not change: they are described once.
     stopped: Vec<Task>,
@@ -36,6 +38,7 @@ impl Eye {
             service_deployment,
             no_service_deployments: false,
             before: None,
+            targets_denied: None,
             appeared: false,
             stopped: Vec::new(),
             seen_stopped: BTreeSet::new(),
@@ -70,7 +73,7 @@ impl Eye {
         }
         let running = tasks.into_iter().filter(|task| task.last_status != "STOPPED");
         let tasks = running.chain(self.stopped.iter().cloned()).collect();
-        let targets = targets(&service, clients).await?;
+        let targets = self.targets(&service, clients).await?;
         let deployments: Vec<Deployment> = list(&service, "deployments").iter().map(deployment).collect();
         self.appeared |= deployments.iter().any(|deployment| deployment.id == deployment_id);
         let observation = Observation {
@@ -84,9 +87,23 @@ impl Eye {
             service_deployment: found,
             tasks,
             targets,
+            targets_denied: self.targets_denied.clone(),
             groups: groups(&service),
         };
         Ok((observation, service))
+    }
+
+    async fn targets(&mut self, service: &Value, clients: &Clients) -> Result<Vec<Target>, Failure> {
+        if self.targets_denied.is_some() {
+            return Ok(Vec::new());
+        }
+        match targets(service, clients).await {
+            Err(failure) if failure.is_denied() => {
+                self.targets_denied = Some(failure);
+                Ok(Vec::new())
+            }
+            seen => seen,
+        }
     }
 
     /// Takes the service's current service deployment for ours, as long as ours is the PRIMARY deployment.

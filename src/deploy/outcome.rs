@@ -3,12 +3,17 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use serde_json::Value;
 
+use super::event::Events;
 use super::follow::Steady;
+use super::load_balancer;
 use super::register::Registered;
 use super::render::Facts;
 use super::service::{Action, Placed};
+use crate::aws::{Clients, Failure};
 use crate::config::Plan;
+use crate::error::{Error, Kind};
 
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -37,6 +42,26 @@ pub struct Outcome {
     pub running_count: i64,
     /// Wall time of the whole deploy, in milliseconds.
     pub duration_ms: u64,
+}
+
+/// Where the service answers. What is steady stays steady when this role may not ask for it.
+pub(super) async fn url(service: &Value, clients: &Clients, events: &Events) -> Option<String> {
+    load_balancer::service_url(service, clients).await.unwrap_or_else(|failure| {
+        events.warn(unknown(&failure), failure.hint());
+        None
+    })
+}
+
+/// The same, for a check that needs it.
+pub(super) async fn url_to_check(service: &Value, clients: &Clients) -> Result<Option<String>, Error> {
+    load_balancer::service_url(service, clients).await.map_err(|failure| {
+        let error = Error::new(Kind::Other, format!("the service is steady, but {}", unknown(&failure)));
+        failure.hint().into_iter().fold(error, Error::hint)
+    })
+}
+
+fn unknown(failure: &Failure) -> String {
+    format!("its URL is not known: {failure}")
 }
 
 impl Outcome {

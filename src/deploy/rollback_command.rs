@@ -10,7 +10,7 @@ use super::follow::Steady;
 use super::history::{self, Release, family_and_revision};
 use super::rollback::{follow_or_roll_back, update_to};
 use super::service::{Action, Placed};
-use super::{decide, load_balancer, register, service};
+use super::{decide, outcome, register, service};
 use crate::aws::Clients;
 use crate::aws::reply::{id, list, optional, tag, text};
 use crate::config::RolloutPlan;
@@ -85,7 +85,7 @@ pub async fn rollback(
         image: image.map(str::to_owned),
         digest: digest.map(str::to_owned),
         release: tag(list(&revision, "tags"), register::RELEASE_TAG).map(str::to_owned),
-        url: load_balancer::service_url(&steady.service, clients).await?,
+        url: outcome::url(&steady.service, clients, events).await,
         previous_task_definition: current,
         duration_ms: started.elapsed().as_millis() as u64,
     })

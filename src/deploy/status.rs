@@ -3,9 +3,10 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use super::event::Events;
 use super::observe::Eye;
 use super::steady::{Observation, Task};
-use super::{decide, load_balancer, register, service};
+use super::{decide, outcome, register, service};
 use crate::aws::Clients;
 use crate::aws::reply::{list, millis, optional, tag, text};
 use crate::error::{Error, Result};
@@ -88,7 +89,7 @@ pub struct EventStatus {
     pub message: String,
 }
 
-pub async fn status(cluster: &str, service_name: &str, clients: &Clients) -> Result<Status> {
+pub async fn status(cluster: &str, service_name: &str, clients: &Clients, events: &Events) -> Result<Status> {
     let mut eye = Eye::new(cluster, service_name, None);
     eye.no_service_deployments = true;
     let (seen, live) = eye.look("", clients).await?;
@@ -96,9 +97,12 @@ pub async fn status(cluster: &str, service_name: &str, clients: &Clients) -> Res
         return Err(service_missing(cluster, service_name, clients).await);
     }
     let task_definition = decide::primary(&live).map_or("", |primary| text(primary, "taskDefinition"));
+    if let Some(denied) = &seen.targets_denied {
+        events.warn(format!("the targets' health is not known: {denied}"), denied.hint());
+    }
     let (revision, url) =
-        tokio::join!(register::describe(task_definition, clients), load_balancer::service_url(&live, clients));
-    Ok(of(cluster, service_name, &seen, &live, revision?.unwrap_or_default(), url?))
+        tokio::join!(register::describe(task_definition, clients), outcome::url(&live, clients, events));
+    Ok(of(cluster, service_name, &seen, &live, revision?.unwrap_or_default(), url))
 }
 
 async fn service_missing(cluster: &str, name: &str, clients: &Clients) -> Error {

@@ -1,5 +1,7 @@
 //! From what was observed to a verdict. Pure: all of a rollout's ends are rows of a table in the tests.
 
+use crate::aws::Failure;
+
 /// One look at a service. Enums stay the texts that AWS sent: what a newer API adds is shown and taken as not terminal.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Observation {
@@ -18,6 +20,8 @@ pub struct Observation {
     /// Running tasks, and stopped ones as far as ECS still lists them.
     pub tasks: Vec<Task>,
     pub targets: Vec<Target>,
+    /// This role may not ask for the targets' health: `targets` says nothing.
+    pub targets_denied: Option<Failure>,
     /// The target groups of each load balancer that the service is attached to: one, or with blue/green deployments the
     /// two that take turns.
     pub groups: Vec<Vec<String>>,
@@ -143,6 +147,10 @@ pub fn verdict(seen: &Observation, ours: &Ours<'_>) -> Verdict {
             return Verdict::Pending("ECS watches the completed deployment".into());
         }
         Some("COMPLETED") => return proved(seen, ours),
+        // Counts alone prove nothing of targets that cannot be seen.
+        None if ours.expects_targets && seen.targets_denied.is_some() => {
+            return Verdict::Pending("the targets' health is not known".into());
+        }
         None if own.running == own.desired && own.pending == 0 && seen.deployments.len() == 1 => {
             return proved(seen, ours);
         }
@@ -265,10 +273,12 @@ fn proved(seen: &Observation, ours: &Ours<'_>) -> Verdict {
             note = Some("the tasks do not say which digest they run".into());
         }
     }
-    if ours.expects_targets && seen.groups.is_empty() {
+    // ECS itself calls a deployment completed only when its targets are healthy.
+    let expects_targets = ours.expects_targets && seen.targets_denied.is_none();
+    if expects_targets && seen.groups.is_empty() {
         return Verdict::Pending("waiting for the service's target groups".into());
     }
-    for groups in seen.groups.iter().filter(|_| ours.expects_targets) {
+    for groups in seen.groups.iter().filter(|_| expects_targets) {
         let healthy = |target: &&Target| target.state == "healthy" && groups.contains(&target.group);
         let healthy = seen.targets.iter().filter(healthy).count() as i64;
         if healthy < seen.desired {

@@ -8,7 +8,7 @@ use super::event::{Events, Step};
 use super::follow::Steady;
 use super::rollback::follow_or_roll_back;
 use super::service::{Action, Placed};
-use super::{decide, history, load_balancer, service};
+use super::{decide, history, outcome, service};
 use crate::aws::Clients;
 use crate::aws::reply::{id as named, optional, text};
 use crate::config::{OnFailure, RolloutPlan};
@@ -65,7 +65,7 @@ pub async fn wait(
         task_definition: task_definition.to_owned(),
         desired_count: steady.desired,
         running_count: steady.running,
-        url: load_balancer::service_url(&steady.service, clients).await?,
+        url: outcome::url(&steady.service, clients, events).await,
         duration_ms: started.elapsed().as_millis() as u64,
     })
 }

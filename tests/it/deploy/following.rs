@@ -15,27 +15,27 @@ use steadystate::error::{Error, Kind};
 use crate::aws::server::{Reply, Server};
 
 const OLD: (&str, u32) = ("ecs-svc/1", 1);
-const NEW: (&str, u32) = ("ecs-svc/2", 2);
+pub const NEW: (&str, u32) = ("ecs-svc/2", 2);
 
 fn arn(revision: u32) -> String {
     format!("arn:aws:ecs:us-west-2:1:task-definition/web:{revision}")
 }
 
-fn deployment((id, revision): (&str, u32), status: &str, rollout: &str, failed: i64) -> Value {
+pub fn deployment((id, revision): (&str, u32), status: &str, rollout: &str, failed: i64) -> Value {
     json!({
         "id": id, "status": status, "rolloutState": rollout, "taskDefinition": arn(revision),
         "desiredCount": 1, "runningCount": 1, "pendingCount": 0, "failedTasks": failed,
     })
 }
 
-fn service(record: &str, deployments: &[Value]) -> Value {
+pub fn service(record: &str, deployments: &[Value]) -> Value {
     json!({
         "serviceName": "web", "clusterArn": "default", "status": "ACTIVE", "desiredCount": 1, "runningCount": 1,
         "pendingCount": 0, "deployments": deployments, "events": [], "currentServiceDeployment": record,
     })
 }
 
-fn placed() -> Placed {
+pub fn placed() -> Placed {
     let previous = Previous { task_definition: arn(1), deployment_id: OLD.0.into() };
     Placed {
         action: Action::Updated,
@@ -54,7 +54,7 @@ fn placed() -> Placed {
 }
 
 /// A server whose service is what `look` says at this look; the deployment started one task of its revision.
-async fn server(
+pub async fn server(
     look: impl Fn(usize) -> Result<Value, Reply> + Send + Sync + 'static,
     more: impl Fn(&str, &Value) -> Option<Reply> + Send + Sync + 'static,
 ) -> Server {

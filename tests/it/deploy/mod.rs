@@ -1,6 +1,7 @@
 //! The walk: verdicts and decisions as tables, calls against a server of our own making.
 
 mod decisions;
+mod denied;
 mod failures;
 mod following;
 mod going_back;

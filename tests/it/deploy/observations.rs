@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use steadystate::aws::Failure;
 use steadystate::deploy::steady::{
     Container, Deployment, Observation, Ours, Previous, ServiceDeployment, Target, Task, Verdict,
 };
@@ -89,6 +90,7 @@ pub fn good() -> Observation {
         service_deployment: None,
         tasks: vec![task("t1", NEW, Some(DIGEST))],
         targets: vec![target("healthy")],
+        targets_denied: None,
         groups: vec![vec!["tg".into()]],
     }
 }
@@ -97,6 +99,12 @@ pub fn with(change: impl FnOnce(&mut Observation)) -> Observation {
     let mut seen = good();
     change(&mut seen);
     seen
+}
+
+/// This role may not ask for the targets' health.
+pub fn unseen(seen: &mut Observation) {
+    seen.targets.clear();
+    seen.targets_denied = Some(Failure::late("ELBv2", "DescribeTargetHealth"));
 }
 
 pub fn ended(status: &str) -> Option<ServiceDeployment> {

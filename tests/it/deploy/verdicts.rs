@@ -2,7 +2,7 @@
 
 use steadystate::deploy::steady::{Container, Observation, verdict};
 
-use super::observations::{DIGEST, NEW, OLD, deployment, ended, good, name, ours, stopped, target, task, with};
+use super::observations::{DIGEST, NEW, OLD, deployment, ended, good, name, ours, stopped, target, task, unseen, with};
 
 #[test]
 fn the_table_of_verdicts() {
@@ -377,6 +377,15 @@ fn the_table_of_verdicts() {
             "failed",
         ),
         ("done after failures", with(|s| s.deployments[0].failed = 9), "steady"),
+        ("targets that may not be seen, done", with(unseen), "steady"),
+        (
+            "targets that may not be seen, with counts alone",
+            with(|s| {
+                unseen(s);
+                s.deployments[0].rollout_state = None;
+            }),
+            "pending",
+        ),
     ];
     for (row, seen, expected) in &rows {
         let found = verdict(seen, &ours());
