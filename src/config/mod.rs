@@ -211,7 +211,8 @@ fn settings(reader: &Reader, merged: &Node, options: &Options, check: bool) -> O
     let declared = [common.variables, service.variables];
     let variables = variables::collect(reader, &declared, &options.variables, !options.without_rendering);
     let git = git::facts(&reader.folder);
-    let scope = variables::Scope { variables: &variables, env: &options.env, git: &git };
+    let release = release(options, &variables, &git);
+    let scope = variables::Scope { variables: &variables, env: &options.env, git: &git, release: release.as_deref() };
     for tag in service.tags.iter().filter(|_| options.tags.is_empty() && !options.without_rendering) {
         variables::check_tag(reader, tag, &scope);
     }
@@ -239,7 +240,7 @@ fn settings(reader: &Reader, merged: &Node, options: &Options, check: bool) -> O
         rollout,
         variables,
         env: options.env.clone(),
-        release: options.tags.first().cloned().or_else(|| release(&git)),
+        release,
         git,
         check_url: options.check_url.clone().or(service.check_url),
         desired_count: options.desired_count.or(service.desired_count),
@@ -253,7 +254,21 @@ fn settings(reader: &Reader, merged: &Node, options: &Options, check: bool) -> O
     })
 }
 
-fn release(git: &BTreeMap<String, String>) -> Option<String> {
+/// The name given, else the variable `release`, else git's.
+fn release(
+    options: &Options,
+    variables: &BTreeMap<String, serde_json::Value>,
+    git: &BTreeMap<String, String>,
+) -> Option<String> {
+    let variable = variables.get("release").and_then(|value| match value {
+        serde_json::Value::String(text) => Some(text.clone()),
+        serde_json::Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    });
+    let given = options.tags.first().cloned().or(variable.filter(|name| !name.is_empty()));
+    if given.is_some() {
+        return given;
+    }
     let name = git.get("tag").or_else(|| git.get("short_sha"))?;
     let dirty = git.get("dirty").is_some_and(|dirty| dirty == "true");
     Some(if dirty { format!("{name}-dirty") } else { name.clone() })

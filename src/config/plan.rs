@@ -34,7 +34,7 @@ pub struct Plan {
     pub desired_count: Option<i64>,
     /// `EC2`, `FARGATE` or `EXTERNAL`, as ECS spells them.
     pub launch_type: Option<String>,
-    /// The name of this release, for people: a tag given on the command line, else git's.
+    /// The name of this release, for people: a tag given on the command line, else the variable `release`, else git's.
     pub release: Option<String>,
 }
 

@@ -74,9 +74,11 @@ pub struct Scope<'a> {
     pub variables: &'a BTreeMap<String, serde_json::Value>,
     pub env: &'a BTreeMap<String, String>,
     pub git: &'a BTreeMap<String, String>,
+    /// Without one the release is named by the digest, which is known only after the push.
+    pub release: Option<&'a str>,
 }
 
-const ROOTS: [&str; 8] = ["region", "account_id", "cluster", "service", "environment", "var", "env", "git"];
+const ROOTS: [&str; 9] = ["region", "account_id", "cluster", "service", "environment", "release", "var", "env", "git"];
 
 /// Notes plain references such as `{{git.sha}}` in a tag that lead nowhere, at their place in the
 /// file, and tags that are not well formed. Anything beyond that is left to the renderer.
@@ -127,6 +129,9 @@ fn dangling(path: &str, scope: &Scope<'_>) -> Option<Error> {
                     false => format!("git has no {name} here"),
                 }),
         ),
+        "release" => {
+            (scope.release.is_some(), "give it with --var release=…; a commit of git names it, too".to_owned())
+        }
         _ if ROOTS.contains(&root) => return None,
         "image" | "digest" | "tag" | "repository_uri" => {
             let error = Error::input(format!("a tag cannot refer to `{root}`, which is known only after the push"));

@@ -51,18 +51,11 @@ impl Facts {
     }
 }
 
-/// The name given, else the variable `release`, else git's commit if nothing differs from it, else the digest's first
-/// digits.
+/// The plan's, else the digest's first digits.
 pub fn release(plan: &Plan, digest: Option<&str>) -> String {
-    let variable = plan.variables.get("release").and_then(|value| match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        _ => None,
-    });
-    let commit = plan.git.get("short_sha").filter(|_| plan.git.get("dirty").is_none_or(|dirty| dirty != "true"));
     let digits = digest.map(|digest| digest.trim_start_matches("sha256:").chars().take(12).collect::<String>());
-    let given = plan.release.clone().or(variable).filter(|name| !name.is_empty());
-    given.or_else(|| commit.cloned()).or(digits).unwrap_or_else(|| "unversioned".to_owned())
+    let given = plan.release.clone().filter(|name| !name.is_empty());
+    given.or(digits).unwrap_or_else(|| "unversioned".to_owned())
 }
 
 /// What a template sees: `image`, `repository_uri`, `tag`, `digest`, `release`, `region`, `account_id`, `cluster`,
@@ -186,7 +179,7 @@ pub fn tags(plan: &Plan, templates: &[String], region: &str) -> Result<Vec<Strin
         region: region.to_owned(),
         account_id: String::new(),
         image: None,
-        release: plan.release.clone().or_else(|| plan.git.get("short_sha").cloned()).unwrap_or_default(),
+        release: plan.release.clone().unwrap_or_default(),
     };
     let mut context = context(plan, &facts);
     if let Some(context) = context.as_object_mut() {

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::json;
 use steadystate::config;
+use steadystate::deploy::render;
 use steadystate::error::Error;
 
 use super::{load, options, project, said, with};
@@ -11,7 +13,7 @@ use super::{load, options, project, said, with};
 fn a_missing_variable_is_named_where_it_is_needed_with_the_nearest_one() {
     let yaml = "variables: { LOG: info, TOKEN: }\n".to_owned()
         + &with(
-            "    image:\n      repository: a\n      tags: [\"x-{{var.LGO}}\", '{{ git.short }}', '{{env.HOEM}}', '{{digest}}', '{{vra.X}}', '{{service}}']\n      build: { image: ./a.tar }\n",
+            "    image:\n      repository: a\n      tags: [\"x-{{var.LGO}}\", '{{ git.short }}', '{{env.HOEM}}', '{{digest}}', '{{vra.X}}', '{{service}}', '{{release}}']\n      build: { image: ./a.tar }\n",
         );
     let error = load(&yaml, |options| options.env = BTreeMap::from([("HOME".into(), "/".into())])).unwrap_err();
     insta::assert_snapshot!(said(&error), @r#"
@@ -27,6 +29,8 @@ fn a_missing_variable_is_named_where_it_is_needed_with_the_nearest_one() {
       help: use `git.short_sha`, a variable, or a fixed tag
     steady.yaml:7:83 [vra.X] `vra.X` is not defined
       help: did you mean `var`?
+    steady.yaml:7:111 [release] `release` is not defined
+      help: give it with --var release=…; a commit of git names it, too
     "#);
     let project = load(&yaml, |options| options.without_rendering = true).unwrap();
     assert_eq!(project.plan.variables.len(), 1, "who renders nothing needs no variables");
@@ -34,7 +38,7 @@ fn a_missing_variable_is_named_where_it_is_needed_with_the_nearest_one() {
     let good = good.replace("vra.X", "var.TOKEN").replace("digest", "cluster");
     let project = load(&good, |options| {
         options.env = BTreeMap::from([("HOME".into(), "/secret".into())]);
-        options.variables = vec![("TOKEN".into(), "hunter2".into())];
+        options.variables = vec![("TOKEN".into(), "hunter2".into()), ("release".into(), "2".into())];
     })
     .unwrap();
     assert_eq!(project.plan.image.as_ref().unwrap().tags[0], "x-{{var.LOG}}");
@@ -120,6 +124,23 @@ fn git_is_asked_in_the_projects_folder() {
     assert_eq!((plan.git["branch"].as_str(), plan.git["tag"].as_str()), ("trunk", "v1"));
     assert_eq!((plan.git["sha"].len(), plan.git["dirty"].as_str()), (40, "false"));
     assert_eq!(plan.release.as_deref(), Some("v1"));
+    for (tags, variable, expected) in [
+        (vec!["t1".to_owned(), "t2".to_owned()], json!("2"), "t1"),
+        (vec![], json!("2"), "2"),
+        (vec![], json!(3), "3"),
+        (vec![], json!(""), "v1"),
+        (vec![], json!(["no name"]), "v1"),
+    ] {
+        let variables = vec![("release".to_owned(), variable)];
+        let plan = config::load(&config::Options { tags, variables, ..options(folder.path()) }).unwrap().plan;
+        assert_eq!(plan.release.as_deref(), Some(expected));
+        let templates = ["{{release}}".to_owned()];
+        assert_eq!(
+            render::tags(&plan, &templates, "us-west-2").unwrap(),
+            [expected],
+            "image tags name it the same way"
+        );
+    }
     std::fs::write(folder.path().join("policy.json"), "changed").unwrap();
     assert_eq!(config::load(&options(folder.path())).unwrap().plan.release.as_deref(), Some("v1-dirty"));
 }

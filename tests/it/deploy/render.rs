@@ -88,22 +88,15 @@ fn tags_are_templates() {
 #[test]
 fn the_name_of_a_release() {
     let digest = format!("sha256:{}", "0123456789ab".repeat(6));
-    let git = |dirty: Option<&str>| {
-        let mut git = BTreeMap::from([("short_sha".to_owned(), "abc1234".to_owned())]);
-        git.extend(dirty.map(|dirty| ("dirty".to_owned(), dirty.to_owned())));
-        git
-    };
-    for (given, git, digest, expected) in [
-        (Some("v7"), git(None), Some(&digest), "v7"),
-        (None, git(None), Some(&digest), "abc1234"),
-        (None, git(Some("false")), Some(&digest), "abc1234"),
-        (None, git(Some("true")), Some(&digest), "0123456789ab"),
-        (None, BTreeMap::new(), Some(&digest), "0123456789ab"),
-        (None, BTreeMap::new(), None, "unversioned"),
+    for (given, digest, expected) in [
+        (Some("v7"), Some(&digest), "v7"),
+        (Some(""), Some(&digest), "0123456789ab"),
+        (None, Some(&digest), "0123456789ab"),
+        (None, None, "unversioned"),
     ] {
-        let plan = Plan { release: given.map(str::to_owned), git, ..plan() };
+        let plan = Plan { release: given.map(str::to_owned), ..plan() };
         assert_eq!(release(&plan, digest.map(String::as_str)), expected);
     }
-    let variables = BTreeMap::from([("release".to_owned(), json!(2))]);
-    assert_eq!(release(&Plan { variables, git: git(None), ..plan() }, None), "2");
+    let plan = Plan { release: Some("v7".into()), ..plan() };
+    assert_eq!(tags(&plan, &["{{release}}".to_owned()], "us-west-2").expect("tags"), ["v7"]);
 }
