@@ -20,3 +20,4 @@ mod rehearsal;
 mod release;
 mod report;
 mod scenario;
+mod signing;
