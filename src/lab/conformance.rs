@@ -1,8 +1,17 @@
 //! The lab held to AWS's own models, in debug builds: a reply that no real service gives proves nothing.
 
+use serde_json::Value;
+
 use super::api::ApiResult;
+use super::validation;
 use crate::aws_model::{Problem, Service, check, operation};
 use crate::lab::wire::without_nulls;
+
+/// Answers a request that fits the model of its operation, and holds the reply to it.
+pub fn answered(service: Service, name: &str, input: Value, answer: impl FnOnce(Value) -> ApiResult) -> ApiResult {
+    validation::check_request(service, name, &input)?;
+    checked(service, name, answer(input))
+}
 
 /// Passes a reply on. In debug builds it panics when the reply does not fit the model of its operation.
 pub fn checked(service: Service, name: &str, reply: ApiResult) -> ApiResult {
@@ -15,7 +24,7 @@ pub fn checked(service: Service, name: &str, reply: ApiResult) -> ApiResult {
     reply
 }
 
-fn findings(service: Service, name: &str, reply: &serde_json::Value) -> Vec<String> {
+fn findings(service: Service, name: &str, reply: &Value) -> Vec<String> {
     let Some(operation) = operation(service, name) else {
         // of EC2 the tables have a part only
         if service == Service::Ec2 {

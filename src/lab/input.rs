@@ -109,7 +109,7 @@ impl<'a> Input<'a> {
     }
 }
 
-fn lower_first(name: &str) -> String {
+pub fn lower_first(name: &str) -> String {
     let mut characters = name.chars();
     characters.next().map_or_else(String::new, |first| first.to_lowercase().chain(characters).collect())
 }

@@ -22,6 +22,7 @@ pub mod scheduler;
 pub mod server;
 pub mod state;
 pub mod sts;
+pub mod validation;
 pub mod wire;
 
 use std::net::SocketAddr;

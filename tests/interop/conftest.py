@@ -97,8 +97,8 @@ def base_environment(tmp_path):
     return {
         "PATH": os.environ["PATH"],
         "HOME": str(home),
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_ACCESS_KEY_ID": "steady-lab",
+        "AWS_SECRET_ACCESS_KEY": "steady-lab",
         "AWS_REGION": REGION,
         "AWS_DEFAULT_REGION": REGION,
         "AWS_EC2_METADATA_DISABLED": "true",
@@ -192,5 +192,5 @@ def lab(tmp_path, base_environment):
 
 def client(service, url):
     return boto3.client(
-        service, endpoint_url=url, region_name=REGION, aws_access_key_id="test", aws_secret_access_key="test"
+        service, endpoint_url=url, region_name=REGION, aws_access_key_id="steady-lab", aws_secret_access_key="steady-lab"
     )

@@ -21,3 +21,4 @@ mod rehearsal;
 mod release;
 mod report;
 mod scenario;
+mod signing;

@@ -8,6 +8,8 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
+use crate::signing::signer;
+
 pub struct Rehearsal {
     folder: tempfile::TempDir,
     /// Host and port of the lab.
@@ -132,8 +134,9 @@ impl Rehearsal {
             "logs" => "Logs_20140328",
             other => panic!("no JSON API {other}"),
         };
-        let headers = format!("X-Amz-Target: {prefix}.{operation}\r\nContent-Type: application/x-amz-json-1.1\r\n");
-        let (status, body) = http("POST", &self.host, "/", &headers, &input.to_string());
+        let target = format!("{prefix}.{operation}");
+        let headers = [("X-Amz-Target", target.as_str()), ("Content-Type", "application/x-amz-json-1.1")];
+        let (status, body) = self.post(&headers, &input.to_string());
         assert_eq!(status, 200, "{operation}: {body}");
         serde_json::from_str(&body).unwrap()
     }
@@ -154,10 +157,16 @@ impl Rehearsal {
                 percent_encoding::utf8_percent_encode(value, percent_encoding::NON_ALPHANUMERIC)
             );
         }
-        let headers = "Content-Type: application/x-www-form-urlencoded\r\n";
-        let (status, body) = http("POST", &self.host, "/", headers, &form);
+        let (status, body) = self.post(&[("Content-Type", "application/x-www-form-urlencoded")], &form);
         assert_eq!(status, 200, "{operation}: {body}");
         body
+    }
+
+    fn post(&self, headers: &[(&str, &str)], body: &str) -> (u16, String) {
+        let signed = signer(headers, body.as_bytes()).sign(&self.host, headers, body.as_bytes());
+        let given = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
+        let all = given.chain(signed.iter().map(|(name, value)| format!("{name}: {value}\r\n")));
+        http("POST", &self.host, "/", &all.collect::<String>(), body)
     }
 
     /// The only service of a cluster by this name.

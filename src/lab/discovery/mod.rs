@@ -153,7 +153,7 @@ impl Scope<'_> {
 
 /// One Cloud Map operation.
 pub fn handle(lab: &Lab, operation: &str, input: Value) -> ApiResult {
-    conformance::checked(aws_model::Service::ServiceDiscovery, operation, answer(lab, operation, input))
+    conformance::answered(aws_model::Service::ServiceDiscovery, operation, input, |input| answer(lab, operation, input))
 }
 
 fn answer(lab: &Lab, operation: &str, input: Value) -> ApiResult {

@@ -112,7 +112,7 @@ pub fn zone_of_subnet(state: &State, region: &str, subnet_id: &str) -> Option<St
 
 /// One EC2 operation. Lists of the reply are to be written as `<item>` elements.
 pub fn handle(lab: &Lab, operation: &str, input: Value) -> ApiResult {
-    conformance::checked(Service::Ec2, operation, answer(lab, operation, input))
+    conformance::answered(Service::Ec2, operation, input, |input| answer(lab, operation, input))
 }
 
 fn answer(lab: &Lab, operation: &str, input: Value) -> ApiResult {

@@ -74,7 +74,7 @@ pub struct Image {
 
 /// ECR, `AmazonEC2ContainerRegistry_V20150921`.
 pub fn handle(lab: &Lab, operation: &str, input: Value) -> ApiResult {
-    conformance::checked(Service::Ecr, operation, answer(lab, operation, input))
+    conformance::answered(Service::Ecr, operation, input, |input| answer(lab, operation, input))
 }
 
 fn answer(lab: &Lab, operation: &str, input: Value) -> ApiResult {

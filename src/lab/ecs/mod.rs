@@ -25,6 +25,7 @@ use super::{
     api::{ApiError, ApiResult},
     conformance,
     state::State,
+    validation,
 };
 use crate::aws_model::Service;
 
@@ -72,7 +73,7 @@ fn operation(name: &str) -> Option<Operation> {
 
 /// Answers one request to ECS (awsJson1.1; `operation` without the target's prefix).
 pub fn handle(lab: &Lab, operation: &str, input: Value) -> ApiResult {
-    conformance::checked(Service::Ecs, operation, answer(lab, operation, input))
+    conformance::answered(Service::Ecs, operation, input, |input| answer(lab, operation, input))
 }
 
 fn answer(lab: &Lab, operation: &str, input: Value) -> ApiResult {
@@ -92,6 +93,7 @@ fn answer(lab: &Lab, operation: &str, input: Value) -> ApiResult {
 pub fn apply(state: &mut State, settings: &Settings, now: i64, operation: &str, input: &Value) -> ApiResult {
     prepare(state, now);
     let request = Request { settings, now, input };
+    validation::check_request(Service::Ecs, operation, input)?;
     let reply = match self::operation(operation) {
         Some(Operation::Read(answer)) => answer(state, &request),
         Some(Operation::Write(answer)) => answer(state, &request),

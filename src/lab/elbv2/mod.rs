@@ -46,7 +46,7 @@ impl Scope<'_> {
 
 /// One ELBv2 operation, with members and replies named as the API spells them.
 pub fn handle(lab: &Lab, operation: &str, input: Value) -> ApiResult {
-    conformance::checked(Service::Elbv2, operation, answer(lab, operation, input))
+    conformance::answered(Service::Elbv2, operation, input, |input| answer(lab, operation, input))
 }
 
 fn answer(lab: &Lab, operation: &str, input: Value) -> ApiResult {

@@ -125,7 +125,7 @@ pub fn append(state: &mut State, group: &str, stream: &str, events: Vec<(i64, St
 
 /// One CloudWatch Logs operation.
 pub fn handle(lab: &Lab, operation: &str, input: Value) -> ApiResult {
-    conformance::checked(Service::Logs, operation, answer(lab, operation, input))
+    conformance::answered(Service::Logs, operation, input, |input| answer(lab, operation, input))
 }
 
 fn answer(lab: &Lab, operation: &str, input: Value) -> ApiResult {

@@ -10,6 +10,7 @@ use http_body_util::{BodyExt, Limited};
 use serde_json::{Value, json};
 
 use super::Front;
+use super::signature::{self, Refusal};
 use crate::lab::api::{ApiError, ApiResult, random_hex};
 use crate::lab::lifecycle::Instance;
 use crate::lab::wire::{self, query, xml};
@@ -56,19 +57,29 @@ pub async fn answer(front: &Front, request: Request) -> Response<Body> {
         }
     };
     let instance = front.house.current();
+    let refused = signature::check(&head, &body, jiff::Timestamp::now()).err();
     match text(&head.headers, "x-amz-target") {
-        Some(target) => answer_json(instance, target, &body, &id).await,
-        None => answer_query(instance, &head.headers, &body, &id).await,
+        Some(target) => answer_json(instance, target, refused, &body, &id).await,
+        None => answer_query(instance, &head.headers, refused, &body, &id).await,
     }
 }
 
-async fn answer_json(instance: Arc<Instance>, target: &str, body: &[u8], id: &str) -> Response<Body> {
+async fn answer_json(
+    instance: Arc<Instance>,
+    target: &str,
+    refused: Option<Refusal>,
+    body: &[u8],
+    id: &str,
+) -> Response<Body> {
     let known = target.split_once('.').and_then(|(prefix, operation)| {
         BY_TARGET.iter().find(|(name, _)| *name == prefix).map(|(_, handler)| (*handler, operation.to_owned()))
     });
     let Some((handler, operation)) = known else {
         return json_error(&ApiError::unknown_operation(target), id);
     };
+    if let Some(refusal) = refused {
+        return json_error(&ApiError::new(refusal.json_code(), refusal.message()), id);
+    }
     let input = match body {
         [] => Ok(json!({})),
         body => serde_json::from_slice(body).map_err(|error| error.to_string()),
@@ -84,7 +95,13 @@ async fn answer_json(instance: Arc<Instance>, target: &str, body: &[u8], id: &st
     }
 }
 
-async fn answer_query(instance: Arc<Instance>, headers: &HeaderMap, body: &[u8], id: &str) -> Response<Body> {
+async fn answer_query(
+    instance: Arc<Instance>,
+    headers: &HeaderMap,
+    refused: Option<Refusal>,
+    body: &[u8],
+    id: &str,
+) -> Response<Body> {
     let form = text(headers, "content-type").is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
     if !form {
         let message = "the request has neither an X-Amz-Target nor a form";
@@ -102,6 +119,11 @@ async fn answer_query(instance: Arc<Instance>, headers: &HeaderMap, body: &[u8],
         let error = ApiError::new("UnknownOperationException", message);
         return xml_error(xml::Dialect::Elbv2, &error, id);
     };
+    if let Some(refusal) = refused {
+        let is_ec2 = dialect == xml::Dialect::Ec2;
+        let error = ApiError::new(refusal.query_code(is_ec2), refusal.message());
+        return xml_error(dialect, &ApiError { status: if is_ec2 { 401 } else { 403 }, ..error }, id);
+    }
     let request = match request {
         Ok(request) => request,
         Err(error) => return xml_error(dialect, &error, id),

@@ -3,6 +3,7 @@
 mod apis;
 mod control;
 mod guard;
+mod signature;
 
 use std::future::Future;
 use std::io;

@@ -4,9 +4,15 @@ use serde_json::{Value, json};
 
 use super::Lab;
 use super::api::{ApiError, ApiResult};
+use super::conformance;
+use crate::aws_model::Service;
 
 /// STS, `Version` 2011-06-15.
-pub fn handle(lab: &Lab, operation: &str, _input: Value) -> ApiResult {
+pub fn handle(lab: &Lab, operation: &str, input: Value) -> ApiResult {
+    conformance::answered(Service::Sts, operation, input, |_| answer(lab, operation))
+}
+
+fn answer(lab: &Lab, operation: &str) -> ApiResult {
     match operation {
         "GetCallerIdentity" => {
             let account = &lab.settings.account_id;

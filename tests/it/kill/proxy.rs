@@ -26,6 +26,8 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
+use crate::signing::sign_anew;
+
 type Body = BoxBody<Bytes, io::Error>;
 
 /// Bodies beyond this are broken off halfway, too.
@@ -164,6 +166,9 @@ impl Shared {
         head.uri = uri.parse().map_err(io::Error::other)?;
         head.headers.insert(HOST, HeaderValue::from_str(&self.lab).map_err(io::Error::other)?);
         let body = if api { replaced(&body, &self.own, &self.lab) } else { body };
+        if api {
+            sign_anew(&mut head.headers, &self.lab, &body);
+        }
         if let Some((Strike { when: When::Halfway, deed, .. }, killer)) = &strike {
             let half = body.slice(..body.len() / 2);
             let cut = Err(io::Error::other("struck halfway"));

@@ -49,7 +49,10 @@ impl World {
             region: Some("us-east-1".into()),
             profile: None,
             endpoint_url: Some(format!("http://{lab}")),
-            static_credentials: Some(("test".into(), SecretString::from("test"))),
+            static_credentials: Some((
+                lifecycle::ACCESS_KEY_ID.into(),
+                SecretString::from(lifecycle::SECRET_ACCESS_KEY),
+            )),
         };
         let clients = aws::connect(&settings).await.unwrap();
         World { folder, clients, lab, stop, served }

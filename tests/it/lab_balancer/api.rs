@@ -181,7 +181,10 @@ fn errors_have_aws_s_codes() {
         ),
         (
             "CreateRule",
-            json!({ "ListenerArn": front.listener, "Priority": "1", "Actions": forward(&front.group) }),
+            json!({
+                "ListenerArn": front.listener, "Priority": "1", "Actions": forward(&front.group),
+                "Conditions": [{ "Field": "path-pattern", "Values": ["/a"] }]
+            }),
             "OperationNotPermitted",
         ),
         ("RegisterTargets", json!({ "TargetGroupArn": http_group, "Targets": [{ "Id": "i-123" }] }), "InvalidTarget"),

@@ -234,7 +234,7 @@ fn what_is_not_there_is_a_failure_or_an_error() {
         ("StopServiceDeployment", json!({"serviceDeploymentArn": "none"}), "ServiceDeploymentNotFoundException"),
         ("StopTask", json!({"task": "none"}), "InvalidParameterException"),
         ("ListTagsForResource", json!({"resourceArn": "none"}), "InvalidParameterException"),
-        ("CreateTaskSet", json!({}), "UnknownOperationException"),
+        ("ListAttributes", json!({"targetType": "container-instance"}), "UnknownOperationException"),
     ];
     for (operation, input, code) in cases {
         assert_eq!(sim.refused(operation, input).code, code, "{operation}");

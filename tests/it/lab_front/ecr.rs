@@ -53,7 +53,7 @@ async fn refusals_are_in_ecrs_words() {
         ),
         ("CreateRepository", json!({ "repositoryName": "a//b" }), "InvalidParameterException", "must satisfy"),
         ("CreateRepository", json!({ "repositoryName": "a/../b" }), "InvalidParameterException", "must satisfy"),
-        ("CreateRepository", json!({ "repositoryName": "a" }), "InvalidParameterException", "must satisfy"),
+        ("CreateRepository", json!({ "repositoryName": "a" }), "InvalidParameterException", "must have length"),
         (
             "CreateRepository",
             json!({ "repositoryName": "x-", "tags": [] }),
@@ -154,7 +154,7 @@ async fn settings_are_kept_and_given_back() {
     assert_eq!(lab.ecr("DeleteRepositoryPolicy", one.clone()).await["policyText"], POLICY);
     lab.ecr_error("GetRepositoryPolicy", one.clone()).await;
 
-    let rules = r#"{"rules":[]}"#;
+    let rules = r#"{"rules":[{"rulePriority":1,"selection":{"tagStatus":"untagged","countType":"imageCountMoreThan","countNumber":9},"action":{"type":"expire"}}]}"#;
     lab.ecr("PutLifecyclePolicy", json!({ "repositoryName": "there", "lifecyclePolicyText": rules })).await;
     assert_eq!(lab.ecr("GetLifecyclePolicy", one.clone()).await["lifecyclePolicyText"], rules);
 

@@ -1,6 +1,9 @@
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::TestLab;
+use crate::signing::{Signer, signer};
 
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded; charset=utf-8");
 
@@ -69,9 +72,6 @@ async fn the_target_names_service_and_operation() {
 #[tokio::test]
 async fn the_scope_or_the_version_names_the_service_of_a_form() {
     let lab = TestLab::start().await;
-    let scope = |service: &str| {
-        format!("AWS4-HMAC-SHA256 Credential=A/20260131/us-east-1/{service}/aws4_request, SignedHeaders=host")
-    };
     let (elb, sts, ec2) = ("<ErrorResponse xmlns=\"http://elastic", "<GetCallerIdentityResponse", "<Response><Errors>");
     let table = [
         ("Action=GetCallerIdentity&Version=2011-06-15", "", 200, sts),
@@ -84,10 +84,9 @@ async fn the_scope_or_the_version_names_the_service_of_a_form() {
         ("Action=A&x=1&x=2&Version=2011-06-15", "sts", 400, "MalformedQueryString"),
     ];
     for (form, service, status, text) in table {
-        let authorization = scope(service);
-        let headers = [FORM, ("authorization", authorization.as_str())];
-        let headers = if service.is_empty() { &headers[..1] } else { &headers[..] };
-        let answer = lab.send("POST", "/", headers, form).await;
+        let signer = signer(&[FORM], form.as_bytes());
+        let signer = if service.is_empty() { signer } else { Signer { service, ..signer } };
+        let answer = lab.signed_by(signer, &[FORM], form).await;
         assert_eq!(answer.status, status, "{form} {service}: {}", answer.text());
         assert!(answer.text().contains(text), "{form} {service}: {}", answer.text());
         assert_eq!(answer.header("content-type"), "text/xml");
@@ -137,4 +136,66 @@ async fn control_needs_the_token_of_this_run() {
     assert_eq!(lab.send("POST", "/_lab/nonsense", &token, "").await.status, 404);
     assert_eq!(lab.send("POST", "/_lab/stop", &token, "").await.status, 200);
     lab.served.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_request_is_answered_to_who_signed_it_with_the_labs_key() {
+    let lab = TestLab::start().await;
+    let target = ("x-amz-target", "AmazonEC2ContainerRegistry_V20150921.DescribeRepositories");
+    let identity = "Action=GetCallerIdentity&Version=2011-06-15";
+    let describe = "Action=DescribeVpcs&Version=2016-11-15";
+    let own = signer(&[target], b"");
+    let minutes = |count: u64| Duration::from_secs(60 * count);
+    let early = Signer { time: own.time - minutes(16), ..own };
+    let late = Signer { time: own.time + minutes(16), ..own };
+    let nobody = Signer { key: ("nobody", "steady-lab"), ..own };
+    let guess = Signer { key: (own.key.0, "guess"), ..own };
+    // Signer, and the codes of JSON, of STS and of EC2.
+    let table = [
+        (own, None),
+        (Signer { time: own.time - minutes(14), ..own }, None),
+        (nobody, Some(["UnrecognizedClientException", "InvalidClientTokenId", "AuthFailure"])),
+        (guess, Some(["InvalidSignatureException", "SignatureDoesNotMatch", "AuthFailure"])),
+        (early, Some(["InvalidSignatureException", "SignatureDoesNotMatch", "RequestExpired"])),
+        (late, Some(["InvalidSignatureException", "SignatureDoesNotMatch", "RequestExpired"])),
+    ];
+    for (signer, codes) in table {
+        let [json, sts, ec2] = [
+            lab.signed_by(signer, &[target], "{}").await,
+            lab.signed_by(Signer { service: "sts", ..signer }, &[FORM], identity).await,
+            lab.signed_by(Signer { service: "ec2", ..signer }, &[FORM], describe).await,
+        ];
+        let found = [json.status, sts.status, ec2.status].map(|status| status.as_u16());
+        let Some(codes) = codes else {
+            assert_eq!(found, [200, 200, 200], "{signer:?}");
+            continue;
+        };
+        assert_eq!(found, [400, 403, 401], "{signer:?}");
+        assert_eq!(json.json()["__type"], codes[0], "{signer:?}");
+        for (answer, code) in [(sts, codes[1]), (ec2, codes[2])] {
+            assert!(answer.text().contains(&format!("<Code>{code}</Code>")), "{signer:?}: {}", answer.text());
+        }
+    }
+    // What was signed is not what came.
+    let signed = own.sign(&lab.host, &[target], b"{}");
+    let value = |name: &str| signed.iter().find(|(of, _)| of == name).unwrap().1.clone();
+    let (date, authorization) = (value("x-amz-date"), value("authorization"));
+    let all = [target, ("x-amz-date", &date), ("authorization", &authorization)];
+    assert_eq!(lab.send("POST", "/", &all, "{}").await.status, 200);
+    let other = ("x-amz-target", "AmazonEC2ContainerRegistry_V20150921.DescribeRegistry");
+    for (headers, body) in [(&all, "{ }"), (&[other, all[1], all[2]], "{}")] {
+        let error = lab.send("POST", "/", headers, body).await.json();
+        assert_eq!(error["__type"], "InvalidSignatureException", "{headers:?}");
+    }
+    for (authorization, code) in [
+        ("", "IncompleteSignatureException"),
+        ("Basic QVdTOng=", "IncompleteSignatureException"),
+        ("AWS4-HMAC-SHA256 Credential=a/b, SignedHeaders=host, Signature=00", "IncompleteSignatureException"),
+    ] {
+        let headers = [target, ("x-amz-date", date.as_str()), ("authorization", authorization)];
+        assert_eq!(lab.send("POST", "/", &headers, "{}").await.json()["__type"], code, "{authorization}");
+    }
+    let unsigned = lab.send("POST", "/", &[target, ("host", lab.host.as_str())], "{}").await;
+    assert_eq!(unsigned.json()["__type"], "MissingAuthenticationTokenException");
+    lab.end().await;
 }

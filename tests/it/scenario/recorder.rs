@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use crate::rehearsal::{Rehearsal, Run, command};
+use crate::signing::sign_anew;
 
 pub struct Recorder {
     _runtime: Runtime,
@@ -98,6 +99,9 @@ async fn pass(
     between.kept.lock().unwrap().push((operation, json));
     for name in ["host", "content-length", "connection", "transfer-encoding"] {
         headers.remove(name);
+    }
+    if uri.path() == "/" {
+        sign_anew(&mut headers, &between.lab, &body);
     }
     let url = format!("http://{}{uri}", between.lab);
     let answer = between.client.request(method, url).headers(headers).body(body).send().await;
