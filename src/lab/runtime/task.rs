@@ -17,6 +17,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::health::{self, Verdict};
 use super::launch::{Channel, Launch, Reply, Request};
@@ -41,6 +42,8 @@ pub struct Helper {
     channel: AsyncFd<Channel>,
     tickets: Mutex<HashMap<u64, Ticket>>,
     next_ticket: AtomicU64,
+    /// Its process is to be killed.
+    given_up: CancellationToken,
 }
 
 /// What a helper says until it ends, as events.
@@ -89,7 +92,12 @@ pub fn launch(
     }
     channel.send(&Request::Launch, &fds.iter().map(AsFd::as_fd).collect::<Vec<_>>())?;
     let channel = channel.into_async()?;
-    let helper = Arc::new(Helper { channel, tickets: Mutex::default(), next_ticket: AtomicU64::new(0) });
+    let helper = Arc::new(Helper {
+        channel,
+        tickets: Mutex::default(),
+        next_ticket: AtomicU64::new(0),
+        given_up: CancellationToken::new(),
+    });
     let watch = Watch {
         helper: helper.clone(),
         child,
@@ -124,6 +132,11 @@ impl Helper {
     /// Signals every container; its own stop signal when not given. A helper that is gone has none left.
     pub async fn kill(&self, signal: Option<i32>) {
         let _ = self.send(&Request::Kill { signal }).await;
+    }
+
+    /// Kills the helper itself, which takes its containers along: for one that does not answer.
+    pub fn give_up(&self) {
+        self.given_up.cancel();
     }
 
     pub async fn connect(&self, port: u16) -> io::Result<TcpStream> {
@@ -239,6 +252,10 @@ impl Watch {
                     continue;
                 }
                 () = sleep_until(deadline.unwrap_or(now)), if deadline.is_some() => continue,
+                () = self.helper.given_up.cancelled() => {
+                    let _ = self.child.start_kill();
+                    break;
+                }
             };
             match reply {
                 Reply::Started { container } if container < self.containers.len() => self.started(container),

@@ -22,6 +22,8 @@ use super::unpack::remove_tree;
 
 /// More would not fit into one message to the helper; ECS allows ten.
 const MOST_CONTAINERS: usize = 30;
+/// How long a helper has to end its containers with SIGKILL before it is killed itself.
+const KILL_PATIENCE: Duration = Duration::from_secs(5);
 
 pub struct Tasks {
     shared: Arc<Shared>,
@@ -129,7 +131,7 @@ impl Tasks {
             let _ = tokio::task::spawn_blocking(move || drop(clearing)).await;
         });
         if slot.stopped.load(Ordering::SeqCst) {
-            helper.kill(Some(libc::SIGKILL)).await;
+            slot.force(&helper).await;
         }
         match outcome.await {
             Ok(Ok(())) => Ok(()),
@@ -145,9 +147,12 @@ impl Tasks {
         let Some(slot) = self.shared.running().get(task_id).cloned() else { return };
         slot.stopped.store(true, Ordering::SeqCst);
         if let Some(helper) = slot.helper.get() {
-            helper.kill(None).await;
-            if tokio::time::timeout(timeout, slot.wait()).await.is_err() {
-                helper.kill(Some(libc::SIGKILL)).await;
+            let asked = async {
+                helper.kill(None).await;
+                slot.wait().await;
+            };
+            if tokio::time::timeout(timeout, asked).await.is_err() {
+                slot.force(helper).await;
             }
         }
         slot.wait().await;
@@ -168,6 +173,18 @@ impl Tasks {
 }
 
 impl Slot {
+    /// Kills the containers, or their helper when that does not come to it.
+    async fn force(&self, helper: &Helper) {
+        let killed = async {
+            helper.kill(Some(libc::SIGKILL)).await;
+            self.wait().await;
+        };
+        if tokio::time::timeout(KILL_PATIENCE, killed).await.is_err() {
+            helper.give_up();
+            self.wait().await;
+        }
+    }
+
     async fn wait(&self) {
         // the sender is ours, so this cannot fail
         let _ = self.gone.subscribe().wait_for(|gone| *gone).await;

@@ -5,6 +5,7 @@ pub(crate) mod image;
 mod levels;
 mod limits;
 mod unpack;
+mod walls;
 
 use std::path::Path;
 use std::time::Duration;
