@@ -142,7 +142,7 @@ impl Runtime {
             Level::Namespaces | Level::UserNamespaces => None,
             Level::Chroot => Some(
                 "this machine permits no new namespaces: containers run in a chroot and see this machine's \
-                 processes and network",
+                 processes and network, and neither these nor its files are safe from a container that runs as root",
             ),
             Level::Process => Some(
                 "containers run as plain processes WITHOUT ANY ISOLATION: this machine permits neither namespaces \

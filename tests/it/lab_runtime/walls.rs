@@ -70,3 +70,14 @@ async fn a_helper_that_does_not_answer_is_killed() {
     });
     futures_util::future::join_all(stopped).await;
 }
+#[tokio::test]
+async fn root_keeps_no_way_out_of_a_chroot() {
+    for mut bench in benches() {
+        let lines = bench.run("chroot", &["chroot"]).await.lines;
+        match bench.level {
+            Level::Namespaces | Level::UserNamespaces => assert_eq!(lines, ["changed"], "{}", bench.level),
+            Level::Chroot => assert_eq!(lines, ["permission denied"]),
+            Level::Process => {}
+        }
+    }
+}
