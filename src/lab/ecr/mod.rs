@@ -21,7 +21,7 @@ use super::conformance;
 use super::{Lab, Settings};
 use crate::aws_model::Service;
 
-pub use blobs::{Unavailable, Upload, Uploads, blob_path, blobs_folder, digest_of, is_digest};
+pub use blobs::{Taken, Unavailable, Upload, Uploads, blob_path, blobs_folder, digest_of, is_digest};
 pub use images::immutable_text;
 pub use resolve::resolve_image;
 pub use token::{Login, authorize, layer_url_allows};
