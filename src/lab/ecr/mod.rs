@@ -66,6 +66,8 @@ pub struct Image {
     pub artifact_media_type: Option<String>,
     /// The digest of the manifest that this one is about.
     pub subject: Option<String>,
+    /// What a list of referrers says about it; kept where there is a subject.
+    pub annotations: BTreeMap<String, String>,
     /// Blobs and manifests that it refers to, by digest.
     pub refers_to: Vec<String>,
     /// Epoch milliseconds.
