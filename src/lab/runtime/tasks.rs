@@ -9,14 +9,14 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{oneshot, watch};
 
 use super::Roots;
 use super::config;
 use super::images::{Images, Lease};
 use super::launch::{Launch, Mount, Process};
-use super::spec::{ContainerSpec, Level, RuntimeEvent, StartError, TaskSpec};
+use super::output::Reports;
+use super::spec::{ContainerSpec, Level, StartError, TaskSpec};
 use super::task::{self, Helper};
 use super::unpack::remove_tree;
 
@@ -28,7 +28,7 @@ const KILL_PATIENCE: Duration = Duration::from_secs(5);
 pub struct Tasks {
     shared: Arc<Shared>,
     helper: PathBuf,
-    events: UnboundedSender<RuntimeEvent>,
+    reports: Reports,
 }
 
 struct Shared {
@@ -76,15 +76,9 @@ fn cgroup_prefix(base: &Path) -> String {
 }
 
 impl Tasks {
-    pub fn new(
-        base: PathBuf,
-        level: Level,
-        roots: Roots,
-        helper: PathBuf,
-        events: UnboundedSender<RuntimeEvent>,
-    ) -> Self {
+    pub fn new(base: PathBuf, level: Level, roots: Roots, helper: PathBuf, reports: Reports) -> Self {
         let images = Images::new(base.clone());
-        Tasks { shared: Arc::new(Shared { base, level, roots, images, running: Mutex::default() }), helper, events }
+        Tasks { shared: Arc::new(Shared { base, level, roots, images, running: Mutex::default() }), helper, reports }
     }
 
     pub async fn start(&self, task: TaskSpec) -> Result<(), StartError> {
@@ -121,7 +115,7 @@ impl Tasks {
             Ok(prepared) => prepared?,
             Err(_) => return refuse("the lab failed to prepare it"),
         };
-        let (helper, watch) = task::launch(&self.helper, &launch, &task_id, containers, self.events.clone())
+        let (helper, watch) = task::launch(&self.helper, &launch, &task_id, containers, self.reports.clone())
             .map_err(|error| StartError::cannot_start(&first, format_args!("the lab's helper process: {error}")))?;
         drop(launch);
         let _ = slot.helper.set(helper.clone());

@@ -239,7 +239,7 @@ async fn a_killed_helper_ends_its_containers() {
         let inside = descendants(helper[0]);
         assert!(!inside.is_empty());
         nix_kill(helper[0]);
-        let Bench { runtime, data, mut events, level } = bench;
+        let Bench { runtime, data, mut events, level, .. } = bench;
         let event = loop {
             let event = tokio::time::timeout(PATIENCE, events.recv()).await.unwrap().unwrap();
             if matches!(event, RuntimeEvent::Exited { .. }) {
