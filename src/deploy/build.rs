@@ -110,7 +110,6 @@ async fn dockerfile(
     let secret = |(name, value): (&String, &String)| (name.clone(), SecretString::from(value.clone()));
     let docker = DockerBuild {
         program: "docker".into(),
-        tag: format!("steady/{}", plan.service.to_lowercase()),
         context: build.context.clone(),
         file: Some(build.dockerfile.clone()),
         target: build.target.clone(),
