@@ -22,6 +22,9 @@ const BATCH: usize = 256;
 /// So long after new lines at the latest the lab hears of them, which saves them.
 const TOLD_WITHIN: Duration = Duration::from_secs(1);
 
+/// A task's id and its container's name.
+type Writer = (Arc<str>, Arc<str>);
+
 /// Appends what comes until its senders are gone.
 pub async fn keep(lab: Arc<Lab>, mut output: Receiver<Output>) {
     let mut batch = Vec::new();
@@ -56,7 +59,7 @@ pub async fn keep(lab: Arc<Lab>, mut output: Receiver<Output>) {
 
 /// As the awslogs driver does; the lines of other drivers go to `/lab/ecs/<family>`.
 pub fn append(state: &mut State, lines: Vec<Line>) {
-    let mut written: BTreeMap<(Arc<str>, Arc<str>), Vec<(i64, String)>> = BTreeMap::new();
+    let mut written: BTreeMap<Writer, Vec<(i64, String)>> = BTreeMap::new();
     for line in lines {
         written.entry((line.task_id, line.container)).or_default().push((line.at, line.text));
     }
