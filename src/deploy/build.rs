@@ -30,7 +30,7 @@ pub async fn image(
     if let Some(run) = image.run() {
         engine::run(&engine::shell(run, &plan.project), &mut on_line).await?;
     }
-    let cache = BlobCache::open(BlobCache::default_folder())?;
+    let cache = BlobCache::open_default()?;
     let wanted = wanted_platform(task_definition);
     let built = match &image.source {
         ImageSource::Layers(build) => layers(plan, build, wanted.as_ref(), cache, clients, events).await?,
@@ -110,7 +110,6 @@ async fn dockerfile(
     let secret = |(name, value): (&String, &String)| (name.clone(), SecretString::from(value.clone()));
     let docker = DockerBuild {
         program: "docker".into(),
-        tag: format!("steady/{}", plan.service.to_lowercase()),
         context: build.context.clone(),
         file: Some(build.dockerfile.clone()),
         target: build.target.clone(),

@@ -178,10 +178,10 @@ impl Differ {
         for value in before {
             match added.iter().position(|other| text(other) == text(value)) {
                 Some(index) => drop(added.remove(index)),
-                None => self.push(path, member, "", Some(value), None),
+                None => self.push(path, "", member, Some(value), None),
             }
         }
-        added.into_iter().for_each(|value| self.push(path, member, "", None, Some(value)));
+        added.into_iter().for_each(|value| self.push(path, "", member, None, Some(value)));
     }
 }
 

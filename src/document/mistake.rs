@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use serde_json::Number;
+
 use crate::error::{Error, SourceText};
 
 pub(super) fn byte_order_mark(source: &SourceText) -> Error {
@@ -70,6 +72,13 @@ pub(super) fn number_too_large(source: &SourceText, span: Range<usize>) -> Error
     Error::input(format!("{text} does not fit a 64-bit number"))
         .at(source, span, None)
         .hint(format!("write \"{text}\" in quotes if it is text"))
+}
+
+pub(super) fn number_too_fine(source: &SourceText, span: Range<usize>, kept: &Number) -> Error {
+    let text = source.text[span.clone()].to_owned();
+    Error::input(format!("{text} has more digits than a 64-bit number keeps: {kept} is left of it"))
+        .at(source, span, None)
+        .hint(format!("write {kept}, or \"{text}\" in quotes if it is text"))
 }
 
 /// Something else than what had to come at `at`.

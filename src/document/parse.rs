@@ -330,7 +330,11 @@ impl Parser<'_> {
             let number = text.parse::<u64>().map(Number::from).or_else(|_| text.parse::<i64>().map(Number::from));
             return number.map_err(|_| too_large());
         }
-        text.parse::<f64>().ok().and_then(Number::from_f64).ok_or_else(too_large)
+        let number = text.parse::<f64>().ok().and_then(Number::from_f64).ok_or_else(too_large)?;
+        if decimal(&number.to_string()) != decimal(text) {
+            return Err(mistake::number_too_fine(self.source, start..start + text.len(), &number));
+        }
+        Ok(number)
     }
 
     fn literal(&mut self) -> Result<Value> {
@@ -368,6 +372,22 @@ impl Parser<'_> {
     fn unexpected(&self, wanted: &str) -> Error {
         mistake::unexpected(self.source, self.at, wanted)
     }
+}
+
+/// What a well-formed number says, however it is spelt: its digits, and the power of ten of the first.
+fn decimal(text: &str) -> Option<(String, i64)> {
+    let text = text.strip_prefix('-').unwrap_or(text);
+    let (number, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let digits = format!("{whole}{fraction}");
+    let zeros = digits.bytes().take_while(|digit| *digit == b'0').count();
+    let digits = digits[zeros..].trim_end_matches('0');
+    if digits.is_empty() {
+        return Some((String::new(), 0));
+    }
+    // an exponent beyond this is far out of a float's range
+    let exponent: i32 = exponent.parse().ok()?;
+    Some((digits.to_owned(), whole.len() as i64 - zeros as i64 + i64::from(exponent)))
 }
 
 /// A key as a token of a JSON pointer.

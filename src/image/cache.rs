@@ -2,7 +2,7 @@
 
 use std::fs::{DirBuilder, File, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,6 +14,8 @@ use crate::error::{Error, Kind, Result};
 
 /// No run writes one blob for so long.
 const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
+
+const OTHER_FOLDER: &str = "set XDG_CACHE_HOME to a folder that you can write to";
 
 /// A content-addressed folder, mode 0700: `sha256/<hex>` holds blobs, and `gzip/<hex of a diffID>` names the
 /// blob that a layer was compressed to. Files appear whole (written aside, then renamed), so that runs may share it.
@@ -31,13 +33,48 @@ pub struct Compressed {
 }
 
 impl BlobCache {
-    /// `$XDG_CACHE_HOME/steady/blobs`, else `~/.cache/steady/blobs`, else a folder of this user's among the temporary files.
-    pub fn default_folder() -> PathBuf {
+    /// Opens `$XDG_CACHE_HOME/steady/blobs`, else `~/.cache/steady/blobs`, else a folder of this user's among the
+    /// temporary files.
+    ///
+    /// # Errors
+    /// As [`BlobCache::open`] and [`BlobCache::open_among`].
+    pub fn open_default() -> Result<Self> {
         let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        absolute("XDG_CACHE_HOME")
-            .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
-            .unwrap_or_else(|| std::env::temp_dir().join("steady-cache"))
-            .join("steady/blobs")
+        match absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache"))) {
+            Some(caches) => BlobCache::open(caches.join("steady/blobs")),
+            None => BlobCache::open_among(&std::env::temp_dir()),
+        }
+    }
+
+    /// Opens this user's cache in a folder where others may make files, too: what becomes an image must be ours.
+    ///
+    /// # Errors
+    /// `Other` when a folder of the cache cannot be made, or is not ours alone to write.
+    pub fn open_among(temporary: &Path) -> Result<Self> {
+        let user = rustix::process::geteuid().as_raw();
+        let first = temporary.join(format!("steady-cache-{user}"));
+        let folder = first.join("blobs");
+        for level in [&first, &folder, &folder.join("sha256"), &folder.join("gzip")] {
+            let failed = |error: io::Error| {
+                Error::other(format!("cannot make the blob cache `{}`", level.display()))
+                    .cause(error)
+                    .hint(OTHER_FOLDER)
+            };
+            match DirBuilder::new().mode(0o700).create(level) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
+                _ => {}
+            }
+            // not through a link, which another user may have put there
+            let found = std::fs::symlink_metadata(level).map_err(failed)?;
+            if !found.is_dir() || found.uid() != user || found.mode() & 0o022 != 0 {
+                return Err(Error::other(format!(
+                    "`{}` is not a folder that only this user may write: the blob cache would not be safe there",
+                    level.display()
+                ))
+                .hint("remove it, or set XDG_CACHE_HOME to a folder of your own"));
+            }
+        }
+        BlobCache::open(folder)
     }
 
     /// Opens the cache, making its folder if there is none.
@@ -46,16 +83,16 @@ impl BlobCache {
     /// `Other` when the folder cannot be made or belongs to someone who lets others write.
     pub fn open(folder: impl Into<PathBuf>) -> Result<Self> {
         let folder = folder.into();
-        let hint = "set XDG_CACHE_HOME to a folder that you can write to";
         for part in ["sha256", "gzip"] {
             let part = folder.join(part);
             DirBuilder::new().recursive(true).mode(0o700).create(&part).map_err(|error| {
-                Error::other(format!("cannot make the blob cache `{}`", part.display())).cause(error).hint(hint)
+                Error::other(format!("cannot make the blob cache `{}`", part.display())).cause(error).hint(OTHER_FOLDER)
             })?;
         }
         let mode = |error: io::Error| Error::other(format!("cannot protect `{}`", folder.display())).cause(error);
         if folder.metadata().map_err(mode)?.permissions().mode() & 0o077 != 0 {
-            std::fs::set_permissions(&folder, Permissions::from_mode(0o700)).map_err(|error| mode(error).hint(hint))?;
+            std::fs::set_permissions(&folder, Permissions::from_mode(0o700))
+                .map_err(|error| mode(error).hint(OTHER_FOLDER))?;
         }
         sweep(&folder);
         Ok(BlobCache { folder })

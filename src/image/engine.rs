@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::group::Group;
-use super::{Image, Open, Platform, archive};
+use super::{Image, Open, Platform, archive, digest};
 use crate::error::{Error, Result};
 
 /// How long docker may take to say whether it is there.
@@ -19,6 +19,9 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A longer line of output is cut in pieces of this many bytes.
 const MAX_LINE: usize = 16 << 10;
+
+/// How long the output of a command is read after its end.
+const REST: Duration = Duration::from_millis(200);
 
 /// Lines of output that an error carries.
 const LAST_LINES: usize = 20;
@@ -50,8 +53,6 @@ impl fmt::Debug for Command {
 pub struct DockerBuild {
     /// `docker`, or the path of a program with its command line.
     pub program: OsString,
-    /// The name the built image has in docker until it is saved.
-    pub tag: String,
     pub context: PathBuf,
     /// `None` is the context's `Dockerfile`.
     pub file: Option<PathBuf>,
@@ -63,9 +64,10 @@ pub struct DockerBuild {
 }
 
 impl DockerBuild {
-    /// The command that builds, run in `folder`.
-    pub fn command(&self, folder: &Path) -> Command {
-        let mut arguments: Vec<OsString> = vec!["build".into(), "--tag".into(), self.tag.clone().into()];
+    /// The command that builds, run in `folder`; it writes the image's id into `id_file`. The image gets no name:
+    /// another build at the same time could take it over before the image is saved.
+    pub fn command(&self, id_file: &Path, folder: &Path) -> Command {
+        let mut arguments: Vec<OsString> = vec!["build".into(), "--iidfile".into(), id_file.into()];
         let mut option = |name: &str, value: OsString| arguments.extend([name.into(), value]);
         if let Some(file) = &self.file {
             option("--file", file.into());
@@ -88,9 +90,9 @@ impl DockerBuild {
         Command { program: self.program.clone(), arguments, environment, folder: folder.to_owned() }
     }
 
-    /// The command that saves what was built into a file.
-    pub fn save(&self, archive: &Path, folder: &Path) -> Command {
-        let arguments = vec!["save".into(), "--output".into(), archive.into(), "--".into(), self.tag.clone().into()];
+    /// The command that saves the image with this id into a file.
+    pub fn save(&self, id: &str, archive: &Path, folder: &Path) -> Command {
+        let arguments = vec!["save".into(), "--output".into(), archive.into(), "--".into(), id.into()];
         Command { program: self.program.clone(), arguments, environment: Vec::new(), folder: folder.to_owned() }
     }
 }
@@ -116,13 +118,20 @@ pub async fn docker_image(
     on_line: &mut (dyn FnMut(&str) + Send),
 ) -> Result<Image> {
     docker_answers(&build.program).await?;
-    run(&build.command(folder), on_line).await?;
     let scratch = tempfile::Builder::new()
         .prefix(".writing-")
         .tempdir_in(open.cache.folder())
         .map_err(|error| Error::build_or_push("cannot make a folder for docker's image").cause(error))?;
+    let id_file = scratch.path().join("id");
+    run(&build.command(&id_file, folder), on_line).await?;
+    let said = std::fs::read_to_string(&id_file).unwrap_or_default();
+    let id = said.trim();
+    if !digest::is_valid(id) {
+        return Err(Error::build_or_push(format!("docker did not say which image it built: its id is {id:?}"))
+            .hint("`docker build --iidfile FILE …` must write an id such as sha256:…; docker does since 17.06"));
+    }
     let path = scratch.path().join("image.tar");
-    run(&build.save(&path, folder), on_line).await?;
+    run(&build.save(id, &path, folder), on_line).await?;
     let open = open.clone();
     let opened = tokio::task::spawn_blocking(move || {
         let image = archive::open(&path, &open)?;
@@ -217,8 +226,17 @@ pub async fn run(command: &Command, on_line: &mut (dyn FnMut(&str) + Send)) -> R
         }
     };
     group.ended = true;
-    out.rest(&mut show).await;
-    err.rest(&mut show).await;
+    // What is in the pipes now; whoever else holds them open is not waited for, nor listened to for long.
+    let rest = async {
+        loop {
+            tokio::select! {
+                line = out.next(), if !out.ended => line.iter().for_each(|line| show(line)),
+                line = err.next(), if !err.ended => line.iter().for_each(|line| show(line)),
+                else => break,
+            }
+        }
+    };
+    let _ = tokio::time::timeout(REST, rest).await;
     let status = status.map_err(|error| Error::build_or_push(format!("cannot wait for `{name}`")).cause(error))?;
     if status.success() {
         return Ok(());
@@ -275,13 +293,6 @@ impl<R: AsyncRead + Unpin> Lines<R> {
                 Ok(0) | Err(_) => self.ended = true,
                 Ok(_) => {}
             }
-        }
-    }
-
-    /// What is in the pipe when its process has ended; whoever else holds the pipe open is not waited for.
-    async fn rest(&mut self, show: &mut impl FnMut(&str)) {
-        while let Ok(Some(line)) = tokio::time::timeout(Duration::from_millis(50), self.next()).await {
-            show(&line);
         }
     }
 }

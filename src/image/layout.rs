@@ -6,11 +6,14 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::manifest::{self, Document, IndexEntry, Manifest};
 use super::{Blob, BlobSource, Descriptor, Image, Open, Platform, digest};
 use crate::error::{Error, Result};
+
+/// The annotation that holds an image's name in a layout.
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 /// Manifests and configs are read whole; nothing sound is larger.
 const MAX_DOCUMENT: u64 = 8 << 20;
@@ -24,8 +27,9 @@ const MAX_DEPTH: usize = 4;
 /// `Input` when the folder is no layout, or has no image (or several) for the platform; `BuildOrPush` when it is damaged.
 pub fn open(folder: &Path, open: &Open) -> Result<Image> {
     if !folder.join("oci-layout").is_file() {
-        return Err(Error::input(format!("`{}` is not an OCI layout", folder.display()))
-            .hint("an OCI layout folder holds `oci-layout`, `index.json` and `blobs`"));
+        return Err(Error::input(format!("`{}` is not an OCI layout", folder.display())).hint(
+            "an OCI layout folder holds `oci-layout`, `index.json` and `blobs`; `skopeo copy … oci:FOLDER` writes one",
+        ));
     }
     let path = folder.join("index.json");
     let index = std::fs::read(&path)
@@ -158,7 +162,8 @@ pub(super) fn read_range(range: &Located) -> io::Result<Bytes> {
 }
 
 /// Writes `image` as an OCI layout; `name` becomes its `org.opencontainers.image.ref.name`. Layers are verified on
-/// the way. Blobs that are there already stay; `index.json` comes last and at once.
+/// the way. Other images of the layout stay, and so do sound blobs; the image of the same name goes. `index.json` comes
+/// last and at once.
 ///
 /// # Errors
 /// `Input` when `folder` holds something that is no layout; `BuildOrPush` when a blob is damaged or nothing can be written.
@@ -169,14 +174,14 @@ pub fn write(image: &Image, folder: &Path, name: Option<&str>) -> Result<()> {
             .hint("give an empty folder, or one that does not exist yet"));
     }
     let failed = |error: io::Error| Error::build_or_push(format!("cannot write `{}`", folder.display())).cause(error);
+    let mut index = existing_index(folder)?;
     let blobs = folder.join("blobs/sha256");
     std::fs::DirBuilder::new().recursive(true).mode(0o755).create(&blobs).map_err(failed)?;
     for blob in &image.blobs {
         let target = blobs.join(digest::hex_of(&blob.descriptor.digest).unwrap_or_default());
-        if std::fs::metadata(&target).is_ok_and(|metadata| metadata.len() == blob.descriptor.size) {
-            continue;
+        if !holds(&target, &blob.descriptor) {
+            copy_blob(blob, &blobs, &target)?;
         }
-        copy_blob(blob, &blobs, &target)?;
     }
     let put = |name: &Path, text: &[u8]| -> io::Result<()> {
         let mut file = tempfile::NamedTempFile::with_prefix_in(".writing-", folder)?;
@@ -194,11 +199,40 @@ pub fn write(image: &Image, folder: &Path, name: Option<&str>) -> Result<()> {
         "mediaType": image.media_type, "digest": image.digest, "size": image.manifest.len(), "platform": platform,
     });
     if let Some(name) = name {
-        entry["annotations"] = json!({ "org.opencontainers.image.ref.name": name });
+        entry["annotations"] = json!({ REF_NAME: name });
     }
-    let index = json!({ "schemaVersion": 2, "mediaType": manifest::OCI_INDEX, "manifests": [entry] });
+    if let Some(entries) = index["manifests"].as_array_mut() {
+        entries.retain(|other| other["annotations"][REF_NAME].as_str() != name);
+        entries.push(entry);
+    }
     put(&folder.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#).map_err(failed)?;
     put(&folder.join("index.json"), index.to_string().as_bytes()).map_err(failed)
+}
+
+/// The index of the layout that is there, or an empty one.
+fn existing_index(folder: &Path) -> Result<Value> {
+    let path = folder.join("index.json");
+    let malformed = || {
+        Error::input(format!("`{}` is no index of images", path.display()))
+            .hint("give an empty folder, or one that does not exist yet")
+    };
+    match std::fs::read(&path) {
+        Ok(text) => {
+            let index = serde_json::from_slice(&text).map_err(|error| malformed().cause(error))?;
+            Some(index).filter(|index: &Value| index["manifests"].is_array()).ok_or_else(malformed)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Ok(json!({ "schemaVersion": 2, "mediaType": manifest::OCI_INDEX, "manifests": [] }))
+        }
+        Err(error) => Err(Error::build_or_push(format!("cannot read `{}`", path.display())).cause(error)),
+    }
+}
+
+/// Whether the blob is there, and is what its name says.
+fn holds(path: &Path, descriptor: &Descriptor) -> bool {
+    let mut hasher = digest::Hasher::new();
+    let read = File::open(path).and_then(|mut file| io::copy(&mut file, &mut hasher));
+    read.is_ok_and(|size| size == descriptor.size) && hasher.finish() == descriptor.digest
 }
 
 fn copy_blob(blob: &Blob, folder: &Path, target: &Path) -> Result<()> {

@@ -19,6 +19,8 @@ use crate::error::{Error, Result};
 
 /// Tokens without `expires_in` last this long, says Docker's token specification.
 const TOKEN_LIFE: Duration = Duration::from_secs(60);
+/// A token is not kept longer, whatever its service says: ECR's lives this long.
+const LONGEST_TOKEN_LIFE: Duration = Duration::from_secs(12 * 60 * 60);
 
 /// What a request was authorized with.
 #[derive(Clone)]
@@ -169,7 +171,7 @@ impl Client {
         let token = reply.token.or(reply.access_token).filter(|token| !token.is_empty());
         let token = token.ok_or_else(|| Error::build_or_push(format!("{} gave an empty token", self.host())))?;
         let header = secret_header(&format!("Bearer {token}"))?;
-        let life = reply.expires_in.map_or(TOKEN_LIFE, Duration::from_secs);
+        let life = reply.expires_in.map_or(TOKEN_LIFE, Duration::from_secs).min(LONGEST_TOKEN_LIFE);
         // A token that ends on its way is as good as expired.
         let expires = Instant::now() + life.saturating_sub(Duration::from_secs(5)).max(Duration::from_secs(5));
         state.tokens.insert(scope.clone(), Token { header: header.clone(), expires });

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ring::digest::{Context, SHA256, digest};
 use ring::hmac;
 use ring::rand::SystemRandom;
+use tokio::sync::OwnedMutexGuard;
 
 use super::EcrState;
 use crate::lab::api::random_hex;
@@ -39,7 +40,7 @@ pub fn digest_of(content: &[u8]) -> String {
 /// The uploads that are open. They end with the lab.
 pub struct Uploads {
     folder: PathBuf,
-    open: Mutex<HashMap<String, Option<Upload>>>,
+    open: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Upload>>>>,
     pub(super) url_key: hmac::Key,
 }
 
@@ -52,6 +53,9 @@ pub struct Upload {
     /// Bytes so far.
     pub size: u64,
 }
+
+/// An upload while a request writes to it. The next request may have it when this is dropped, however the first ended.
+pub type Taken = OwnedMutexGuard<Upload>;
 
 /// Why an upload cannot be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,35 +84,25 @@ impl Uploads {
         disk::new_private_file(&path)?;
         let upload =
             Upload { id: id.clone(), repository: repository.to_owned(), path, hash: Context::new(&SHA256), size: 0 };
-        self.lock().insert(id.clone(), Some(upload));
+        self.lock().insert(id.clone(), Arc::new(tokio::sync::Mutex::new(upload)));
         Ok(id)
     }
 
-    /// Takes an upload for writing; [`Uploads::put_back`] or [`Upload::store`] follows.
-    pub fn take(&self, id: &str, repository: &str) -> Result<Upload, Unavailable> {
-        let mut open = self.lock();
-        let slot = open.get_mut(id).ok_or(Unavailable::Unknown)?;
-        match slot.take() {
-            None => Err(Unavailable::Busy),
-            Some(upload) if upload.repository == repository => Ok(upload),
-            Some(upload) => {
-                *slot = Some(upload);
-                Err(Unavailable::Unknown)
-            }
-        }
-    }
-
-    pub fn put_back(&self, upload: Upload) {
-        self.lock().insert(upload.id.clone(), Some(upload));
+    /// Takes an upload for writing.
+    pub fn take(&self, id: &str, repository: &str) -> Result<Taken, Unavailable> {
+        let open = self.lock();
+        let upload = open.get(id).ok_or(Unavailable::Unknown)?;
+        let taken = upload.clone().try_lock_owned().map_err(|_| Unavailable::Busy)?;
+        if taken.repository == repository { Ok(taken) } else { Err(Unavailable::Unknown) }
     }
 
     /// Ends an upload without a blob.
-    pub fn discard(&self, upload: Upload) {
+    pub fn discard(&self, upload: Taken) {
         self.lock().remove(&upload.id);
         let _ = fs::remove_file(&upload.path);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Option<Upload>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<tokio::sync::Mutex<Upload>>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
 use super::token::layer_url_query;
-use super::{Unavailable, Upload, invalid, is_digest, repository, required, required_list};
+use super::{Taken, Unavailable, invalid, is_digest, repository, required, required_list};
 use crate::lab::Lab;
 use crate::lab::api::{ApiError, ApiResult};
 
@@ -61,8 +61,13 @@ pub fn upload_part(lab: &Lab, input: &Value) -> ApiResult {
         upload.writer().and_then(|mut file| upload.write(&mut file, &part)).map_err(disk_error)
     };
     let id = upload.id.clone();
-    lab.uploads.put_back(upload);
-    written?;
+    if let Err(error) = written {
+        if error.status == 500 {
+            // what is on disk and what was hashed may now differ
+            lab.uploads.discard(upload);
+        }
+        return Err(error);
+    }
     Ok(json!({
         "registryId": lab.settings.account_id, "repositoryName": name, "uploadId": id, "lastByteReceived": last,
     }))
@@ -82,7 +87,6 @@ pub fn complete(lab: &Lab, input: &Value) -> ApiResult {
         None
     };
     if let Some(refused) = refused {
-        lab.uploads.put_back(upload);
         return Err(refused);
     }
     let known = lab.write(|state| {
@@ -121,7 +125,7 @@ pub fn download_url(lab: &Lab, input: &Value) -> ApiResult {
     })
 }
 
-fn take(lab: &Lab, input: &Value) -> Result<(String, Upload), ApiError> {
+fn take(lab: &Lab, input: &Value) -> Result<(String, Taken), ApiError> {
     let name = lab.read(|state| Ok::<_, ApiError>(repository(&state.ecr, &lab.settings, input)?.name.clone()))?;
     let id = required(input, "uploadId")?;
     match lab.uploads.take(id, &name) {

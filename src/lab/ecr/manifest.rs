@@ -1,5 +1,7 @@
 //! Manifests: what they refer to, and the rules by which a repository takes them.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use super::{EcrState, Image, Repository, blob_path, blobs_folder, digest_of, is_digest};
@@ -23,6 +25,7 @@ pub struct Manifest {
     pub layers: Vec<Descriptor>,
     pub manifests: Vec<Descriptor>,
     pub subject: Option<Descriptor>,
+    annotations: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -171,8 +174,9 @@ pub fn put(state: &mut EcrState, settings: &Settings, incoming: Incoming<'_>) ->
             media_type: manifest.media_type.clone(),
             manifest_size: content.len() as u64,
             image_size: manifest.image_size(repository),
-            artifact_media_type: manifest.artifact_type.clone().or(config_type),
+            artifact_media_type: manifest.artifact_type.clone().filter(|name| !name.is_empty()).or(config_type),
             subject: manifest.subject.as_ref().map(|subject| subject.digest.clone()),
+            annotations: manifest.annotations.clone().filter(|_| manifest.subject.is_some()).unwrap_or_default(),
             refers_to: manifest.descriptors().map(|descriptor| descriptor.digest.clone()).collect(),
             pushed_at: now,
         };

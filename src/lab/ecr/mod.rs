@@ -21,7 +21,7 @@ use super::conformance;
 use super::{Lab, Settings};
 use crate::aws_model::Service;
 
-pub use blobs::{Unavailable, Upload, Uploads, blob_path, blobs_folder, digest_of, is_digest};
+pub use blobs::{Taken, Unavailable, Upload, Uploads, blob_path, blobs_folder, digest_of, is_digest};
 pub use images::immutable_text;
 pub use resolve::resolve_image;
 pub use token::{Login, authorize, layer_url_allows};
@@ -66,6 +66,8 @@ pub struct Image {
     pub artifact_media_type: Option<String>,
     /// The digest of the manifest that this one is about.
     pub subject: Option<String>,
+    /// What a list of referrers says about it; kept where there is a subject.
+    pub annotations: BTreeMap<String, String>,
     /// Blobs and manifests that it refers to, by digest.
     pub refers_to: Vec<String>,
     /// Epoch milliseconds.

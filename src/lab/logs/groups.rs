@@ -139,7 +139,8 @@ pub(super) fn page<T>(input: Input, items: Vec<T>, most: i64) -> Result<(Vec<T>,
         Some(token) => token.parse().map_err(|_| input.error("The specified nextToken is invalid."))?,
     };
     let limit = input.number_in("limit", 1..=most)?.unwrap_or(most) as usize;
-    let next = (start + limit < items.len()).then(|| (start + limit).to_string());
+    let end = start.saturating_add(limit);
+    let next = (end < items.len()).then(|| end.to_string());
     Ok((items.into_iter().skip(start).take(limit).collect(), next))
 }
 

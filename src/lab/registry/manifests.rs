@@ -129,12 +129,15 @@ pub fn referrers(lab: &Lab, name: &str, digest: &str, query: &str) -> Outcome {
         let typed = about.filter(|(_, image)| wanted.is_none() || image.artifact_media_type == wanted);
         Ok(typed
             .map(|(digest, image)| {
-                json!({
-                    "mediaType": image.media_type,
-                    "digest": digest,
-                    "size": image.manifest_size,
-                    "artifactType": image.artifact_media_type.clone().unwrap_or_default(),
-                })
+                let mut descriptor =
+                    json!({ "mediaType": image.media_type, "digest": digest, "size": image.manifest_size });
+                if let Some(kind) = &image.artifact_media_type {
+                    descriptor["artifactType"] = json!(kind);
+                }
+                if !image.annotations.is_empty() {
+                    descriptor["annotations"] = json!(image.annotations);
+                }
+                descriptor
             })
             .collect::<Vec<Value>>())
     })?;

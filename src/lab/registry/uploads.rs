@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::{CONTENT_DIGEST, Outcome, Refusal, empty, parameter};
 use crate::lab::Lab;
-use crate::lab::ecr::{Unavailable, Upload, is_digest};
+use crate::lab::ecr::{Taken, Unavailable, Upload, is_digest};
 
 const UPLOAD_ID: HeaderName = HeaderName::from_static("docker-upload-uuid");
 
@@ -43,7 +43,6 @@ pub async fn begin(lab: &Arc<Lab>, name: &str, query: &str, request: Request) ->
 pub fn status(lab: &Lab, name: &str, id: &str) -> Outcome {
     let upload = take(lab, name, id)?;
     let headers = progress(name, &upload, None);
-    lab.uploads.put_back(upload);
     Ok(empty(StatusCode::NO_CONTENT, &headers))
 }
 
@@ -51,7 +50,6 @@ pub async fn append(lab: &Arc<Lab>, name: &str, id: &str, request: Request) -> O
     let headers = request.headers().clone();
     let upload = receive(lab, name, id, request).await?;
     let headers = progress(name, &upload, Some(&headers));
-    lab.uploads.put_back(upload);
     Ok(empty(StatusCode::ACCEPTED, &headers))
 }
 
@@ -85,16 +83,14 @@ async fn receive_all(lab: &Arc<Lab>, name: &str, id: &str, digest: &str, request
 }
 
 /// Appends the request's body. If the client goes away, the upload keeps what came.
-async fn receive(lab: &Arc<Lab>, name: &str, id: &str, request: Request) -> Result<Upload, Refusal> {
+async fn receive(lab: &Arc<Lab>, name: &str, id: &str, request: Request) -> Result<Taken, Refusal> {
     let upload = take(lab, name, id)?;
     if let Some(first) = first_byte(request.headers())
         && first != upload.size
     {
         let message = format!("First byte of the layer part is {first} instead of {}", upload.size);
         let refusal = Refusal::new(StatusCode::RANGE_NOT_SATISFIABLE, "BLOB_UPLOAD_INVALID", message);
-        let refusal = refusal.with(header::RANGE, &range(&upload));
-        lab.uploads.put_back(upload);
-        return Err(refusal);
+        return Err(refusal.with(header::RANGE, &range(&upload)));
     }
     let (sender, receiver) = mpsc::channel(8);
     let owner = lab.clone();
@@ -113,7 +109,7 @@ async fn receive(lab: &Arc<Lab>, name: &str, id: &str, request: Request) -> Resu
         }
     }
     if !cut {
-        // Without it the writer gives the upload back: the handler has gone.
+        // Without it the writer keeps what came for another request.
         let _ = sender.send(Part::End).await;
     }
     drop(sender);
@@ -132,7 +128,7 @@ enum Part {
     End,
 }
 
-fn write(lab: &Lab, mut upload: Upload, mut parts: mpsc::Receiver<Part>) -> std::io::Result<Option<Upload>> {
+fn write(lab: &Lab, mut upload: Taken, mut parts: mpsc::Receiver<Part>) -> std::io::Result<Option<Taken>> {
     let mut written = upload.writer();
     while let Ok(file) = &mut written {
         match parts.blocking_recv() {
@@ -142,10 +138,7 @@ fn write(lab: &Lab, mut upload: Upload, mut parts: mpsc::Receiver<Part>) -> std:
                 }
             }
             Some(Part::End) => return Ok(Some(upload)),
-            None => {
-                lab.uploads.put_back(upload);
-                return Ok(None);
-            }
+            None => return Ok(None),
         }
     }
     // What is on disk and what was hashed may now differ.
@@ -170,7 +163,7 @@ fn mount(lab: &Lab, name: &str, digest: &str, from: Option<&str>) -> bool {
     })
 }
 
-fn take(lab: &Lab, name: &str, id: &str) -> Result<Upload, Refusal> {
+fn take(lab: &Lab, name: &str, id: &str) -> Result<Taken, Refusal> {
     if !lab.read(|state| state.ecr.repositories.contains_key(name)) {
         return Err(Refusal::no_repository(lab, name));
     }
@@ -220,4 +213,44 @@ fn location(headers: &HeaderMap, name: &str, id: &str) -> String {
 fn created(name: &str, digest: &str) -> Response<Body> {
     let headers = [(header::LOCATION, format!("/v2/{name}/blobs/{digest}")), (CONTENT_DIGEST, digest.to_owned())];
     empty(StatusCode::CREATED, &headers)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::lab::clock::Clock;
+    use crate::lab::runtime::Runtime;
+    use crate::lab::{Settings, state::State};
+
+    /// The client goes away when all was sent and not all is written.
+    #[test]
+    fn an_upload_is_free_again_when_its_request_is_dropped() {
+        let threads = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build();
+        threads.unwrap().block_on(async {
+            let folder = tempfile::tempdir().unwrap();
+            let settings = Settings {
+                data: folder.path().to_owned(),
+                address: ([127, 0, 0, 1], 4566).into(),
+                region: "us-west-2".to_owned(),
+                account_id: "000000000000".to_owned(),
+            };
+            let mut state = State::default();
+            state.ecr.repositories.insert("there".to_owned(), Default::default());
+            let lab = Arc::new(Lab::new(settings, Clock::default(), Runtime::disabled(), state));
+            let id = lab.uploads.begin("there").unwrap();
+            let (go, wait) = std::sync::mpsc::channel::<()>();
+            let held_up = tokio::task::spawn_blocking(move || wait.recv());
+            let request = Request::new(Body::from("hello"));
+            assert!(append(&lab, "there", &id, request).now_or_never().is_none(), "the writer has no thread yet");
+            assert_eq!(lab.uploads.take(&id, "there").err(), Some(Unavailable::Busy));
+            go.send(()).unwrap();
+            held_up.await.unwrap().unwrap();
+            // the only thread does one after the other
+            tokio::task::spawn_blocking(|| {}).await.unwrap();
+            let upload = lab.uploads.take(&id, "there").expect("it can be had");
+            assert_eq!((upload.size, upload.digest()), (5, crate::lab::ecr::digest_of(b"hello")));
+        });
+    }
 }

@@ -36,12 +36,12 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tokio::sync::mpsc::{self, Receiver, UnboundedReceiver};
 
 use crate::error::{Error, Result};
 pub use spec::{
-    Condition, ContainerSpec, Dependency, HealthCheck, ImageSource, LayerBlob, Level, MountPoint, RuntimeEvent,
-    StartError, TaskSpec, Volume,
+    Condition, ContainerSpec, Dependency, HealthCheck, ImageSource, LayerBlob, Level, Line, MountPoint, Output,
+    RuntimeEvent, StartError, TaskSpec, Volume,
 };
 
 /// What trying a level on this machine came to.
@@ -65,6 +65,7 @@ pub struct Runtime {
     tasks: Option<tasks::Tasks>,
     level: Option<Level>,
     events: Mutex<Option<UnboundedReceiver<RuntimeEvent>>>,
+    output: Mutex<Option<Receiver<Output>>>,
 }
 
 impl Runtime {
@@ -84,11 +85,14 @@ impl Runtime {
         for candidate in level.map_or(Level::ALL.to_vec(), |level| vec![level]) {
             match probe::level(candidate, &base, &helper) {
                 Ok(roots) => {
-                    let (sender, receiver) = mpsc::unbounded_channel();
+                    let (events, told) = mpsc::unbounded_channel();
+                    let (output, written) = mpsc::channel(output::WAITING_LINES);
+                    let reports = output::Reports { events, output };
                     return Ok(Runtime {
-                        tasks: Some(tasks::Tasks::new(base, candidate, roots, helper, sender)),
+                        tasks: Some(tasks::Tasks::new(base, candidate, roots, helper, reports)),
                         level: Some(candidate),
-                        events: Mutex::new(Some(receiver)),
+                        events: Mutex::new(Some(told)),
+                        output: Mutex::new(Some(written)),
                     });
                 }
                 Err(reason) => refused.push(format!("{candidate}: {reason}")),
@@ -115,6 +119,7 @@ impl Runtime {
             tasks: None,
             level: None,
             events: Mutex::new(Some(mpsc::unbounded_channel().1)),
+            output: Mutex::new(Some(mpsc::channel(1).1)),
         }
     }
 
@@ -142,7 +147,7 @@ impl Runtime {
             Level::Namespaces | Level::UserNamespaces => None,
             Level::Chroot => Some(
                 "this machine permits no new namespaces: containers run in a chroot and see this machine's \
-                 processes and network",
+                 processes and network, and neither these nor its files are safe from a container that runs as root",
             ),
             Level::Process => Some(
                 "containers run as plain processes WITHOUT ANY ISOLATION: this machine permits neither namespaces \
@@ -154,6 +159,12 @@ impl Runtime {
     /// What happens to containers. Can be taken once.
     pub fn take_events(&self) -> Option<UnboundedReceiver<RuntimeEvent>> {
         self.events.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take()
+    }
+
+    /// What containers write. Can be taken once; while nobody takes what comes, containers that write wait, and so does
+    /// the news of their ends.
+    pub fn take_output(&self) -> Option<Receiver<Output>> {
+        self.output.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take()
     }
 
     /// Returns when all containers run their programs, or are [`RuntimeEvent::Skipped`].

@@ -3,9 +3,11 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
 
 /// How much of a container this machine permits, strongest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -167,7 +169,7 @@ pub enum RuntimeEvent {
     Skipped { task_id: String, container: String, reason: String },
     /// What a container's health check says, when it says something new.
     Health { task_id: String, container: String, healthy: bool },
-    /// A started container ended. Comes once for each, after all of its output.
+    /// A started container ended. Comes once for each, after all of its [`Output`] was taken.
     Exited {
         task_id: String,
         container: String,
@@ -176,15 +178,26 @@ pub enum RuntimeEvent {
         signal: Option<i32>,
         oom_killed: bool,
     },
-    /// One line without its line end; lines beyond 16 KiB come in pieces.
-    Output {
-        task_id: String,
-        container: String,
-        line: String,
-        stderr: bool,
-        /// Epoch milliseconds.
-        at: i64,
-    },
+}
+
+/// What containers write. Comes by a bounded channel of its own: a container that writes faster than its lines are
+/// taken has to wait, and what happens to others is told at once.
+#[derive(Debug)]
+pub enum Output {
+    Line(Line),
+    /// All that a container wrote was before this. Its [`RuntimeEvent::Exited`] follows when this is answered or dropped.
+    End(oneshot::Sender<()>),
+}
+
+/// One line without its line end; lines beyond 16 KiB come in pieces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    pub task_id: Arc<str>,
+    pub container: Arc<str>,
+    pub text: String,
+    pub stderr: bool,
+    /// Epoch milliseconds.
+    pub at: i64,
 }
 
 /// Why a task did not start. Nothing of it is left, and no [`RuntimeEvent::Exited`] comes for it any more; none came

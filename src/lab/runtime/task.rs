@@ -17,13 +17,14 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::health::{self, Verdict};
 use super::launch::{Channel, Launch, Reply, Request};
 use super::order::{Order, Step};
-use super::output;
+use super::output::{self, Reports, Stream};
 use super::probe;
-use super::spec::{ContainerSpec, HealthCheck, RuntimeEvent, StartError};
+use super::spec::{ContainerSpec, HealthCheck, Output, RuntimeEvent, StartError};
 
 /// How long a container's output is waited for after its end: a process that it left behind may hold the pipe.
 const OUTPUT_PATIENCE: Duration = Duration::from_millis(500);
@@ -41,6 +42,8 @@ pub struct Helper {
     channel: AsyncFd<Channel>,
     tickets: Mutex<HashMap<u64, Ticket>>,
     next_ticket: AtomicU64,
+    /// Its process is to be killed.
+    given_up: CancellationToken,
 }
 
 /// What a helper says until it ends, as events.
@@ -50,17 +53,23 @@ pub struct Watch {
     task_id: String,
     containers: Vec<Watched>,
     order: Order,
-    events: UnboundedSender<RuntimeEvent>,
+    reports: Reports,
     verdicts: (UnboundedSender<Verdict>, UnboundedReceiver<Verdict>),
 }
 
 struct Watched {
     name: String,
-    readers: Vec<JoinHandle<()>>,
+    readers: Vec<Reader>,
     health_check: Option<HealthCheck>,
     checks: Option<AbortHandle>,
     /// Not told yet.
     end: Option<RuntimeEvent>,
+}
+
+/// Of one of a container's streams.
+struct Reader {
+    task: JoinHandle<()>,
+    enough: CancellationToken,
 }
 
 /// Starts a helper and gives it its task.
@@ -69,7 +78,7 @@ pub fn launch(
     launch: &Launch,
     task_id: &str,
     containers: Vec<ContainerSpec>,
-    events: UnboundedSender<RuntimeEvent>,
+    reports: Reports,
 ) -> io::Result<(Arc<Helper>, Watch)> {
     let order = Order::new(&containers).map_err(io::Error::other)?;
     let (channel, theirs) = Channel::pair()?;
@@ -81,22 +90,34 @@ pub fn launch(
         for stderr in [false, true] {
             let (ours, theirs) = io::pipe()?;
             fds.push(theirs.into());
-            let (name, events) = (container.name.clone(), events.clone());
-            readers.push(tokio::spawn(output::follow(ours.into(), task_id.to_owned(), name, stderr, events)));
+            let stream = Stream {
+                pipe: ours.into(),
+                task_id: task_id.into(),
+                container: container.name.as_str().into(),
+                stderr,
+            };
+            let enough = CancellationToken::new();
+            let task = tokio::spawn(output::follow(stream, reports.output.clone(), enough.clone()));
+            readers.push(Reader { task, enough });
         }
         let (name, health_check) = (container.name, container.health_check);
         watched.push(Watched { name, readers, health_check, checks: None, end: None });
     }
     channel.send(&Request::Launch, &fds.iter().map(AsFd::as_fd).collect::<Vec<_>>())?;
     let channel = channel.into_async()?;
-    let helper = Arc::new(Helper { channel, tickets: Mutex::default(), next_ticket: AtomicU64::new(0) });
+    let helper = Arc::new(Helper {
+        channel,
+        tickets: Mutex::default(),
+        next_ticket: AtomicU64::new(0),
+        given_up: CancellationToken::new(),
+    });
     let watch = Watch {
         helper: helper.clone(),
         child,
         task_id: task_id.to_owned(),
         containers: watched,
         order,
-        events,
+        reports,
         verdicts: mpsc::unbounded_channel(),
     };
     Ok((helper, watch))
@@ -124,6 +145,11 @@ impl Helper {
     /// Signals every container; its own stop signal when not given. A helper that is gone has none left.
     pub async fn kill(&self, signal: Option<i32>) {
         let _ = self.send(&Request::Kill { signal }).await;
+    }
+
+    /// Kills the helper itself, which takes its containers along: for one that does not answer.
+    pub fn give_up(&self) {
+        self.given_up.cancel();
     }
 
     pub async fn connect(&self, port: u16) -> io::Result<TcpStream> {
@@ -218,7 +244,7 @@ impl Watch {
                 for container in &mut self.containers {
                     if let Some(end) = container.end.take() {
                         let readers = std::mem::take(&mut container.readers);
-                        reported.spawn(report(readers, end, self.events.clone()));
+                        reported.spawn(report(readers, end, self.reports.clone()));
                     }
                 }
             }
@@ -234,11 +260,15 @@ impl Watch {
                     if self.containers[at].checks.is_some() {
                         self.order.health(at, healthy);
                         let (task_id, container) = self.named(at);
-                        let _ = self.events.send(RuntimeEvent::Health { task_id, container, healthy });
+                        let _ = self.reports.events.send(RuntimeEvent::Health { task_id, container, healthy });
                     }
                     continue;
                 }
                 () = sleep_until(deadline.unwrap_or(now)), if deadline.is_some() => continue,
+                () = self.helper.given_up.cancelled() => {
+                    let _ = self.child.start_kill();
+                    break;
+                }
             };
             match reply {
                 Reply::Started { container } if container < self.containers.len() => self.started(container),
@@ -280,7 +310,7 @@ impl Watch {
                     let told = self.containers[at].end.take();
                     let killed = || self.exited(at, 128 + libc::SIGKILL, Some(libc::SIGKILL), false);
                     let end = told.unwrap_or_else(killed);
-                    reported.spawn(report(readers, end, self.events.clone()));
+                    reported.spawn(report(readers, end, self.reports.clone()));
                 }
             }
         }
@@ -298,7 +328,7 @@ impl Watch {
                     let _ = self.helper.send(&Request::Skip { container: at }).await;
                     self.containers[at].readers.clear();
                     let (task_id, container) = self.named(at);
-                    let _ = self.events.send(RuntimeEvent::Skipped { task_id, container, reason });
+                    let _ = self.reports.events.send(RuntimeEvent::Skipped { task_id, container, reason });
                 }
             }
         }
@@ -307,7 +337,7 @@ impl Watch {
     fn started(&mut self, at: usize) {
         self.order.started(at, Instant::now());
         let (task_id, container) = self.named(at);
-        let _ = self.events.send(RuntimeEvent::Started { task_id, container });
+        let _ = self.reports.events.send(RuntimeEvent::Started { task_id, container });
         if let Some(check) = self.containers[at].health_check.take() {
             let watch = health::watch(self.helper.clone(), at, check, self.verdicts.0.clone());
             self.containers[at].checks = Some(tokio::spawn(watch).abort_handle());
@@ -324,11 +354,17 @@ impl Watch {
     }
 }
 
-async fn report(readers: Vec<JoinHandle<()>>, end: RuntimeEvent, events: UnboundedSender<RuntimeEvent>) {
+/// Tells a container's end when all that it wrote was taken.
+async fn report(readers: Vec<Reader>, end: RuntimeEvent, reports: Reports) {
     for mut reader in readers {
-        if timeout(OUTPUT_PATIENCE, &mut reader).await.is_err() {
-            reader.abort();
+        if timeout(OUTPUT_PATIENCE, &mut reader.task).await.is_err() {
+            reader.enough.cancel();
+            let _ = reader.task.await;
         }
     }
-    let _ = events.send(end);
+    let (taken, all_taken) = oneshot::channel();
+    if reports.output.send(Output::End(taken)).await.is_ok() {
+        let _ = all_taken.await;
+    }
+    let _ = reports.events.send(end);
 }

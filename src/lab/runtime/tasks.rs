@@ -9,24 +9,26 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{oneshot, watch};
 
 use super::Roots;
 use super::config;
 use super::images::{Images, Lease};
 use super::launch::{Launch, Mount, Process};
-use super::spec::{ContainerSpec, Level, RuntimeEvent, StartError, TaskSpec};
+use super::output::Reports;
+use super::spec::{ContainerSpec, Level, StartError, TaskSpec};
 use super::task::{self, Helper};
 use super::unpack::remove_tree;
 
 /// More would not fit into one message to the helper; ECS allows ten.
 const MOST_CONTAINERS: usize = 30;
+/// How long a helper has to end its containers with SIGKILL before it is killed itself.
+const KILL_PATIENCE: Duration = Duration::from_secs(5);
 
 pub struct Tasks {
     shared: Arc<Shared>,
     helper: PathBuf,
-    events: UnboundedSender<RuntimeEvent>,
+    reports: Reports,
 }
 
 struct Shared {
@@ -74,15 +76,9 @@ fn cgroup_prefix(base: &Path) -> String {
 }
 
 impl Tasks {
-    pub fn new(
-        base: PathBuf,
-        level: Level,
-        roots: Roots,
-        helper: PathBuf,
-        events: UnboundedSender<RuntimeEvent>,
-    ) -> Self {
+    pub fn new(base: PathBuf, level: Level, roots: Roots, helper: PathBuf, reports: Reports) -> Self {
         let images = Images::new(base.clone());
-        Tasks { shared: Arc::new(Shared { base, level, roots, images, running: Mutex::default() }), helper, events }
+        Tasks { shared: Arc::new(Shared { base, level, roots, images, running: Mutex::default() }), helper, reports }
     }
 
     pub async fn start(&self, task: TaskSpec) -> Result<(), StartError> {
@@ -119,7 +115,7 @@ impl Tasks {
             Ok(prepared) => prepared?,
             Err(_) => return refuse("the lab failed to prepare it"),
         };
-        let (helper, watch) = task::launch(&self.helper, &launch, &task_id, containers, self.events.clone())
+        let (helper, watch) = task::launch(&self.helper, &launch, &task_id, containers, self.reports.clone())
             .map_err(|error| StartError::cannot_start(&first, format_args!("the lab's helper process: {error}")))?;
         drop(launch);
         let _ = slot.helper.set(helper.clone());
@@ -129,7 +125,7 @@ impl Tasks {
             let _ = tokio::task::spawn_blocking(move || drop(clearing)).await;
         });
         if slot.stopped.load(Ordering::SeqCst) {
-            helper.kill(Some(libc::SIGKILL)).await;
+            slot.force(&helper).await;
         }
         match outcome.await {
             Ok(Ok(())) => Ok(()),
@@ -145,9 +141,12 @@ impl Tasks {
         let Some(slot) = self.shared.running().get(task_id).cloned() else { return };
         slot.stopped.store(true, Ordering::SeqCst);
         if let Some(helper) = slot.helper.get() {
-            helper.kill(None).await;
-            if tokio::time::timeout(timeout, slot.wait()).await.is_err() {
-                helper.kill(Some(libc::SIGKILL)).await;
+            let asked = async {
+                helper.kill(None).await;
+                slot.wait().await;
+            };
+            if tokio::time::timeout(timeout, asked).await.is_err() {
+                slot.force(helper).await;
             }
         }
         slot.wait().await;
@@ -168,6 +167,18 @@ impl Tasks {
 }
 
 impl Slot {
+    /// Kills the containers, or their helper when that does not come to it.
+    async fn force(&self, helper: &Helper) {
+        let killed = async {
+            helper.kill(Some(libc::SIGKILL)).await;
+            self.wait().await;
+        };
+        if tokio::time::timeout(KILL_PATIENCE, killed).await.is_err() {
+            helper.give_up();
+            self.wait().await;
+        }
+    }
+
     async fn wait(&self) {
         // the sender is ours, so this cannot fail
         let _ = self.gone.subscribe().wait_for(|gone| *gone).await;

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::lab::{Lab, runtime::RuntimeEvent};
 
-use super::{Context, Effect, Observation, launch, observe, step};
+use super::{Context, Effect, Observation, launch, observe, output, step};
 
 /// So many reports of the runtime are taken in at once.
 const BATCH: usize = 256;
@@ -18,6 +18,7 @@ pub async fn run(lab: Arc<Lab>, shutdown: CancellationToken) {
     let mut changes = lab.changes();
     let (sender, mut reports) = mpsc::unbounded_channel();
     let forward = lab.runtime.take_events().map(|events| tokio::spawn(forward(events, sender.clone())));
+    let output = lab.runtime.take_output().map(|output| tokio::spawn(output::keep(lab.clone(), output)));
     let mut batch = Vec::new();
     loop {
         while batch.len() < BATCH
@@ -46,8 +47,8 @@ pub async fn run(lab: Arc<Lab>, shutdown: CancellationToken) {
             () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {}
         }
     }
-    if let Some(forward) = forward {
-        forward.abort();
+    for task in forward.into_iter().chain(output) {
+        task.abort();
     }
 }
 
@@ -74,9 +75,6 @@ async fn forward(mut events: mpsc::UnboundedReceiver<RuntimeEvent>, reports: mps
             RuntimeEvent::Exited { task_id, container, exit_code, oom_killed, .. } => {
                 let exit_code = i64::from(exit_code);
                 Observation::Exited { task_id, container, exit_code, oom_killed }
-            }
-            RuntimeEvent::Output { task_id, container, line, at, .. } => {
-                Observation::Output { task_id, container, line, at }
             }
         };
         if reports.send(observation).is_err() {

@@ -9,6 +9,7 @@ mod health;
 pub mod launch;
 mod life;
 mod observe;
+pub mod output;
 pub mod placement;
 mod reconcile;
 mod rollout;

@@ -3,14 +3,10 @@
 use crate::lab::{
     ecs::{
         model::{Run, Task},
-        task_definitions,
         tasks::halt,
     },
-    logs,
     state::State,
 };
-
-use super::life;
 
 /// What ECS's agent shows for a container whose dependency cannot be met any more.
 const NOT_STARTED: i64 = 143;
@@ -50,13 +46,6 @@ pub enum Observation {
         container: String,
         healthy: bool,
     },
-    /// One line that a container wrote, at this time (epoch milliseconds).
-    Output {
-        task_id: String,
-        container: String,
-        line: String,
-        at: i64,
-    },
     /// Nothing is left of it.
     Stopped {
         task_id: String,
@@ -72,7 +61,6 @@ impl Observation {
             | Observation::Skipped { task_id, .. }
             | Observation::Exited { task_id, .. }
             | Observation::Health { task_id, .. }
-            | Observation::Output { task_id, .. }
             | Observation::Stopped { task_id } => task_id,
         }
     }
@@ -80,13 +68,9 @@ impl Observation {
 
 /// Takes an observation in; the next step draws the conclusions.
 pub fn observe(state: &mut State, observation: Observation) {
-    if let Observation::Output { task_id, container, line, at } = observation {
-        return keep(state, &task_id, &container, (at, line));
-    }
     let Some(task) = state.ecs.tasks.get_mut(observation.task_id()) else { return };
     task.version += 1;
     match observation {
-        Observation::Output { .. } => {}
         Observation::Started { digests, .. } => {
             // it may be stopping already
             if task.run == Run::Starting {
@@ -136,21 +120,6 @@ pub fn observe(state: &mut State, observation: Observation) {
             }
         }
     }
-}
-
-/// As the awslogs driver does; the lines of other drivers go to `/lab/ecs/<family>`.
-fn keep(state: &mut State, task_id: &str, container: &str, line: (i64, String)) {
-    let Some(task) = state.ecs.tasks.get(task_id) else { return };
-    let definition = task_definitions::find(&state.ecs, &task.task_definition);
-    let logging = definition.and_then(|of| of.container(container)).map(|of| &of["logConfiguration"]);
-    let option = |name: &str| {
-        let awslogs = logging.filter(|logging| logging["logDriver"] == "awslogs")?;
-        awslogs["options"][name].as_str()
-    };
-    let group = option("awslogs-group").map_or_else(|| format!("/lab/ecs/{}", life::family(task)), str::to_owned);
-    let prefix = option("awslogs-stream-prefix").unwrap_or("ecs");
-    let stream = format!("{prefix}/{container}/{task_id}");
-    logs::append(state, &group, &stream, vec![line]);
 }
 
 fn not_started(task: &mut Task, container: &str, reason: &str) {

@@ -128,6 +128,35 @@ fn changes_are_named_by_what_they_are_in() {
 }
 
 #[test]
+fn no_value_of_a_variable_is_shown_wherever_it_stands() {
+    let environment = |list: Value| json!({"containerDefinitions": [{"name": "web", "environment": list}]});
+    let twice = || json!([{"name": "A", "value": "s3cret-1"}, {"name": "A", "value": "s3cret-2"}]);
+    let nameless = || json!([{"value": "s3cret-1"}, {"name": "B", "value": "s3cret-2"}]);
+    let once = || json!([{"name": "A", "value": "s3cret-3"}]);
+    let same_container = json!({"containerDefinitions": [
+        {"name": "web", "environment": once()}, {"name": "web", "environment": twice()}
+    ]});
+    let table = [
+        (environment(once()), environment(twice())),
+        (environment(twice()), environment(once())),
+        (environment(twice()), environment(nameless())),
+        (environment(nameless()), environment(json!([{"value": "s3cret-4"}]))),
+        (environment(json!([])), environment(twice())),
+        (environment(nameless()), json!({"containerDefinitions": [{"name": "web"}]})),
+        (json!({}), environment(twice())),
+        (environment(once()), same_container),
+        (json!({}), json!({"containerDefinitions": [{"environment": nameless()}]})),
+        (environment(once()), json!({"overrides": {"containerOverrides": [{"environment": twice()}]}})),
+    ];
+    for (before, after) in table {
+        let changes = diff(&before, &after, Values::Redacted);
+        let lines = render_changes(&changes);
+        assert!(!changes.is_empty() && !lines.contains("s3cret"), "{before} -> {after}: {lines}");
+        assert!(!serde_json::to_string(&changes).unwrap().contains("s3cret"), "{lines}");
+    }
+}
+
+#[test]
 fn what_ecs_fills_in_is_no_change() {
     let described: Value = serde_json::from_str(&fixture("describe-task-definition.json").text).unwrap();
     let request = json!({

@@ -83,6 +83,14 @@ fn what_is_not_json_is_said_with_place_and_fix() {
         ),
         ("-9223372036854775809", "1:1: -9223372036854775809 does not fit"),
         ("1e999", "1:1: 1e999 does not fit"),
+        (
+            "{\"a\": 0.12345678901234567890}",
+            "1:7: 0.12345678901234567890 has more digits than a 64-bit number keeps: 0.12345678901234568 is left of it | \
+             write 0.12345678901234568, or \"0.12345678901234567890\" in quotes",
+        ),
+        ("[-1e-400]", "1:2: -1e-400 has more digits than a 64-bit number keeps: -0.0 is left of it"),
+        ("1e-99999999999", "1:1: 1e-99999999999 has more digits"),
+        ("9007199254740993.0", "1:1: 9007199254740993.0 has more digits"),
         (r#""\ud800""#, "1:2: \\ud800 is half of a surrogate pair"),
         (r#""\udc00x""#, "1:2: \\udc00 is half of a surrogate pair"),
         (r#""\ud800\u0041""#, "1:2: \\ud800\\u0041 is half of a surrogate pair"),
@@ -122,6 +130,30 @@ fn depth_is_limited_and_the_limit_itself_is_allowed() {
     let error = parse(&source(&nested(MAX_DEPTH + 1))).unwrap_err();
     assert!(findings(&error)[0].starts_with("task.json:1:129: nested deeper than 128 levels"));
     assert!(parse(&source(&"[".repeat(1_000_000))).is_err());
+}
+
+#[test]
+fn a_fraction_is_kept_however_it_is_spelt() {
+    for text in [
+        "0.1",
+        "-0.0",
+        "-0",
+        "0e9",
+        "0.10",
+        "1.0",
+        "1E+2",
+        "100e-2",
+        "0.000001e3",
+        "1e-7",
+        "123456789.125",
+        "1.7976931348623157e308",
+        "5e-324",
+        "100000000000000000000.0",
+        "0e99999999999",
+    ] {
+        let value = parse(&source(text)).unwrap_or_else(|error| panic!("{text}: {error}")).value;
+        assert_eq!(value.as_f64(), text.parse().ok(), "{text}");
+    }
 }
 
 /// serde_json may be off by a last bit where we are exact.

@@ -79,6 +79,20 @@ pub fn saved_archive(workshop: &Workshop, name: &str) -> PathBuf {
     )
 }
 
+/// What docker saves of a small image that holds `content`, and the image's config.
+pub fn small_archive(workshop: &Workshop, name: &str, content: &str) -> Vec<u8> {
+    let layer = layer(content);
+    let manifest = json!([{ "Config": "c.json", "RepoTags": null, "Layers": ["1/layer.tar"] }]);
+    let config = config(&[&layer]);
+    let members = [
+        Member::File("1/layer.tar", layer),
+        Member::File("c.json", config.clone()),
+        Member::File("manifest.json", manifest.to_string().into_bytes()),
+    ];
+    archive_of(workshop, name, &members);
+    config
+}
+
 #[test]
 fn what_docker_saves() {
     let workshop = Workshop::new();

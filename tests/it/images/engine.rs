@@ -10,7 +10,6 @@ use super::Workshop;
 fn build() -> DockerBuild {
     DockerBuild {
         program: "docker".into(),
-        tag: "hello:v1".into(),
         context: "app".into(),
         file: Some("app/Dockerfile.prod".into()),
         target: Some("final".into()),
@@ -27,10 +26,9 @@ fn line(command: &Command) -> String {
 
 #[test]
 fn command_lines() {
-    insta::assert_snapshot!(line(&build().command(Path::new("/p"))), @"docker build --tag hello:v1 --file app/Dockerfile.prod --target final --platform linux/arm64 --build-arg MODE --build-arg NPM_TOKEN --label team=web -- app");
+    insta::assert_snapshot!(line(&build().command(Path::new("/tmp/id"), Path::new("/p"))), @"docker build --iidfile /tmp/id --file app/Dockerfile.prod --target final --platform linux/arm64 --build-arg MODE --build-arg NPM_TOKEN --label team=web -- app");
     let bare = DockerBuild {
         program: "docker".into(),
-        tag: "x".into(),
         context: ".".into(),
         file: None,
         target: None,
@@ -38,13 +36,13 @@ fn command_lines() {
         labels: BTreeMap::new(),
         platform: None,
     };
-    insta::assert_snapshot!(line(&bare.command(Path::new("/p"))), @"docker build --tag x -- .");
-    insta::assert_snapshot!(line(&bare.save(Path::new("/tmp/i.tar"), Path::new("/p"))), @"docker save --output /tmp/i.tar -- x");
+    insta::assert_snapshot!(line(&bare.command(Path::new("/tmp/id"), Path::new("/p"))), @"docker build --iidfile /tmp/id -- .");
+    insta::assert_snapshot!(line(&bare.save("sha256:1f", Path::new("/tmp/i.tar"), Path::new("/p"))), @"docker save --output /tmp/i.tar -- sha256:1f");
 }
 
 #[test]
 fn secrets_are_in_the_environment_alone() {
-    let command = build().command(Path::new("/p"));
+    let command = build().command(Path::new("/tmp/id"), Path::new("/p"));
     assert!(!line(&command).contains("s3cret"));
     assert!(!format!("{command:?} {:?}", build()).contains("s3cret"));
     assert_eq!(command.environment.len(), 2);
@@ -138,6 +136,57 @@ async fn an_engine_that_hangs_does_not_answer() {
     assert_eq!(error.unwrap_err().kind(), Kind::Preflight);
 }
 
+#[tokio::test]
+async fn what_a_command_leaves_running_is_not_listened_to() {
+    let workshop = Workshop::new();
+    let script = "(trap '' TERM; while sleep 0.01; do echo still here; done) & echo $! > pid; echo done";
+    let command = engine::shell(script, &workshop.path("project"));
+    let mut lines = Vec::new();
+    let mut on_line = |line: &str| lines.push(line.to_owned());
+    let ended = tokio::time::timeout(Duration::from_secs(20), engine::run(&command, &mut on_line)).await;
+    let pid = std::fs::read_to_string(workshop.path("project/pid")).unwrap();
+    let pid = nix::unistd::Pid::from_raw(pid.trim().parse().unwrap());
+    let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+    ended.expect("it ends when its command does").unwrap();
+    assert!(lines.contains(&"done".to_owned()), "{lines:?}");
+}
+
+/// Two builds on one daemon, each between the other's build and save.
+#[tokio::test]
+async fn builds_at_the_same_time_do_not_mix() {
+    let workshop = Workshop::new();
+    let script = r#"#!/bin/sh
+case $1 in
+  version) echo 27.0 ;;
+  build)
+    id=$(printf %064d $MODE)
+    cp built-$MODE.tar latest.tar; cp built-$MODE.tar by-id-$id.tar
+    touch built-by-$MODE
+    while ! [ -e built-by-1 -a -e built-by-2 ]; do sleep 0.01; done
+    printf sha256:$id > "$3" ;;
+  save) cp "by-id-${5#sha256:}.tar" "$3" || cp latest.tar "$3" ;;
+esac
+"#;
+    workshop.file("docker", script);
+    super::set_mode(&workshop.path("project/docker"), 0o755);
+    let one = |mode: &str| {
+        let image = super::archives::small_archive(&workshop, &format!("project/built-{mode}.tar"), mode);
+        let build_args = BTreeMap::from([("MODE".to_owned(), mode.into())]);
+        (image, DockerBuild { program: workshop.path("project/docker").into(), build_args, ..build() })
+    };
+    let (first, second) = (one("1"), one("2"));
+    let (project, open) = (workshop.path("project"), workshop.open(None));
+    let (mut quiet, mut quiet_too) = (|_: &str| {}, |_: &str| {});
+    let both = async {
+        tokio::join!(
+            engine::docker_image(&first.1, &project, &open, &mut quiet),
+            engine::docker_image(&second.1, &project, &open, &mut quiet_too),
+        )
+    };
+    let (built, built_too) = tokio::time::timeout(Duration::from_secs(20), both).await.unwrap();
+    assert_eq!((built.unwrap().config, built_too.unwrap().config), (first.0.into(), second.0.into()));
+}
+
 /// A program with docker's command line, that "builds" an archive which lies in the project.
 #[tokio::test]
 async fn what_an_engine_built_becomes_an_image() {
@@ -146,10 +195,11 @@ async fn what_an_engine_built_becomes_an_image() {
     let script = r#"#!/bin/sh
 case $1 in
   version) echo 27.0 ;;
-  build) echo "step 1 for $MODE"; echo "$@" > arguments ;;
-  save) cp built.tar "$3" ;;
+  build) echo "step 1 for $MODE"; echo "$@" > arguments; cat id > "$3" ;;
+  save) [ "$5" = "$(cat id)" ] && cp built.tar "$3" ;;
 esac
 "#;
+    workshop.file("id", format!("sha256:{}\n", "1f".repeat(32)));
     workshop.file("docker", script);
     super::set_mode(&workshop.path("project/docker"), 0o755);
     let build = DockerBuild { program: workshop.path("project/docker").into(), ..build() };
@@ -167,6 +217,11 @@ esac
     let left: Vec<_> =
         std::fs::read_dir(workshop.cache.folder()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left.len(), 2, "{left:?}");
+
+    // An id that is none is never an argument.
+    workshop.file("id", "--all");
+    let error = engine::docker_image(&build, &workshop.path("project"), &open, &mut |_| {}).await.unwrap_err();
+    assert!(error.to_string().contains("did not say which image it built"), "{error}");
 
     let absent = DockerBuild { program: "no-such-docker".into(), ..build };
     let error = engine::docker_image(&absent, &workshop.path("project"), &open, &mut |_| {}).await.unwrap_err();

@@ -83,6 +83,44 @@ fn what_is_written_opens_as_the_same_image() {
 }
 
 #[test]
+fn a_layout_keeps_its_other_images_and_trusts_no_blob() {
+    let workshop = Workshop::new();
+    let folder = workshop.path("out");
+    let (old, new, other) = (workshop.image("old"), workshop.image("new"), workshop.image("other"));
+    layout::write(&old, &folder, Some("hello:v1")).unwrap();
+    layout::write(&other, &folder, Some("other:v1")).unwrap();
+    layout::write(&other, &folder, None).unwrap();
+    let read = || serde_json::from_slice::<Value>(&fs::read(folder.join("index.json")).unwrap()).unwrap();
+    let mut index = read();
+    index["annotations"] = json!({ "kept": "too" });
+    fs::write(folder.join("index.json"), index.to_string()).unwrap();
+    // damaged, and as long as before
+    let layer = folder.join("blobs/sha256").join(&new.blobs[0].descriptor.digest[7..]);
+    fs::write(&layer, vec![0; new.blobs[0].descriptor.size as usize]).unwrap();
+    layout::write(&new, &folder, Some("hello:v1")).unwrap();
+    let index = read();
+    let entries = index["manifests"].as_array().unwrap();
+    let named: Vec<_> = entries
+        .iter()
+        .map(|entry| (entry["annotations"]["org.opencontainers.image.ref.name"].as_str(), entry["digest"].as_str()))
+        .collect();
+    assert_eq!(
+        named,
+        [
+            (Some("other:v1"), Some(&*other.digest)),
+            (None, Some(&*other.digest)),
+            (Some("hello:v1"), Some(&*new.digest))
+        ]
+    );
+    assert_eq!(index["annotations"]["kept"], "too");
+    assert_eq!(digest::of(&fs::read(&layer).unwrap()), new.blobs[0].descriptor.digest);
+
+    fs::write(folder.join("index.json"), "[]").unwrap();
+    let error = layout::write(&new, &folder, None).unwrap_err();
+    assert_eq!(error.kind(), Kind::Input, "{error}");
+}
+
+#[test]
 fn a_platform_is_picked_from_an_index_in_an_index() {
     let workshop = Workshop::new();
     let (folder, amd, arm) = multi_platform(&workshop);

@@ -3,6 +3,7 @@
 mod archives;
 mod assemble;
 mod bases;
+mod caches;
 mod engine;
 mod layouts;
 mod references;

@@ -113,6 +113,16 @@ fn groups_and_streams_are_made_listed_and_deleted() {
 }
 
 #[test]
+fn a_page_beyond_the_end_is_empty() {
+    let lab = lab_with_lines(1);
+    let token = u64::MAX.to_string();
+    let groups = call(&lab, "DescribeLogGroups", json!({ "nextToken": token }));
+    assert_eq!(groups, json!({ "logGroups": [] }));
+    let streams = call(&lab, "DescribeLogStreams", json!({ "logGroupName": "/g", "nextToken": token }));
+    assert_eq!(streams, json!({ "logStreams": [] }));
+}
+
+#[test]
 fn errors_have_aws_s_codes() {
     let lab = lab_with_lines(1);
     let put = |events: Value| json!({ "logGroupName": "/g", "logStreamName": "s", "logEvents": events });

@@ -8,10 +8,11 @@ use steadystate::lab::{
     Lab,
     clock::{Clock, Pace},
     ecs,
-    runtime::Runtime,
-    scheduler,
+    runtime::{Line, Output, Runtime},
+    scheduler::{self, output},
     state::State,
 };
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::settings;
@@ -26,6 +27,46 @@ async fn until(lab: &Lab, done: impl Fn(&Value) -> bool) -> Value {
         assert!(started.elapsed() < Duration::from_secs(20), "{reply:#}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+#[tokio::test]
+async fn what_a_chatty_container_writes_is_kept_without_waking_the_lab_for_each_line() {
+    let lab = Arc::new(Lab::new(settings(), Clock::new(Pace::Fast), Runtime::disabled(), State::default()));
+    ecs::handle(
+        &lab,
+        "RegisterTaskDefinition",
+        json!({"family": "web", "containerDefinitions": [{"name": "app", "image": "a", "memory": 64}]}),
+    )
+    .expect("a revision");
+    let task = ecs::handle(&lab, "RunTask", json!({"taskDefinition": "web"})).expect("a task")["tasks"][0].clone();
+    let id: Arc<str> = task["taskArn"].as_str().and_then(|arn| arn.rsplit('/').next()).expect("an id").into();
+    let (sender, receiver) = mpsc::channel(256);
+    let keeper = tokio::spawn(output::keep(lab.clone(), receiver));
+    let before = *lab.changes().borrow();
+    let started = Instant::now();
+    for at in 0..100_000 {
+        let (task_id, container) = (id.clone(), "app".into());
+        let line = Line { task_id, container, text: format!("line {at}"), stderr: false, at };
+        sender.send(Output::Line(line)).await.expect("the keeper takes it");
+    }
+    let (taken, all_taken) = oneshot::channel();
+    sender.send(Output::End(taken)).await.expect("the keeper takes it");
+    all_taken.await.expect("an answer");
+    let written = *lab.changes().borrow() - before;
+    assert!(written <= started.elapsed().as_secs() + 1, "{written} steps for 100000 lines");
+    let stream = format!("ecs/app/{id}");
+    let last = lab.read(|state| {
+        let events = &state.logs.groups["/lab/ecs/web"].streams[&stream].events;
+        (events.len(), events.back().map(|event| event.message.clone()))
+    });
+    assert_eq!(last, (10_000, Some("line 99999".to_owned())), "the last line is there when the end may be told");
+    // the lab hears of it by itself, so that it is saved
+    let mut changes = lab.changes();
+    if *changes.borrow_and_update() == before {
+        tokio::time::timeout(Duration::from_secs(20), changes.changed()).await.expect("in time").expect("a lab");
+    }
+    drop(sender);
+    keeper.await.expect("it ends with its senders");
 }
 
 #[tokio::test]

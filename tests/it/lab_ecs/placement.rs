@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 use steadystate::lab::{
     clock::{Clock, Pace},
     ecs,
-    scheduler::{Observation, launch},
+    runtime::Line,
+    scheduler::{launch, output},
 };
 
 use super::{Sim, TARGET_GROUP};
@@ -255,14 +256,17 @@ fn what_containers_write_goes_to_their_log_streams() {
     for (family, group, prefix) in [("logged", "/web", "v1"), ("plain", "/lab/ecs/plain", "ecs")] {
         let task = sim.call("RunTask", json!({"taskDefinition": family}))["tasks"][0]["taskArn"].clone();
         let id = task.as_str().and_then(|arn| arn.rsplit('/').next()).expect("an id").to_owned();
-        sim.observe(Observation::Output {
-            task_id: id.clone(),
+        let line = |text: &str| Line {
+            task_id: id.as_str().into(),
             container: "app".into(),
-            line: "hello".into(),
+            text: text.into(),
+            stderr: false,
             at: sim.now,
-        });
+        };
+        let lines = vec![line("hello"), line("again")];
+        output::append(&mut sim.state, lines);
         let stream = &sim.state.logs.groups[group].streams[&format!("{prefix}/app/{id}")];
         let said: Vec<&str> = stream.events.iter().map(|event| event.message.as_str()).collect();
-        assert_eq!(said, ["hello"]);
+        assert_eq!(said, ["hello", "again"]);
     }
 }

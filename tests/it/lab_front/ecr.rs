@@ -280,6 +280,28 @@ async fn blobs_that_another_repository_has_outlive_a_deletion() {
     lab.end().await;
 }
 
+/// A full disk: what is there and what was hashed may differ from then on.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_part_that_could_not_be_written_ends_its_upload() {
+    let lab = TestLab::start().await;
+    lab.create("there").await;
+    let upload = lab.ecr("InitiateLayerUpload", json!({ "repositoryName": "there" })).await["uploadId"].clone();
+    let file = lab.folder.path().join("uploads").join(upload.as_str().unwrap());
+    std::fs::remove_file(&file).unwrap();
+    std::os::unix::fs::symlink("/dev/full", &file).unwrap();
+    let part = json!({
+        "repositoryName": "there", "uploadId": upload, "partFirstByte": 0, "partLastByte": 4,
+        "layerPartBlob": BASE64.encode("hello"),
+    });
+    let target = "AmazonEC2ContainerRegistry_V20150921.UploadLayerPart";
+    let answer = lab.json(target, &part).await;
+    assert_eq!(answer.status, 500, "{}", answer.text());
+    assert_eq!(lab.ecr_error("UploadLayerPart", part).await.0, "UploadNotFoundException");
+    assert!(file.symlink_metadata().is_err(), "it is gone");
+    lab.end().await;
+}
+
 #[tokio::test]
 async fn layers_go_in_and_out_by_ecrs_own_api() {
     let lab = TestLab::start().await;

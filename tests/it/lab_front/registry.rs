@@ -278,6 +278,33 @@ async fn an_index_and_what_refers_to_an_image() {
         let answer = lab.send("GET", &format!("/v2/there/referrers/{child}{query}"), &auth, "").await;
         assert_eq!(answer.json()["manifests"].as_array().unwrap().len(), count, "{query}");
     }
+
+    let subject = json!({ "mediaType": OCI_MANIFEST, "digest": child, "size": 1 });
+    signature["annotations"] = json!({ "org.opencontainers.image.created": "2026-01-01T00:00:00Z" });
+    let mut plain = signature.clone();
+    plain["artifactType"] = json!("");
+    let no_type = json!({
+        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [], "subject": subject,
+        "annotations": null,
+    });
+    let config = json!("application/vnd.oci.image.config.v1+json");
+    let table = [
+        (&signature, json!("application/x.signature"), signature["annotations"].clone()),
+        (&plain, config, plain["annotations"].clone()),
+        (&no_type, json!(null), json!(null)),
+    ];
+    for (manifest, kind, annotations) in table {
+        let digest = digest(manifest.to_string().as_bytes());
+        let answer = lab.send("PUT", &format!("/v2/there/manifests/{digest}"), &auth, manifest.to_string()).await;
+        assert_eq!(answer.status, 201, "{}", answer.text());
+        let answer = lab.send("GET", &format!("/v2/there/referrers/{child}"), &auth, "").await.json();
+        let listed = answer["manifests"].as_array().unwrap().iter().find(|one| one["digest"] == digest.as_str());
+        let listed = listed.expect("it is listed").as_object().unwrap();
+        let member = |name: &str| listed.get(name).cloned().unwrap_or_default();
+        assert_eq!((member("artifactType"), member("annotations")), (kind.clone(), annotations.clone()), "{listed:?}");
+        assert_eq!(listed.contains_key("artifactType"), !kind.is_null(), "absent, not null");
+        assert_eq!(listed.contains_key("annotations"), !annotations.is_null());
+    }
     lab.end().await;
 }
 

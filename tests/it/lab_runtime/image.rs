@@ -24,7 +24,13 @@ pub fn tool_path() -> &'static Path {
 
 /// The test program as `/tool`, which is the entry point, with some users.
 pub fn tool(blobs: &Path) -> ImageSource {
+    tool_with(blobs, |_| {})
+}
+
+/// [`tool`] with more in its layer.
+pub fn tool_with(blobs: &Path, more: impl FnOnce(&mut Layer)) -> ImageSource {
     let mut layer = Layer::default();
+    more(&mut layer);
     layer
         .file("tool", 0o755, &fs::read(tool_path()).unwrap())
         .file("etc/passwd", 0o644, b"root:x:0:0::/root:/tool\napp:x:1000:1000::/srv:/tool\n")

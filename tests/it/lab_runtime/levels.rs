@@ -3,6 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use steadystate::lab::runtime::{Level, MountPoint, Runtime, RuntimeEvent, Volume};
 use tokio::io::AsyncReadExt;
 
@@ -238,7 +239,7 @@ async fn a_killed_helper_ends_its_containers() {
         let inside = descendants(helper[0]);
         assert!(!inside.is_empty());
         nix_kill(helper[0]);
-        let Bench { runtime, data, mut events, level } = bench;
+        let Bench { runtime, data, mut events, level, .. } = bench;
         let event = loop {
             let event = tokio::time::timeout(PATIENCE, events.recv()).await.unwrap().unwrap();
             if matches!(event, RuntimeEvent::Exited { .. }) {
@@ -331,7 +332,7 @@ async fn disabled_runs_nothing() {
     assert_eq!(disabled.connect("x", 80).await.unwrap_err().kind(), io::ErrorKind::NotFound);
 }
 
-const HELPER_ARGUMENT: &str = "__lab-container-helper";
+pub(super) const HELPER_ARGUMENT: &str = "__lab-container-helper";
 
 async fn ask(runtime: &Runtime, id: &str, port: u16) -> io::Result<String> {
     let mut answer = String::new();
@@ -340,12 +341,12 @@ async fn ask(runtime: &Runtime, id: &str, port: u16) -> io::Result<String> {
 }
 
 /// A task's name is free shortly after its last container ended.
-async fn gone(bench: &Bench, id: &str) {
+pub(super) async fn gone(bench: &Bench, id: &str) {
     bench.runtime.stop(id, PATIENCE).await;
 }
 
 /// Helpers of this bench: children of ours that work in its folder.
-fn children_named(argument: &str, bench: &Bench) -> Vec<i32> {
+pub(super) fn children_named(argument: &str, bench: &Bench) -> Vec<i32> {
     let base = bench.data.path().join("runtime").canonicalize().unwrap();
     processes()
         .into_iter()
@@ -359,7 +360,7 @@ fn children_named(argument: &str, bench: &Bench) -> Vec<i32> {
         .collect()
 }
 
-fn descendants(of: i32) -> Vec<i32> {
+pub(super) fn descendants(of: i32) -> Vec<i32> {
     let all = processes();
     let mut found = vec![of];
     let mut at = 0;
@@ -380,10 +381,14 @@ fn processes() -> Vec<(i32, i32)> {
     std::fs::read_dir("/proc").unwrap().flatten().filter_map(stat).collect()
 }
 
-fn alive(pid: i32) -> bool {
+pub(super) fn alive(pid: i32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }
 
 fn nix_kill(pid: i32) {
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
+    signal(pid, Signal::SIGKILL);
+}
+
+pub(super) fn signal(pid: i32, signal: Signal) {
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).unwrap();
 }

@@ -4,13 +4,15 @@ mod health;
 pub(crate) mod image;
 mod levels;
 mod limits;
+mod output;
 mod unpack;
+mod walls;
 
 use std::path::Path;
 use std::time::Duration;
 
-use steadystate::lab::runtime::{ContainerSpec, Level, Runtime, RuntimeEvent, TaskSpec};
-use tokio::sync::mpsc::UnboundedReceiver;
+use steadystate::lab::runtime::{ContainerSpec, Level, Line, Output, Runtime, RuntimeEvent, TaskSpec};
+use tokio::sync::mpsc::{self, Receiver, UnboundedReceiver};
 
 const HELPER: &str = env!("CARGO_BIN_EXE_steady");
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -20,6 +22,8 @@ struct Bench {
     data: tempfile::TempDir,
     runtime: Runtime,
     events: UnboundedReceiver<RuntimeEvent>,
+    /// What containers wrote; of one that ended all is here when its end is.
+    lines: UnboundedReceiver<Line>,
     level: Level,
 }
 
@@ -52,7 +56,9 @@ fn bench(level: Level, permitted: bool) -> Option<Bench> {
             assert_eq!(runtime.level(), Some(level));
             let events = runtime.take_events().unwrap();
             assert!(runtime.take_events().is_none());
-            Some(Bench { data, runtime, events, level })
+            let lines = taken(runtime.take_output().unwrap());
+            assert!(runtime.take_output().is_none());
+            Some(Bench { data, runtime, events, lines, level })
         }
         Err(error) => {
             assert!(!permitted, "probe() says that {level} works, but: {error:?}");
@@ -60,6 +66,20 @@ fn bench(level: Level, permitted: bool) -> Option<Bench> {
             None
         }
     }
+}
+
+/// Takes what containers write at once.
+fn taken(mut output: Receiver<Output>) -> UnboundedReceiver<Line> {
+    let (sender, lines) = mpsc::unbounded_channel();
+    std::thread::spawn(move || {
+        while let Some(one) = output.blocking_recv() {
+            match one {
+                Output::Line(line) => drop(sender.send(line)),
+                Output::End(taken) => drop(taken.send(())),
+            }
+        }
+    });
+    lines
 }
 
 impl Bench {
@@ -87,46 +107,47 @@ impl Bench {
 
     /// Waits for a container's end and collects what it said until then.
     async fn end(&mut self, id: &str, name: &str) -> End {
-        let mut end = End::default();
         loop {
-            let event = tokio::time::timeout(PATIENCE, self.events.recv()).await.expect("an event").expect("a runtime");
-            match event {
-                RuntimeEvent::Output { task_id, container, line, stderr, at } => {
-                    assert!(at > 1_600_000_000_000);
-                    if task_id == id && container == name {
-                        if stderr { &mut end.errors } else { &mut end.lines }.push(line);
-                    }
-                }
-                RuntimeEvent::Exited { task_id, container, exit_code, signal, oom_killed } => {
-                    if task_id == id && container == name {
-                        return End { exit_code, signal, oom_killed, ..end };
-                    }
-                }
-                RuntimeEvent::Started { .. } | RuntimeEvent::Skipped { .. } | RuntimeEvent::Health { .. } => {}
+            let RuntimeEvent::Exited { task_id, container, exit_code, signal, oom_killed } = self.event().await else {
+                continue;
+            };
+            if task_id != id || container != name {
+                continue;
             }
+            let mut end = End { exit_code, signal, oom_killed, ..End::default() };
+            while let Ok(line) = self.lines.try_recv() {
+                assert!(line.at > 1_600_000_000_000);
+                if *line.task_id == *id && *line.container == *name {
+                    if line.stderr { &mut end.errors } else { &mut end.lines }.push(line.text);
+                }
+            }
+            return end;
         }
     }
 
     /// Waits until a container has said `wanted`.
     async fn said(&mut self, id: &str, wanted: &str) {
         loop {
-            let event = tokio::time::timeout(PATIENCE, self.events.recv()).await.expect("an event").expect("a runtime");
-            match event {
-                RuntimeEvent::Output { task_id, line, .. } if task_id == id && line == wanted => return,
-                RuntimeEvent::Exited { task_id, .. } if task_id == id => panic!("{id} ended without saying {wanted}"),
-                _ => {}
+            let said = async {
+                tokio::select! {
+                    biased;
+                    line = self.lines.recv() => line,
+                    Some(RuntimeEvent::Exited { task_id, .. }) = self.events.recv() => {
+                        assert_ne!(task_id, id, "it ended without saying {wanted}");
+                        None
+                    }
+                }
+            };
+            let line = tokio::time::timeout(PATIENCE, said).await.expect("a line");
+            if line.is_some_and(|line| *line.task_id == *id && line.text == wanted) {
+                return;
             }
         }
     }
 
-    /// Waits for an event that is not output.
+    /// Waits for what happens next.
     async fn event(&mut self) -> RuntimeEvent {
-        loop {
-            match tokio::time::timeout(PATIENCE, self.events.recv()).await.expect("an event").expect("a runtime") {
-                RuntimeEvent::Output { .. } => {}
-                event => return event,
-            }
-        }
+        tokio::time::timeout(PATIENCE, self.events.recv()).await.expect("an event").expect("a runtime")
     }
 
     /// Nothing of any task is left: no folder, no mount, no cgroup, no event.

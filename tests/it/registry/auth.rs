@@ -116,6 +116,20 @@ fn token_rules(fake: &Fake, realm: String, lives: usize) {
 }
 
 #[tokio::test]
+async fn a_token_may_claim_any_life() {
+    for life in [0, u64::MAX] {
+        let (workshop, fake) = (Workshop::new(), Fake::start().await);
+        let realm = format!("{}/token", fake.url());
+        fake.rule(move |seen| match seen.path.as_str() {
+            "/token" => Some(serde_json::json!({ "token": "t", "expires_in": life }).to_string().into_response()),
+            _ if seen.authorization.as_deref() == Some("Bearer t") => None,
+            _ => Some(denied(401, &format!("Bearer service=fake,realm=\"{realm}\""))),
+        });
+        push(&with_source(&fake).0, &workshop.image("x"), &["v1"]).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn tokens_are_fetched_by_scope_and_renewed() {
     let (workshop, fake) = (Workshop::new(), Fake::start().await);
     token_rules(&fake, format!("{}/token", fake.url()), 1000);

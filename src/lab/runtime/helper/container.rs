@@ -3,9 +3,11 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, pipe2};
@@ -38,6 +40,7 @@ pub struct Execution {
 /// Starts a container and returns when its program runs; the error is for a person.
 pub fn start(
     level: Level,
+    lab: &Channel,
     process: &Process,
     output: [OwnedFd; 2],
     check: bool,
@@ -60,6 +63,7 @@ pub fn start(
     };
     let birth = Birth { level, process, arguments: &process.arguments, output, check, beside: false };
     let born = birth.give(
+        lab,
         || clone(flags),
         |pid| {
             container.pid = pid;
@@ -91,6 +95,7 @@ pub fn start(
 /// Starts another program in a container, as whom and where its own one runs.
 pub fn execute(
     level: Level,
+    lab: &Channel,
     process: &Process,
     container: &Container,
     arguments: &[String],
@@ -101,6 +106,7 @@ pub fn execute(
     let birth = Birth { level, process, arguments, output: [stdout, stderr], check: false, beside: true };
     let namespaces = &container.namespaces;
     birth.give(
+        lab,
         || if level.has_network() { join::clone_into(namespaces) } else { clone(0) },
         |pid| {
             if let Some(cgroup) = &container.cgroup {
@@ -124,9 +130,10 @@ struct Birth<'a> {
 
 impl Birth<'_> {
     /// Makes the process with `clone` and returns when it runs its program; before that, and when it exists, does
-    /// `prepare`. When it does not come to that, the process is gone.
+    /// `prepare`. When it does not come to that, or `lab` goes away first, the process is gone.
     fn give(
         self,
+        lab: &Channel,
         clone: impl FnOnce() -> Result<Option<Pid>, String>,
         prepare: impl FnOnce(Pid) -> Result<(), String>,
     ) -> Result<(Pid, Option<OwnedFd>), String> {
@@ -164,15 +171,38 @@ impl Birth<'_> {
         let listener = supervised.and_then(|(ours, theirs)| {
             drop(theirs);
             // none comes when the child fails before it
-            ours.receive::<()>().ok().flatten().and_then(|(_, mut fds)| fds.pop())
+            let spoke = is_heard_before_end(ours.as_fd(), lab);
+            spoke.then(|| ours.receive::<()>().ok().flatten().and_then(|(_, mut fds)| fds.pop())).flatten()
         });
         let mut text = Vec::new();
+        // the child writes its reason at once and ends, so only the first word is waited for
+        if !is_heard_before_end(failure.as_fd(), lab) {
+            // SAFETY: kill touches no memory; `pid` is our child that was not waited for yet.
+            unsafe { libc::kill(pid.as_raw(), libc::SIGKILL) };
+            text.extend_from_slice(b"the lab is gone");
+        }
         let _ = File::from(failure).read_to_end(&mut text);
         if text.is_empty() {
             return Ok((pid, listener));
         }
         let _ = waitpid(pid, None);
         prepared.and_then(|()| Err(String::from_utf8_lossy(&text).into_owned()))
+    }
+}
+
+/// Waits for a word from `child`, or its end; false when `lab` goes away first. A child that is stuck on its way
+/// into its program must not outlive its lab.
+fn is_heard_before_end(child: BorrowedFd<'_>, lab: &Channel) -> bool {
+    loop {
+        // of the lab only its end counts: what it asks for is for later
+        let mut fds = [PollFd::new(child, PollFlags::POLLIN), PollFd::new(lab.as_fd(), PollFlags::empty())];
+        if poll(&mut fds, PollTimeout::NONE).is_err_and(|error| error != Errno::EINTR) {
+            return false;
+        }
+        let said = |at: usize| fds[at].revents().is_some_and(|events| !events.is_empty());
+        if said(0) || said(1) {
+            return said(0);
+        }
     }
 }
 
@@ -228,4 +258,30 @@ pub fn own(fd: RawFd) -> OwnedFd {
 pub fn close_inherited() {
     // SAFETY: this process has just started; nothing owns a descriptor beyond the standard ones yet.
     unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::fd::AsFd;
+
+    use super::{Channel, is_heard_before_end};
+    use crate::lab::runtime::launch::Request;
+
+    #[test]
+    fn a_child_that_says_nothing_is_waited_for_until_the_lab_goes() {
+        let (lab, ours) = Channel::pair().unwrap();
+        let ours = Channel::from(ours);
+        lab.send(&Request::Kill { signal: None }, &[]).unwrap();
+        let (child, mut word) = std::io::pipe().unwrap();
+        word.write_all(b"exec: ...").unwrap();
+        assert!(is_heard_before_end(child.as_fd(), &ours));
+        let (child, word) = std::io::pipe().unwrap();
+        drop(word);
+        assert!(is_heard_before_end(child.as_fd(), &ours), "its program runs");
+        let (child, _word) = std::io::pipe().unwrap();
+        let gone = std::thread::spawn(move || drop(lab));
+        assert!(!is_heard_before_end(child.as_fd(), &ours));
+        gone.join().unwrap();
+    }
 }

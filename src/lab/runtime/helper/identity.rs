@@ -17,6 +17,7 @@ use crate::lab::runtime::spec::Level;
 /// CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, SETGID, SETUID, SETPCAP, NET_BIND_SERVICE, NET_RAW, SYS_CHROOT,
 /// AUDIT_WRITE, SETFCAP.
 const KEPT: [libc::c_ulong; 13] = [0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 29, 31];
+const SYS_CHROOT: libc::c_ulong = 18;
 
 /// `proc` is the lab's own `/proc`, opened before the root changed.
 pub fn become_user(level: Level, user: &User, proc: &OwnedFd) -> Result<(), String> {
@@ -26,7 +27,7 @@ pub fn become_user(level: Level, user: &User, proc: &OwnedFd) -> Result<(), Stri
         Level::UserNamespaces if user.uid == 0 && user.gid == 0 => Ok(()),
         Level::UserNamespaces => nested(user, proc).map_err(|error| format!("user {}: {error}", user.uid)),
         Level::Namespaces | Level::Chroot => {
-            drop_capabilities();
+            drop_capabilities(level);
             let groups: Vec<Gid> = user.groups.iter().copied().map(Gid::from_raw).collect();
             let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
             setgroups(&groups)
@@ -49,8 +50,12 @@ fn nested(user: &User, proc: &OwnedFd) -> std::io::Result<()> {
     write("uid_map", format!("{} 0 1", user.uid))
 }
 
-fn drop_capabilities() {
-    for capability in (0..64).filter(|capability| !KEPT.contains(capability)) {
+fn drop_capabilities(level: Level) {
+    // where another root is the only wall, root must not be able to take one more and walk out
+    let kept = |capability: &libc::c_ulong| {
+        KEPT.contains(capability) && !(level == Level::Chroot && *capability == SYS_CHROOT)
+    };
+    for capability in (0..64).filter(|capability| !kept(capability)) {
         // SAFETY: takes numbers only. It fails for capabilities that this kernel does not know, and without
         // CAP_SETPCAP, when there is less to drop anyway.
         unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };

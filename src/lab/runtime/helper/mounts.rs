@@ -1,13 +1,16 @@
 //! A container's root file system.
 
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::{Mode, SFlag, makedev, mknodat};
 use nix::unistd::{chdir, chroot, fchdir, pivot_root, sethostname};
+use rustix::fs::{AtFlags, OFlags, openat, unlinkat};
+use rustix::io::Errno;
 
 use crate::lab::runtime::inroot::{InRoot, proc_path};
 use crate::lab::runtime::launch::{Process, Root};
@@ -38,6 +41,8 @@ pub fn enter(level: Level, process: &Process) -> Result<(), String> {
     if level == Level::Namespaces {
         protect(&root);
     }
+    // before the volumes, so that one of the user's covers these files and its own are never written
+    network_files(&root, process)?;
     for wanted in &process.mounts {
         let target = target(&root, &wanted.source, &wanted.target)?;
         let source = wanted.source.to_str().ok_or("a volume's path is not UTF-8")?;
@@ -53,8 +58,7 @@ pub fn enter(level: Level, process: &Process) -> Result<(), String> {
     // the old root lies on top of the new one
     umount2(".", MntFlags::MNT_DETACH).map_err(|error| format!("the old root: {error}"))?;
     chdir("/").map_err(|error| error.to_string())?;
-    sethostname(&process.hostname).map_err(|error| format!("hostname: {error}"))?;
-    network_files(process)
+    sethostname(&process.hostname).map_err(|error| format!("hostname: {error}"))
 }
 
 /// Level 3: no mounts, only another root.
@@ -66,17 +70,12 @@ pub fn change_root(process: &Process) -> Result<(), String> {
             // without CAP_MKNOD the container goes without
             let mode = Mode::from_bits_truncate(0o666);
             if mknodat(&dev, name, SFlag::S_IFCHR, mode, makedev(major, minor)).is_ok() {
-                let _ = rustix::fs::chmodat(
-                    &dev,
-                    name,
-                    rustix::fs::Mode::from_raw_mode(0o666),
-                    rustix::fs::AtFlags::empty(),
-                );
+                let _ = rustix::fs::chmodat(&dev, name, rustix::fs::Mode::from_raw_mode(0o666), AtFlags::empty());
             }
         }
     }
-    join_root(process)?;
-    network_files(process)
+    network_files(&root, process)?;
+    join_root(process)
 }
 
 /// Level 3, when the root is there already.
@@ -168,18 +167,21 @@ fn remount_read_only(target: &Path) -> Result<(), String> {
         })
 }
 
-// The root is the container's by now, so its symbolic links lead nowhere else.
-fn network_files(process: &Process) -> Result<(), String> {
+// What the image has in their place, be it a link or a fifo, is removed and not opened.
+fn network_files(root: &InRoot, process: &Process) -> Result<(), String> {
     let hostname = format!("{}\n", process.hostname);
-    let files =
-        [("/etc/hosts", &process.hosts), ("/etc/resolv.conf", &process.resolv_conf), ("/etc/hostname", &hostname)];
-    fs::create_dir_all("/etc").map_err(|error| format!("/etc: {error}"))?;
-    for (path, text) in files {
-        // a link that leads nowhere is replaced
-        if fs::write(path, text).is_err() {
-            let _ = fs::remove_file(path);
-            fs::write(path, text).map_err(|error| format!("{path}: {error}"))?;
+    let files = [("hosts", &process.hosts), ("resolv.conf", &process.resolv_conf), ("hostname", &hostname)];
+    let etc = root.make_directory(Path::new("etc")).map_err(|error| format!("/etc: {error}"))?;
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::WRONLY | OFlags::CLOEXEC;
+    for (name, text) in files {
+        match unlinkat(&etc, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(format!("/etc/{name}: {error}")),
         }
+        openat(&etc, name, flags, rustix::fs::Mode::from_raw_mode(0o644))
+            .map_err(io::Error::from)
+            .and_then(|file| File::from(file).write_all(text.as_bytes()))
+            .map_err(|error| format!("/etc/{name}: {error}"))?;
     }
     Ok(())
 }
@@ -201,8 +203,7 @@ fn target(root: &InRoot, source: &Path, target: &Path) -> Result<PathBuf, String
 /// open until the program starts.
 fn proc_path_of(root: &InRoot, path: &Path) -> Result<PathBuf, String> {
     let path = path.strip_prefix("/").unwrap_or(path);
-    let found =
-        root.resolve(path, rustix::fs::OFlags::PATH).map_err(|error| format!("/{}: {error}", path.display()))?;
+    let found = root.resolve(path, OFlags::PATH).map_err(|error| format!("/{}: {error}", path.display()))?;
     let through = proc_path(&found);
     std::mem::forget(found);
     Ok(through)

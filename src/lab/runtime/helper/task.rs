@@ -135,7 +135,7 @@ impl Task {
                 return Ok(true);
             }
         };
-        match container::start(self.level, process, output, self.launch.check, self.limited) {
+        match container::start(self.level, &self.channel, process, output, self.launch.check, self.limited) {
             Ok(container) => *place = Place::Started(container),
             Err(reason) => {
                 self.failed(at, reason)?;
@@ -149,7 +149,9 @@ impl Task {
     fn execute(&mut self, ticket: u64, at: usize, arguments: &[String]) -> io::Result<()> {
         let container = self.places.get(at).and_then(Place::container).filter(|container| !container.exited);
         let executed = match (container, self.launch.containers.get(at)) {
-            (Some(container), Some(process)) => container::execute(self.level, process, container, arguments),
+            (Some(container), Some(process)) => {
+                container::execute(self.level, &self.channel, process, container, arguments)
+            }
             _ => Err("the container does not run".to_owned()),
         };
         match executed {
