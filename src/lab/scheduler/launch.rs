@@ -147,7 +147,7 @@ fn health_check(check: &Value, clock: Clock) -> Option<HealthCheck> {
     let (interval, timeout, start_period) = (seconds("interval", 30), seconds("timeout", 5), seconds("startPeriod", 0));
     Some(HealthCheck {
         command,
-        interval: clock.wait(interval).max(interval.min(LEAST_INTERVAL)),
+        interval: clock.wait_at_least(interval, LEAST_INTERVAL),
         settled_interval: if clock.pace == Pace::Fast { interval.min(SETTLED_INTERVAL) } else { interval },
         timeout,
         retries: check["retries"].as_u64().and_then(|retries| retries.try_into().ok()).unwrap_or(3),
@@ -161,5 +161,5 @@ fn health_check(check: &Value, clock: Clock) -> Option<HealthCheck> {
 /// How long a process may take to start: it does so no faster because the lab's waits are short.
 fn patience(seconds_at_aws: u64, clock: Clock) -> Duration {
     let at_aws = Duration::from_secs(seconds_at_aws);
-    clock.wait(at_aws).max(at_aws.min(LONGEST_START))
+    clock.wait_at_least(at_aws, LONGEST_START)
 }

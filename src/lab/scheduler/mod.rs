@@ -33,6 +33,10 @@ impl Context<'_> {
     fn wait(&self, seconds_at_aws: u64) -> i64 {
         self.clock.wait(Duration::from_secs(seconds_at_aws)).as_millis() as i64
     }
+
+    fn wait_at_least(&self, seconds_at_aws: u64, floor: Duration) -> i64 {
+        self.clock.wait_at_least(Duration::from_secs(seconds_at_aws), floor).as_millis() as i64
+    }
 }
 
 /// What the runtime has to do. The answer comes as an [`Observation`].

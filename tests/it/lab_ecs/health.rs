@@ -119,15 +119,27 @@ fn healthy_targets_do_not_make_up_for_a_container_that_was_not_checked_yet() {
 
 #[test]
 fn the_grace_period_spares_a_task_its_health_checks() {
-    for (grace, fails) in [(0, true), (600, false)] {
+    // (its seconds, pace, seconds until then, it is told)
+    let table = [
+        (0, Pace::Aws, 120, true),
+        (600, Pace::Aws, 120, false),
+        (0, Pace::Fast, 10, true),
+        (40, Pace::Fast, 35, false),
+        (40, Pace::Fast, 50, true),
+        (600, Pace::Fast, 50, false),
+        (600, Pace::Fast, 70, true),
+    ];
+    for (grace, pace, seconds, fails) in table {
         let mut sim = Sim::new();
+        sim.pace = pace;
         sim.sick.insert("v1".into());
         sim.register("v1");
         let mut input = service(1);
         input["healthCheckGracePeriodSeconds"] = json!(grace);
         sim.call("CreateService", input);
-        sim.seconds(120);
-        assert_eq!(sim.events().iter().any(|event| event.contains("is unhealthy in")), fails, "{grace} s");
+        sim.seconds(seconds);
+        let told = sim.events().iter().any(|event| event.contains("is unhealthy in"));
+        assert_eq!(told, fails, "{grace} s at {pace:?}, after {seconds} s");
         assert_eq!(sim.state.ecs.tasks.len() > 1, fails);
     }
 }
