@@ -38,6 +38,7 @@ pub fn check(document: &Map<String, Value>, settings: &Settings) -> Checked {
     if containers.iter().all(|container| container["essential"] == false) {
         return Err(client("Task definition doesn't have any essential container."));
     }
+    sizes(document)?;
     dependencies(containers, &names)?;
     host_ports(containers, mode)?;
     if needs_fargate(document) {
@@ -185,9 +186,7 @@ fn fargate(document: &Map<String, Value>, containers: &[Value], mode: &str, sett
             return Err(client(format!("Fargate requires that '{member}' be defined at the task level.")));
         }
     }
-    let invalid = |member: &str| client(format!("Invalid '{member}' setting for task."));
-    let cpu = units(cpu, 1024.0, "vcpu").ok_or_else(|| invalid("cpu"))?;
-    let memory = units(memory, 1024.0, "gb").ok_or_else(|| invalid("memory"))?;
+    let (cpu, memory) = (units(document, "cpu").unwrap_or(0), units(document, "memory").unwrap_or(0));
     if !is_fargate_size(cpu, memory) {
         return Err(client("No Fargate configuration exists for given values."));
     }
@@ -214,13 +213,24 @@ fn fargate(document: &Map<String, Value>, containers: &[Value], mode: &str, sett
     Ok(())
 }
 
-/// `"256"`, `".25 vCPU"`, `"1 GB"` in CPU units or MiB.
-fn units(value: Option<&Value>, factor: f64, unit: &str) -> Option<i64> {
-    let written = text(value)?.trim().to_lowercase();
-    match written.strip_suffix(unit) {
-        Some(number) => number.trim().parse::<f64>().ok().map(|number| (number * factor) as i64),
-        None => written.parse().ok(),
+/// A task's own size is more than nothing and, on Fargate or not, a number with or without its unit.
+fn sizes(document: &Map<String, Value>) -> Checked {
+    for member in ["cpu", "memory"] {
+        if text(document.get(member)).is_some() && units(document, member).is_none() {
+            return Err(client(format!("Invalid '{member}' setting for task.")));
+        }
     }
+    Ok(())
+}
+
+/// A task's `cpu` or `memory`, such as `"256"`, `".25 vCPU"`, `"1 GB"`, in CPU units or MiB.
+pub fn units(document: &Map<String, Value>, member: &str) -> Option<i64> {
+    let written = text(document.get(member))?.trim().to_lowercase();
+    let units = match written.strip_suffix(if member == "cpu" { "vcpu" } else { "gb" }) {
+        Some(number) => (number.trim().parse::<f64>().ok()? * 1024.0) as i64,
+        None => written.parse().ok()?,
+    };
+    (units > 0).then_some(units)
 }
 
 /// The sizes that Fargate has (CPU units and MiB).

@@ -113,7 +113,7 @@ fn container(
         working_directory: text(container, "workingDirectory"),
         user: text(container, "user"),
         ports: of.bindings.iter().map(|binding| binding.container_port).collect(),
-        memory_bytes: memory.or(of_task).map(|mib| mib * MIB),
+        memory_bytes: memory.or(of_task).filter(|mib| *mib > 0).map(|mib| mib.saturating_mul(MIB)),
         readonly_root_filesystem: container["readonlyRootFilesystem"] == true,
         hostname: Some(hostname),
         mount_points: mounts.collect(),
