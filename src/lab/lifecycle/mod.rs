@@ -136,12 +136,13 @@ async fn serve_locked(
         Settings { data: data.clone(), address, region: REGION.to_owned(), account_id: ACCOUNT_ID.to_owned() };
     let started_at = Clock::new(options.pace).now();
     let token = random_hex(64);
+    let stop = CancellationToken::new();
     let front = Arc::new(Front {
-        house: House::open(settings, options)?,
+        house: House::open(settings, options, stop.clone())?,
         address,
         token: token.clone(),
         started_at,
-        stop: CancellationToken::new(),
+        stop,
     });
     let record = Record { pid: std::process::id(), endpoint: endpoint(address), token };
     if let Err(error) = record.write(&data) {

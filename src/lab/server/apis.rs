@@ -199,7 +199,7 @@ mod tests {
             account_id: "111122223333".to_owned(),
         };
         let options = Options { executable: None, pace: Pace::Fast, ..Options::new(folder.path()) };
-        let house = House::open(settings, options).unwrap();
+        let house = House::open(settings, options, Default::default()).unwrap();
         let call = |operation: &str| call(house.current(), handler, operation.to_owned(), json!({ "a": null, "b": 1 }));
         let error = call("Panic").await.unwrap_err();
         assert_eq!((error.status, error.code.as_str()), (500, "ServerException"));
