@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde_json::{Map, Value};
 
 use super::request::client;
-use crate::lab::{Settings, api::ApiError};
+use crate::lab::{Settings, api::ApiError, scheduler::launch};
 
 type Checked = Result<(), ApiError>;
 const NO_CONTAINERS: &[Value] = &[];
@@ -78,6 +78,13 @@ fn container(container: &Value, document: &Map<String, Value>, mode: &str) -> Ch
     if [memory, reservation].into_iter().flatten().any(|of| of < 4) {
         return setting("Memory must be at least 4 MiB.");
     }
+    if let Some(check) = container.get("healthCheck") {
+        let command = check["command"].as_array().map_or(&[][..], Vec::as_slice);
+        let kind = command.first().and_then(Value::as_str);
+        if command.is_empty() || command.len() == 1 && kind.is_some_and(|kind| kind.starts_with("CMD")) {
+            return setting("The health check has no command: it is [\"CMD-SHELL\", \"…\"] or [\"CMD\", \"…\", …].");
+        }
+    }
     let volumes: Vec<&Value> = document.get("volumes").and_then(Value::as_array).into_iter().flatten().collect();
     for mount in container["mountPoints"].as_array().into_iter().flatten() {
         let volume = mount["sourceVolume"].as_str().unwrap_or_default();
@@ -132,7 +139,7 @@ fn dependencies(containers: &[Value], names: &HashSet<&str>) -> Checked {
                         "A dependency container with SUCCESS or COMPLETE condition cannot be an essential container",
                     ));
                 }
-                Some("HEALTHY") if on.get("healthCheck").is_none() => {
+                Some("HEALTHY") if launch::health_check_command(&on["healthCheck"]).is_none() => {
                     return Err(client(format!(
                         "Container '{name}' must have a health check: another container depends on it being HEALTHY."
                     )));

@@ -135,14 +135,18 @@ fn dependency(on: &Value) -> Option<Dependency> {
     Some(Dependency { container: text(on, "containerName")?, condition })
 }
 
-/// A check that ECS's agent would hand to Docker: `["CMD-SHELL", "…"]` or `["CMD", "…", …]`.
-fn health_check(check: &Value, clock: Clock) -> Option<HealthCheck> {
+/// What a check runs: `["CMD-SHELL", "…"]` or `["CMD", "…", …]`. Docker takes any other list, and never runs it.
+pub fn health_check_command(check: &Value) -> Option<Vec<String>> {
     let command = texts(&check["command"]);
-    let command = match command.split_first()? {
-        (kind, [shell, ..]) if kind == "CMD-SHELL" => vec!["/bin/sh".to_owned(), "-c".into(), shell.clone()],
-        (kind, rest @ [_, ..]) if kind == "CMD" => rest.to_vec(),
-        _ => return None,
-    };
+    match command.split_first()? {
+        (kind, [shell, ..]) if kind == "CMD-SHELL" => Some(vec!["/bin/sh".to_owned(), "-c".into(), shell.clone()]),
+        (kind, rest @ [_, ..]) if kind == "CMD" => Some(rest.to_vec()),
+        _ => None,
+    }
+}
+
+fn health_check(check: &Value, clock: Clock) -> Option<HealthCheck> {
+    let command = health_check_command(check)?;
     let seconds = |member: &str, default: u64| Duration::from_secs(check[member].as_u64().unwrap_or(default));
     let (interval, timeout, start_period) = (seconds("interval", 30), seconds("timeout", 5), seconds("startPeriod", 0));
     Some(HealthCheck {

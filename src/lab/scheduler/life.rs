@@ -1,6 +1,7 @@
 //! The life of a task, state by state.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -36,10 +37,14 @@ pub(super) fn advance(step: &mut Step) {
         step.state.ecs.tasks.values().filter(|task| !task.is_stopped()).map(|of| of.id.clone()).collect();
     for id in ids {
         let Some(mut task) = step.state.ecs.tasks.remove(&id) else { continue };
-        while let Some(status) = next(step, &mut task) {
-            enter(step, &mut task, status);
-        }
+        // A defect ends the scheduler; the task is to outlive that.
+        let done = catch_unwind(AssertUnwindSafe(|| {
+            while let Some(status) = next(step, &mut task) {
+                enter(step, &mut task, status);
+            }
+        }));
         step.state.ecs.tasks.insert(id, task);
+        done.unwrap_or_else(|panic| resume_unwind(panic));
     }
 }
 

@@ -48,6 +48,21 @@ fn what_is_refused() {
             of(json!([container(), container()])),
             "Container name must be unique in a task definition. 'app' is used more than once.",
         ),
+        (
+            of(json!([with("healthCheck", json!({"command": []}))])),
+            "Invalid setting for container 'app'. The health check has no command: it is [\"CMD-SHELL\", \"…\"] or [\"CMD\", \"…\", …].",
+        ),
+        (
+            of(json!([with("healthCheck", json!({"command": ["CMD-SHELL"]}))])),
+            "Invalid setting for container 'app'. The health check has no command: it is [\"CMD-SHELL\", \"…\"] or [\"CMD\", \"…\", …].",
+        ),
+        (
+            of(json!([
+                {"name": "db", "image": "db", "memory": 64, "healthCheck": {"command": ["NONE"]}},
+                with("dependsOn", json!([{"containerName": "db", "condition": "HEALTHY"}])),
+            ])),
+            "Container 'db' must have a health check: another container depends on it being HEALTHY.",
+        ),
         (of(json!([with("mountPoints", json!([{"sourceVolume": "data"}]))])), "Unknown volume 'data'."),
         (
             of(json!([with("logConfiguration", json!({"logDriver": "awslogs", "options": {"awslogs-group": "g"}}))])),

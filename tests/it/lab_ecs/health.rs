@@ -60,6 +60,19 @@ fn container_health_checks_decide_when_there_are_any() {
     assert!(sim.events().contains(&format!("(service web) (task {id}) failed container health checks.")));
 }
 
+/// ECS takes such lists, as Docker does, and neither runs anything.
+#[test]
+fn a_check_that_nobody_runs_is_not_waited_for() {
+    for command in [json!(["/bin/check"]), json!(["NONE"])] {
+        let mut sim = Sim::new();
+        let container = json!({"name": "app", "image": "v1", "memory": 64, "healthCheck": {"command": command}});
+        sim.call("RegisterTaskDefinition", json!({"family": "web", "containerDefinitions": [container]}));
+        sim.call("CreateService", unbalanced(1));
+        sim.settle();
+        assert_eq!(sim.tasks("RUNNING")[0]["healthStatus"], "UNKNOWN");
+    }
+}
+
 #[test]
 fn a_container_that_others_wait_for_decides_before_the_task_runs() {
     for (observation, reason) in
