@@ -11,6 +11,15 @@ pub enum Pace {
     Aws,
 }
 
+impl std::fmt::Display for Pace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Pace::Fast => "fast",
+            Pace::Aws => "aws",
+        })
+    }
+}
+
 pub const FAST_FACTOR: u32 = 100;
 
 /// What the fast pace shortens no further, as programs and requests take their time at any pace.

@@ -77,7 +77,7 @@ impl House {
 impl Instance {
     fn open(settings: &Settings, options: &Options) -> Result<Arc<Instance>> {
         let (store, mut state) = Store::open(&settings.data)?;
-        let clock = Clock::new(options.pace);
+        let clock = Clock::new(options.pace.unwrap_or_default());
         ecs::prepare(&mut state, clock.now());
         state.ecr.collect_all(&settings.data);
         let _ = std::fs::remove_dir_all(settings.data.join("uploads"));

@@ -3,7 +3,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::json;
+use steadystate::lab::clock::Pace;
 use steadystate::lab::lifecycle::{self, Options, Status};
+use steadystate::lab::runtime::Level;
 use tokio::net::TcpListener;
 
 use super::{TestLab, options};
@@ -160,6 +162,13 @@ async fn a_folder_has_one_lab_and_a_lab_stops_when_told() {
     assert_eq!((running.started, running.pid), (false, std::process::id()));
     let error = lifecycle::start(&Options { port: Some(1), ..options.clone() }).await.unwrap_err();
     assert!(error.to_string().contains("not on port 1"), "{error}");
+    let error = lifecycle::start(&Options { pace: Some(Pace::Aws), ..options.clone() }).await.unwrap_err();
+    assert!(error.to_string().ends_with("with pace fast, not aws"), "{error}");
+    let level = Some(Level::Process);
+    let error = lifecycle::start(&Options { runtime_level: level, ..options.clone() }).await.unwrap_err();
+    assert!(error.to_string().ends_with("with runtime none, not process"), "{error}");
+    let same = lifecycle::start(&Options { pace: Some(Pace::Fast), ..options.clone() }).await.unwrap();
+    assert_eq!(same.pid, std::process::id());
     assert!(lifecycle::stop(&options).await.unwrap());
     lab.served.await.unwrap().unwrap();
     assert!(!lifecycle::stop(&options).await.unwrap(), "there is nothing left to stop");
