@@ -42,9 +42,9 @@ struct How {
     /// The port of its APIs and registry, on loopback; 0 is any [default: the one it had, else 4580]
     #[arg(long, value_name = "PORT")]
     port: Option<u16>,
-    /// `fast` shortens AWS's waits and keeps every state; `aws` keeps its times
-    #[arg(long, value_name = "PACE", default_value = "fast", value_parser = pace)]
-    pace: Pace,
+    /// `fast` shortens AWS's waits and keeps every state; `aws` keeps its times [default: fast]
+    #[arg(long, value_name = "PACE", value_parser = pace)]
+    pace: Option<Pace>,
     /// How containers are isolated, instead of the best that this machine allows: namespaces, user-namespaces, chroot
     /// or process
     #[arg(long, value_name = "LEVEL")]

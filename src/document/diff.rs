@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::draft::drop_nulls;
-use super::fingerprint::{canonical, is_set};
+use super::fingerprint::{canonical, is_set, with_plain_sizes};
 use super::requests::READ_ONLY;
 
 /// Whether a difference shows values that may be secrets.
@@ -61,10 +61,10 @@ pub fn render_changes(changes: &[Change]) -> String {
 
 /// What is different in `after`. Either side may be a request or a description: read-only members,
 /// explicit nulls, and what ECS fills in by itself (`cpu` 0, `essential` true, empty lists, …) make no
-/// difference, nor does order where ECS has none. Our own tags are left out.
+/// difference, nor does order where ECS has none, nor the unit of a task's size. Our own tags are left out.
 pub fn diff(before: &Value, after: &Value, values: Values) -> Vec<Change> {
     let plain = |value: &Value| {
-        let mut value = value.clone();
+        let mut value = with_plain_sizes(value).unwrap_or_else(|| value.clone());
         drop_nulls(&mut value);
         if let Value::Object(members) = &mut value {
             members.retain(|key, _| !READ_ONLY.contains(&key.as_str()));

@@ -33,9 +33,31 @@ const SETS: [&str; 24] = [
 ];
 
 /// The hexadecimal SHA-256 of a document's meaning: the order of members does not count, nor that
-/// of lists that ECS takes as sets; everything else does. Tags of our own (`steady:…`) are left out.
+/// of lists that ECS takes as sets, nor the unit of a task's size; everything else does. Tags of our own (`steady:…`)
+/// are left out.
 pub fn fingerprint(value: &Value) -> String {
-    hex::encode(digest(&SHA256, canonical(value, "").as_bytes()))
+    let sized = with_plain_sizes(value);
+    hex::encode(digest(&SHA256, canonical(sized.as_ref().unwrap_or(value), "").as_bytes()))
+}
+
+/// The document with a task's `cpu` and `memory` as ECS gives them back: `.25 vCPU` is `256`, `1 GB` is `1024`. `None`
+/// where they are written so already.
+pub(super) fn with_plain_sizes(document: &Value) -> Option<Value> {
+    let mut plain = None;
+    for (member, unit) in [("cpu", "vcpu"), ("memory", "gb")] {
+        let Some(units) = document.get(member).and_then(Value::as_str).and_then(|text| units(text, unit)) else {
+            continue;
+        };
+        plain.get_or_insert_with(|| document.clone())[member] = units.into();
+    }
+    plain
+}
+
+fn units(text: &str, unit: &str) -> Option<String> {
+    let lower = text.trim().to_ascii_lowercase();
+    let number: f64 = lower.strip_suffix(unit)?.trim().parse().ok()?;
+    let units = number * 1024.0;
+    (units.fract() == 0.0 && (0.0..1e9).contains(&units)).then(|| format!("{units:.0}"))
 }
 
 pub(super) fn is_set(member: &str) -> bool {

@@ -34,7 +34,8 @@ pub struct Store {
 
 #[derive(Debug, Default)]
 struct Saved {
-    generation: u64,
+    /// `None` until it was saved for the first time.
+    generation: Option<u64>,
     closed: bool,
     state: Option<Vec<u8>>,
     logs: Option<Vec<u8>>,
@@ -55,12 +56,13 @@ impl Store {
     pub fn save(&self, lab: &Lab) -> io::Result<()> {
         let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
         let generation = *lab.changes().borrow();
-        if saved.closed || generation == saved.generation {
+        saved.check_open()?;
+        if saved.generation == Some(generation) {
             return Ok(());
         }
         let state = lab.read(serde_json::to_vec)?;
         replace_if_new(&self.folder.join("state.json"), &state, &mut saved.state)?;
-        saved.generation = generation;
+        saved.generation = Some(generation);
         Ok(())
     }
 
@@ -70,9 +72,7 @@ impl Store {
         let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
         {
             let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
-            if saved.closed {
-                return Ok(());
-            }
+            saved.check_open()?;
             // streams before their events: those of a stream that is not known are lost
             let logs = lab.read(|state| serde_json::to_vec(&state.logs))?;
             replace_if_new(&self.folder.join("logs.json"), &logs, &mut saved.logs)?;
@@ -91,6 +91,13 @@ impl Store {
     /// From here on nothing is saved any more: the folder belongs to another lab.
     pub fn close(&self) {
         self.saved.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+    }
+}
+
+impl Saved {
+    /// Whoever was to have something saved must not believe that it is.
+    fn check_open(&self) -> io::Result<()> {
+        if self.closed { Err(io::Error::other("the lab was emptied or is ending")) } else { Ok(()) }
     }
 }
 

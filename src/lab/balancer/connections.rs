@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 
 use crate::lab::Lab;
+use crate::lab::clock::Clock;
 use crate::lab::elbv2::{Target, TargetStatus};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -33,24 +34,83 @@ struct Inner {
 
 #[derive(Default)]
 struct Open {
-    count: usize,
+    connections: Vec<Arc<Activity>>,
     cut: CancellationToken,
+}
+
+/// How long (milliseconds) the target's side of a connection may be silent in the middle of an answer.
+const SILENCE: i64 = 1000;
+
+/// What goes on over a connection, as far as a load balancer can know.
+pub(super) struct Activity(Mutex<Exchange>);
+
+/// What the client said last, and the target's answer.
+#[derive(Clone, Copy)]
+struct Exchange {
+    began: i64,
+    /// When the last bytes came.
+    moved: i64,
+    /// They were the client's: the target has not answered yet.
+    asked: bool,
+    /// It is one request, and the connection ends with it.
+    request: bool,
+}
+
+impl Activity {
+    fn new(now: i64) -> Self {
+        Activity(Mutex::new(Exchange { began: now, moved: now, asked: false, request: true }))
+    }
+
+    /// From here on it is bytes in both directions: the client may keep it though it wants nothing.
+    pub(super) fn is_a_stream(&self) {
+        self.lock().request = false;
+    }
+
+    pub(super) fn client_spoke(&self, now: i64) {
+        let mut exchange = self.lock();
+        if !exchange.asked {
+            exchange.began = now;
+        }
+        (exchange.asked, exchange.moved) = (true, now);
+    }
+
+    pub(super) fn target_spoke(&self, now: i64) {
+        let mut exchange = self.lock();
+        (exchange.asked, exchange.moved) = (false, now);
+    }
+
+    /// Whether something that began before `before` is not done yet.
+    fn is_busy(&self, before: i64, now: i64) -> bool {
+        let exchange = *self.lock();
+        exchange.request || exchange.began <= before && (exchange.asked || now < exchange.moved + SILENCE)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Exchange> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
 }
 
 /// A connection to a target, counted until it is dropped.
 pub(super) struct OpenConnection {
     lab: Arc<Lab>,
     pub(super) key: TargetKey,
+    pub(super) activity: Arc<Activity>,
     /// Cancelled when the target's deregistration delay is over and its connections are to end.
     pub(super) cut: CancellationToken,
+}
+
+impl OpenConnection {
+    pub(super) fn clock(&self) -> Clock {
+        self.lab.clock
+    }
 }
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
         let mut inner = self.lab.sockets.connections.lock();
         if let Some(open) = inner.open.get_mut(&self.key) {
-            open.count -= 1;
-            if open.count == 0 {
+            open.connections.retain(|of| !Arc::ptr_eq(of, &self.activity));
+            if open.connections.is_empty() {
                 inner.open.remove(&self.key);
             }
         }
@@ -95,8 +155,9 @@ pub(super) fn pick(lab: &Arc<Lab>, group_arn: &str, tried: &[TargetKey]) -> Pick
         }
         let target = pool[lab.sockets.connections.turn(group_arn) % pool.len()];
         let key = TargetKey::new(group_arn, &target.id, target.port);
-        let cut = lab.sockets.connections.open(&key);
-        Pick::Target(OpenConnection { lab: Arc::clone(lab), key, cut })
+        let activity = Arc::new(Activity::new(lab.clock.now()));
+        let cut = lab.sockets.connections.open(&key, &activity);
+        Pick::Target(OpenConnection { lab: Arc::clone(lab), key, activity, cut })
     })
 }
 
@@ -111,7 +172,12 @@ pub(super) fn in_service(lab: &Lab, key: &TargetKey) -> bool {
 
 impl Connections {
     pub(super) fn count(&self, key: &TargetKey) -> usize {
-        self.lock().open.get(key).map_or(0, |open| open.count)
+        self.lock().open.get(key).map_or(0, |open| open.connections.len())
+    }
+
+    /// Whether a request, or an exchange of bytes, that began before `before` is not done yet.
+    pub(super) fn is_busy(&self, key: &TargetKey, before: i64, now: i64) -> bool {
+        self.lock().open.get(key).is_some_and(|open| open.connections.iter().any(|of| of.is_busy(before, now)))
     }
 
     pub(super) fn cut(&self, key: &TargetKey) {
@@ -135,14 +201,51 @@ impl Connections {
         }
     }
 
-    fn open(&self, key: &TargetKey) -> CancellationToken {
+    fn open(&self, key: &TargetKey, activity: &Arc<Activity>) -> CancellationToken {
         let mut inner = self.lock();
         let open = inner.open.entry(key.clone()).or_default();
-        open.count += 1;
+        open.connections.push(Arc::clone(activity));
         open.cut.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Activity;
+
+    #[derive(Debug, PartialEq)]
+    enum Who {
+        Client,
+        Target,
+    }
+    use Who::{Client, Target};
+
+    #[test]
+    fn what_is_under_way_is_busy_and_what_is_only_kept_is_not() {
+        // (who spoke when, the time to look at, is busy with what began before 300)
+        type Said = &'static [(Who, i64)];
+        let table: &[(Said, i64, bool)] = &[
+            (&[], 400, true),
+            (&[], 1000, false),
+            (&[(Client, 100)], 9000, true),
+            (&[(Client, 100), (Client, 5000)], 9000, true),
+            (&[(Client, 100), (Target, 200)], 1200, false),
+            (&[(Client, 100), (Target, 200), (Target, 1100), (Target, 2000)], 2500, true),
+            (&[(Client, 100), (Target, 200), (Client, 250)], 9000, true),
+            (&[(Client, 100), (Target, 200), (Client, 301)], 400, false),
+        ];
+        for (said, now, busy) in table {
+            let activity = Activity::new(0);
+            activity.is_a_stream();
+            for (who, at) in *said {
+                if *who == Client { activity.client_spoke(*at) } else { activity.target_spoke(*at) }
+            }
+            assert_eq!(activity.is_busy(300, *now), *busy, "{said:?} at {now}");
+        }
+        assert!(Activity::new(0).is_busy(300, 9000), "a request is until it ends");
     }
 }

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::Dial;
 use super::connections::TargetKey;
 use crate::lab::Lab;
-use crate::lab::clock::{Clock, Pace};
+use crate::lab::clock::{Clock, Pace, floor};
 use crate::lab::elbv2::{HealthCheck, LoadBalancerType, Protocol, TargetStatus};
 
 /// No target is checked more often than this.
@@ -24,12 +24,7 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 /// At the fast pace, a target that is healthy and stays so is not asked more often: an idle lab is to be idle.
 const SETTLED_PAUSE: Duration = Duration::from_millis(500);
 
-/// A target has at least this long for an answer.
-const SHORTEST_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// A program needs its time to start listening, at any pace.
-const STARTUP: Duration = Duration::from_secs(3);
-/// And, once it answers, to answer well.
+/// Once a new program answers, it needs its time to answer well, at any pace.
 const WARMUP: Duration = Duration::from_millis(500);
 /// A task that does not run yet, as after `lab start`, is the scheduler's to wait for.
 const TASK_START: Duration = Duration::from_secs(60);
@@ -53,9 +48,8 @@ pub(super) async fn watch(lab: Arc<Lab>, dial: Dial, key: TargetKey) {
     }
     while let Some((check, group, host)) = settings(&lab, &key) {
         let port = check.port.unwrap_or(key.port);
-        let patience = lab.clock.wait(Duration::from_secs(check.timeout)).max(SHORTEST_TIMEOUT);
         let probe = probe(&dial, &check, &key, port, &host);
-        let finding = timeout(patience, probe).await.unwrap_or(Finding::TimedOut);
+        let finding = timeout(Duration::from_secs(check.timeout), probe).await.unwrap_or(Finding::TimedOut);
         let Some(status) = status(&lab, &key) else { return };
         let next = streak.judge(&status, &check, group, finding, &lab.clock);
         let initial = matches!(next.as_ref().unwrap_or(&status), TargetStatus::Initial { .. });
@@ -143,7 +137,7 @@ async fn probe(dial: &Dial, check: &HealthCheck, key: &TargetKey, port: u16, hos
     }
 }
 
-/// Consecutive findings, and when the target first failed its first checks.
+/// Consecutive findings, and when the first of the failed ones was.
 struct Streak {
     passed: u32,
     failed: u32,
@@ -181,27 +175,32 @@ impl Streak {
         let ran_before = self.last.replace(finding) != Some(Finding::NotRunning);
         if *status == (TargetStatus::Initial { checking: false }) || (finding != Finding::NotRunning && !ran_before) {
             self.failed = 1;
+        }
+        if self.failed == 1 {
             self.began = Instant::now();
         }
         let (reason, description) = explain(finding, kind);
         let unhealthy = TargetStatus::Unhealthy { reason: reason.to_owned(), description };
         let enough = self.failed >= check.unhealthy_threshold;
+        let at_aws = Duration::from_secs(check.interval) * check.unhealthy_threshold;
         match status {
             TargetStatus::Initial { checking } => {
-                let at_aws = Duration::from_secs(check.interval) * check.unhealthy_threshold;
-                let least = match finding {
-                    Finding::Code(_) => WARMUP,
-                    Finding::NotRunning => TASK_START,
-                    _ => STARTUP,
+                let patience = match finding {
+                    Finding::Code(_) => clock.wait(at_aws).max(WARMUP),
+                    Finding::NotRunning => clock.wait(at_aws).max(TASK_START),
+                    _ => clock.wait_at_least(at_aws, floor::STARTUP),
                 };
-                let over = self.began.elapsed() >= clock.wait(at_aws).max(least);
+                let over = self.began.elapsed() >= patience;
                 match (enough && over, checking) {
                     (true, _) => Some(unhealthy),
                     (false, false) => Some(TargetStatus::Initial { checking: true }),
                     (false, true) => None,
                 }
             }
-            TargetStatus::Healthy => enough.then_some(unhealthy),
+            TargetStatus::Healthy => {
+                let over = clock.pace == Pace::Aws || self.began.elapsed() >= floor::FAILING;
+                (enough && over).then_some(unhealthy)
+            }
             TargetStatus::Unhealthy { .. } => (unhealthy != *status).then_some(unhealthy),
             TargetStatus::Draining { .. } => None,
         }
@@ -270,21 +269,23 @@ mod tests {
         use Finding::{Code, NotRunning, Passed, Refused, TimedOut};
         let unhealthy = TargetStatus::Unhealthy { reason: "r".to_owned(), description: "d".to_owned() };
         let draining = TargetStatus::Draining { since: 0, drained: false };
-        let (soon, late) = (Duration::from_millis(10), Duration::from_secs(4));
+        let (soon, late, later) = (Duration::from_millis(10), Duration::from_secs(4), Duration::from_secs(16));
         let table: &[(&TargetStatus, &[Finding], Duration, &str)] = &[
             (&INITIAL, &[Passed], soon, "healthy"),
             (&INITIAL, &[Refused, Refused, Refused], soon, "initial"),
-            (&INITIAL, &[Refused, Refused], late, "unhealthy"),
+            (&INITIAL, &[Refused, Refused, TimedOut], late, "initial"),
+            (&INITIAL, &[Refused, Refused], later, "unhealthy"),
             (&INITIAL, &[Refused, Passed], late, "healthy"),
             (&CHECKING, &[Code(503), Code(503)], soon, "initial"),
             (&CHECKING, &[Code(503), Code(503)], late, "unhealthy"),
             (&INITIAL, &[NotRunning, NotRunning, NotRunning], late, "initial"),
             (&INITIAL, &[NotRunning, NotRunning, Refused], late, "initial"),
-            (&INITIAL, &[NotRunning, NotRunning, Refused, Refused], late, "unhealthy"),
+            (&INITIAL, &[NotRunning, NotRunning, Refused, Refused], later, "unhealthy"),
             (&TargetStatus::Healthy, &[Refused], late, "healthy"),
             (&TargetStatus::Healthy, &[Refused, Passed, Refused], late, "healthy"),
-            (&TargetStatus::Healthy, &[TimedOut, Code(500)], soon, "unhealthy"),
-            (&TargetStatus::Healthy, &[NotRunning, NotRunning], soon, "unhealthy"),
+            (&TargetStatus::Healthy, &[TimedOut, Code(500), Refused], soon, "healthy"),
+            (&TargetStatus::Healthy, &[TimedOut, Code(500)], late, "unhealthy"),
+            (&TargetStatus::Healthy, &[NotRunning, NotRunning], late, "unhealthy"),
             (&unhealthy, &[Passed, Passed], soon, "unhealthy"),
             (&unhealthy, &[Passed, Refused, Passed, Passed], soon, "unhealthy"),
             (&unhealthy, &[Passed, Passed, Passed], soon, "healthy"),

@@ -18,9 +18,9 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use super::Balancer;
 use super::connections::{NoTarget, OpenConnection, in_service};
 use super::route::{self, Asked};
+use super::{Balancer, tcp};
 use crate::lab::api::random_hex;
 use crate::lab::elbv2::Action;
 
@@ -224,10 +224,7 @@ fn finish(
         tokio::spawn(async move {
             let (Ok(client), Ok(target)) = tokio::join!(client, target) else { return };
             let (mut client, mut target) = (TokioIo::new(client), TokioIo::new(target));
-            tokio::select! {
-                _ = tokio::io::copy_bidirectional(&mut client, &mut target) => {}
-                () = connection.cut.cancelled() => {}
-            }
+            tcp::relay(&mut client, &mut target, &connection).await;
         });
         // Its connection headers are the client's to see: they agree to the upgrade.
         return response.map(BodyExt::boxed);

@@ -2,6 +2,7 @@
 //! or requests (HTTP) to them.
 
 mod connections;
+mod drain;
 mod health;
 mod http;
 mod route;
@@ -220,53 +221,5 @@ impl Balancer {
                 .entry(key.clone())
                 .or_insert_with(|| tokio::spawn(health::watch(Arc::clone(&self.lab), Arc::clone(&self.dial), key)));
         }
-    }
-
-    /// Completes deregistrations: at once when no connection is left, or when the delay is over. Some wait until the
-    /// next look.
-    fn finish_drains(&self) -> Option<Duration> {
-        let now = self.lab.clock.now();
-        let delay_of = |seconds: u64| self.lab.clock.wait(Duration::from_secs(seconds)).as_millis() as i64;
-        let mut due = false;
-        let mut look_again: Option<Duration> = None;
-        self.lab.read(|state| {
-            for group in &state.elbv2.target_groups {
-                let unused = state.elbv2.load_balancers_of(&group.arn).is_empty();
-                for target in &group.targets {
-                    let TargetStatus::Draining { since, drained } = target.status else { continue };
-                    let left = since + delay_of(group.deregistration_delay()) - now;
-                    let key = TargetKey::new(&group.arn, &target.id, target.port);
-                    due |= unused || left <= 0 || (!drained && self.lab.sockets.connections.count(&key) == 0);
-                    let left = Duration::from_millis(left.max(1) as u64);
-                    let look = if drained { left } else { left.min(DRAIN_LOOK) };
-                    look_again = Some(look_again.map_or(look, |other| other.min(look)));
-                }
-            }
-        });
-        if due {
-            self.lab.write(|state| {
-                let unused: Vec<bool> = state
-                    .elbv2
-                    .target_groups
-                    .iter()
-                    .map(|group| state.elbv2.load_balancers_of(&group.arn).is_empty())
-                    .collect();
-                for (group, unused) in state.elbv2.target_groups.iter_mut().zip(unused) {
-                    let delay = delay_of(group.deregistration_delay());
-                    let (arn, terminates) = (group.arn.clone(), group.terminates_connections());
-                    group.targets.retain_mut(|target| {
-                        let TargetStatus::Draining { since, drained } = &mut target.status else { return true };
-                        let key = TargetKey::new(&arn, &target.id, target.port);
-                        let over = now >= *since + delay;
-                        *drained |= self.lab.sockets.connections.count(&key) == 0;
-                        if over && terminates {
-                            self.lab.sockets.connections.cut(&key);
-                        }
-                        !over && !unused
-                    });
-                }
-            });
-        }
-        look_again
     }
 }

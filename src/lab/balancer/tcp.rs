@@ -1,9 +1,15 @@
 //! Network load balancers: a connection goes to one target and stays there.
 
-use tokio::io::copy_bidirectional_with_sizes;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional_with_sizes};
 use tokio::net::TcpStream;
 
+use super::connections::{Activity, OpenConnection};
 use super::{Balancer, route};
+use crate::lab::clock::Clock;
 use crate::lab::elbv2::Listener;
 
 const BUFFER: usize = 64 * 1024;
@@ -20,11 +26,63 @@ pub(super) async fn serve(balancer: &Balancer, mut client: TcpStream, listener: 
         let _ = client.set_zero_linger();
         return;
     };
+    relay(&mut client, &mut target, &connection).await;
+    if connection.cut.is_cancelled() {
+        let _ = client.set_zero_linger();
+    }
+}
+
+/// Carries bytes both ways until both sides are done, or the connection is cut. Each direction ends by itself: a client
+/// that has said all it has to say can still listen.
+pub(super) async fn relay<C, T>(client: &mut C, target: &mut T, connection: &OpenConnection)
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    connection.activity.is_a_stream();
+    let mut target = Watched { stream: target, activity: &connection.activity, clock: connection.clock() };
     tokio::select! {
-        // Each direction ends by itself: a client that has said all it has to say can still listen.
-        _ = copy_bidirectional_with_sizes(&mut client, &mut target, BUFFER, BUFFER) => {}
-        () = connection.cut.cancelled() => {
-            let _ = client.set_zero_linger();
+        _ = copy_bidirectional_with_sizes(client, &mut target, BUFFER, BUFFER) => {}
+        () = connection.cut.cancelled() => {}
+    }
+}
+
+/// A target's connection that notes who speaks.
+struct Watched<'a, T> {
+    stream: &'a mut T,
+    activity: &'a Activity,
+    clock: Clock,
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Watched<'_, T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut *self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.activity.target_spoke(self.clock.now());
         }
+        read
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<'_, T> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut *self.stream).poll_write(context, bytes);
+        if matches!(written, Poll::Ready(Ok(1..))) {
+            self.activity.client_spoke(self.clock.now());
+        }
+        written
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.stream).poll_shutdown(context)
     }
 }

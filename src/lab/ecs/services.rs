@@ -64,9 +64,8 @@ pub fn create(state: &mut State, request: &Request) -> ApiResult {
     let definition = task_definitions::find_usable(&state.ecs, request.required("taskDefinition")?)?.clone();
     let daemon = request.text("schedulingStrategy") == Some("DAEMON");
     let desired = match request.integer("desiredCount") {
-        Some(count) if count < 0 => return Err(invalid("Desired count cannot be negative.")),
         Some(_) if daemon => return Err(invalid("The daemon scheduling strategy does not support a desired count.")),
-        Some(count) => count,
+        Some(count) => desirable(count)?,
         None if daemon => state.ecs.instances.values().filter(|instance| instance.cluster == cluster).count() as i64,
         None => return Err(invalid("Desired count cannot be null.")),
     };
@@ -94,6 +93,17 @@ pub fn create(state: &mut State, request: &Request) -> ApiResult {
     let view = service_view::view(state, request.settings, &service, true);
     state.ecs.services.push(service);
     Ok(json!({"service": view}))
+}
+
+/// AWS's quota of tasks for a service.
+const MOST_TASKS: i64 = 5000;
+
+fn desirable(count: i64) -> Result<i64, ApiError> {
+    match count {
+        ..0 => Err(invalid("Desired count cannot be negative.")),
+        0..=MOST_TASKS => Ok(count),
+        _ => Err(invalid("Desired count exceeds limit.")),
+    }
 }
 
 /// Makes a new PRIMARY deployment of what the service's settings now say.
@@ -217,8 +227,8 @@ pub fn update(state: &mut State, request: &Request) -> ApiResult {
     }
     service_rules::check(state, &settings, &definition)?;
     let desired = match request.integer("desiredCount") {
-        Some(count) if count < 0 => return Err(invalid("Desired count cannot be negative.")),
-        count => count.unwrap_or(service.desired_count),
+        Some(count) => desirable(count)?,
+        None => service.desired_count,
     };
     let service = &mut state.ecs.services[at];
     service.settings = settings;

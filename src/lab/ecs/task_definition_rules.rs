@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde_json::{Map, Value};
 
 use super::request::client;
-use crate::lab::{Settings, api::ApiError};
+use crate::lab::{Settings, api::ApiError, scheduler::launch};
 
 type Checked = Result<(), ApiError>;
 const NO_CONTAINERS: &[Value] = &[];
@@ -38,6 +38,7 @@ pub fn check(document: &Map<String, Value>, settings: &Settings) -> Checked {
     if containers.iter().all(|container| container["essential"] == false) {
         return Err(client("Task definition doesn't have any essential container."));
     }
+    sizes(document)?;
     dependencies(containers, &names)?;
     host_ports(containers, mode)?;
     if needs_fargate(document) {
@@ -76,6 +77,13 @@ fn container(container: &Value, document: &Map<String, Value>, mode: &str) -> Ch
     }
     if [memory, reservation].into_iter().flatten().any(|of| of < 4) {
         return setting("Memory must be at least 4 MiB.");
+    }
+    if let Some(check) = container.get("healthCheck") {
+        let command = check["command"].as_array().map_or(&[][..], Vec::as_slice);
+        let kind = command.first().and_then(Value::as_str);
+        if command.is_empty() || command.len() == 1 && kind.is_some_and(|kind| kind.starts_with("CMD")) {
+            return setting("The health check has no command: it is [\"CMD-SHELL\", \"…\"] or [\"CMD\", \"…\", …].");
+        }
     }
     let volumes: Vec<&Value> = document.get("volumes").and_then(Value::as_array).into_iter().flatten().collect();
     for mount in container["mountPoints"].as_array().into_iter().flatten() {
@@ -131,7 +139,7 @@ fn dependencies(containers: &[Value], names: &HashSet<&str>) -> Checked {
                         "A dependency container with SUCCESS or COMPLETE condition cannot be an essential container",
                     ));
                 }
-                Some("HEALTHY") if on.get("healthCheck").is_none() => {
+                Some("HEALTHY") if launch::health_check_command(&on["healthCheck"]).is_none() => {
                     return Err(client(format!(
                         "Container '{name}' must have a health check: another container depends on it being HEALTHY."
                     )));
@@ -185,9 +193,7 @@ fn fargate(document: &Map<String, Value>, containers: &[Value], mode: &str, sett
             return Err(client(format!("Fargate requires that '{member}' be defined at the task level.")));
         }
     }
-    let invalid = |member: &str| client(format!("Invalid '{member}' setting for task."));
-    let cpu = units(cpu, 1024.0, "vcpu").ok_or_else(|| invalid("cpu"))?;
-    let memory = units(memory, 1024.0, "gb").ok_or_else(|| invalid("memory"))?;
+    let (cpu, memory) = (units(document, "cpu").unwrap_or(0), units(document, "memory").unwrap_or(0));
     if !is_fargate_size(cpu, memory) {
         return Err(client("No Fargate configuration exists for given values."));
     }
@@ -214,13 +220,24 @@ fn fargate(document: &Map<String, Value>, containers: &[Value], mode: &str, sett
     Ok(())
 }
 
-/// `"256"`, `".25 vCPU"`, `"1 GB"` in CPU units or MiB.
-fn units(value: Option<&Value>, factor: f64, unit: &str) -> Option<i64> {
-    let written = text(value)?.trim().to_lowercase();
-    match written.strip_suffix(unit) {
-        Some(number) => number.trim().parse::<f64>().ok().map(|number| (number * factor) as i64),
-        None => written.parse().ok(),
+/// A task's own size is more than nothing and, on Fargate or not, a number with or without its unit.
+fn sizes(document: &Map<String, Value>) -> Checked {
+    for member in ["cpu", "memory"] {
+        if text(document.get(member)).is_some() && units(document, member).is_none() {
+            return Err(client(format!("Invalid '{member}' setting for task.")));
+        }
     }
+    Ok(())
+}
+
+/// A task's `cpu` or `memory`, such as `"256"`, `".25 vCPU"`, `"1 GB"`, in CPU units or MiB.
+pub fn units(document: &Map<String, Value>, member: &str) -> Option<i64> {
+    let written = text(document.get(member))?.trim().to_lowercase();
+    let units = match written.strip_suffix(if member == "cpu" { "vcpu" } else { "gb" }) {
+        Some(number) => (number.trim().parse::<f64>().ok()? * 1024.0) as i64,
+        None => written.parse().ok()?,
+    };
+    (units > 0).then_some(units)
 }
 
 /// The sizes that Fargate has (CPU units and MiB).

@@ -41,8 +41,13 @@ pub fn register(state: &mut State, request: &Request) -> ApiResult {
     Ok(reply)
 }
 
-/// The members that ECS answers with even when nobody gave them.
+/// The members that ECS answers with even when nobody gave them, and a task's size without its unit.
 fn fill_in(document: &mut Map<String, Value>) {
+    for member in ["cpu", "memory"] {
+        if let Some(units) = task_definition_rules::units(document, member) {
+            document.insert(member.into(), json!(units.to_string()));
+        }
+    }
     let network_mode = document.get("networkMode").and_then(Value::as_str).unwrap_or("bridge").to_owned();
     for member in ["volumes", "placementConstraints"] {
         document.entry(member).or_insert_with(|| json!([]));

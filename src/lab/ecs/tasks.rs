@@ -6,7 +6,7 @@ use super::{
     arn,
     model::{Task, TaskStatus},
     request::{Request, client, failure, invalid, without_nulls},
-    service_rules, service_view, task_definitions, task_view,
+    service_rules, service_view, services, task_definitions, task_view,
 };
 use crate::lab::{
     api::{ApiError, ApiResult},
@@ -16,6 +16,9 @@ use crate::lab::{
 
 pub fn list(state: &State, request: &Request) -> ApiResult {
     let cluster = &request.cluster(state)?.name;
+    if request.text("serviceName").is_some_and(|name| services::find(&state.ecs, cluster, name).is_none()) {
+        return Err(ApiError::new("ServiceNotFoundException", "Service not found."));
+    }
     let status = request.text("desiredStatus").unwrap_or("RUNNING");
     let family = request.text("family");
     let service = request.text("serviceName").map(|name| format!("service:{}", arn::short(name)));

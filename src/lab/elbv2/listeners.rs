@@ -26,7 +26,7 @@ pub(super) fn create(state: &mut State, scope: &Scope, input: Input, sockets: &S
         }
         return Err(duplicate(&load_balancer_arn));
     }
-    take_port(sockets, load_balancer, port)?;
+    take_port(state, sockets, load_balancer, port)?;
 
     let path = format!("{}/{}", load_balancer_path(&load_balancer_arn), random_hex(16));
     let default_rule = Rule {
@@ -63,7 +63,7 @@ pub(super) fn modify(state: &mut State, _: &Scope, input: Input, sockets: &Socke
         if others.any(|other| other.load_balancer_arn == load_balancer.arn && other.port == port) {
             return Err(duplicate(&load_balancer.arn));
         }
-        take_port(sockets, load_balancer, port)?;
+        take_port(state, sockets, load_balancer, port)?;
     }
     let arn = listener.arn.clone();
     let listener = find_mut(state, &arn)?;
@@ -132,8 +132,21 @@ fn listener_protocol(input: Input, load_balancer: &LoadBalancer) -> Result<Optio
     }
 }
 
-fn take_port(sockets: &Sockets, load_balancer: &LoadBalancer, port: u16) -> Result<(), ApiError> {
+fn take_port(state: &State, sockets: &Sockets, load_balancer: &LoadBalancer, port: u16) -> Result<(), ApiError> {
     let address = SocketAddr::new(load_balancer.address, port);
+    // Where loopback has one address only, load balancers share it.
+    let taken = state.elbv2.listeners.iter().filter(|listener| listener.port == port).find_map(|listener| {
+        state.elbv2.load_balancer(&listener.load_balancer_arn).filter(|other| other.address == load_balancer.address)
+    });
+    if let Some(other) = taken {
+        return Err(ApiError::new(
+            "OperationNotPermitted",
+            format!(
+                "The lab cannot listen on {address}: its load balancer '{}' listens there. Choose another listener port",
+                other.name
+            ),
+        ));
+    }
     sockets.take(address).map_err(|error| {
         let why = match error.kind() {
             std::io::ErrorKind::AddrInUse => "another program listens there. Choose another listener port".to_owned(),

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::lab::clock::Clock;
 use crate::lab::runtime::Runtime;
 use crate::lab::state::Store;
-use crate::lab::{Lab, Settings, balancer, disk, ecr, scheduler};
+use crate::lab::{Lab, Settings, balancer, disk, ecr, ecs, scheduler};
 
 /// What is in a data folder besides `lock`, `lab.json`, `settings.json` and the log, and goes with a reset.
 const CONTENTS: [&str; 6] = ["state.json", "logs.json", "logs.jsonl", "blobs", "uploads", "runtime"];
@@ -31,6 +31,7 @@ pub struct House {
     options: Options,
     current: RwLock<Arc<Instance>>,
     resetting: tokio::sync::Mutex<()>,
+    ended: CancellationToken,
 }
 
 pub struct Instance {
@@ -42,22 +43,26 @@ pub struct Instance {
 }
 
 impl House {
-    pub fn open(settings: Settings, options: Options) -> Result<House> {
-        let first = Instance::open(&settings, &options)?;
-        Ok(House { settings, options, current: RwLock::new(first), resetting: tokio::sync::Mutex::new(()) })
+    /// `ended` is cancelled when there is no lab any more.
+    pub fn open(settings: Settings, options: Options, ended: CancellationToken) -> Result<House> {
+        let current = RwLock::new(Instance::open(&settings, &options)?);
+        Ok(House { settings, options, current, resetting: tokio::sync::Mutex::new(()), ended })
     }
 
     pub fn current(&self) -> Arc<Instance> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Ends the current life, empties the data folder and begins a new one.
+    /// Ends the current life, empties the data folder and begins a new one. Where none can begin, the lab is to end.
     pub async fn reset(&self) -> Result<()> {
         let _one_at_a_time = self.resetting.lock().await;
         let old = self.current();
         old.close().await;
         let wiped = wipe(&self.settings.data);
-        let new = Instance::open(&self.settings, &self.options)?;
+        let new = Instance::open(&self.settings, &self.options).inspect_err(|error| {
+            tracing::error!(%error, "the lab was emptied and cannot begin anew");
+            self.ended.cancel();
+        })?;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = new;
         wiped.map_err(|error| Error::other(format!("cannot empty {}", self.settings.data.display())).cause(error))
     }
@@ -72,13 +77,19 @@ impl House {
 impl Instance {
     fn open(settings: &Settings, options: &Options) -> Result<Arc<Instance>> {
         let (store, mut state) = Store::open(&settings.data)?;
+        let clock = Clock::new(options.pace.unwrap_or_default());
+        ecs::prepare(&mut state, clock.now());
         state.ecr.collect_all(&settings.data);
         let _ = std::fs::remove_dir_all(settings.data.join("uploads"));
         let runtime = match &options.executable {
             Some(helper) => Runtime::new(settings.data.clone(), options.runtime_level, helper.clone())?,
             None => Runtime::disabled(),
         };
-        let lab = Arc::new(Lab::new(settings.clone(), Clock::new(options.pace), runtime, state));
+        let lab = Arc::new(Lab::new(settings.clone(), clock, runtime, state));
+        // The ids of a new lab's VPC, subnets and instance are told from here on.
+        store.save(&lab).map_err(|error| {
+            Error::other(format!("cannot write {}", settings.data.join("state.json").display())).cause(error)
+        })?;
         let instance = Arc::new(Instance {
             lab: lab.clone(),
             store,
@@ -121,6 +132,9 @@ impl Instance {
     }
 
     async fn close(&self) {
+        if self.stop.is_cancelled() {
+            return;
+        }
         self.stop.cancel();
         let loops = std::mem::take(&mut *self.loops.lock().unwrap_or_else(PoisonError::into_inner));
         let until = tokio::time::Instant::now() + END;

@@ -49,7 +49,8 @@ pub struct Options {
     pub data: PathBuf,
     /// `None`: the port that it had before, else [`DEFAULT_PORT`]. 0: any free one, kept from then on.
     pub port: Option<u16>,
-    pub pace: Pace,
+    /// `None`: the default one, or whichever a lab has that runs already.
+    pub pace: Option<Pace>,
     /// `None`: the best that this machine allows.
     pub runtime_level: Option<Level>,
     /// The `steady` executable: it becomes the daemon, and containers start through it.
@@ -60,7 +61,7 @@ pub struct Options {
 impl Options {
     pub fn new(data: impl Into<PathBuf>) -> Self {
         let executable = std::env::current_exe().ok();
-        Options { data: data.into(), port: None, pace: Pace::default(), runtime_level: None, executable }
+        Options { data: data.into(), port: None, pace: None, runtime_level: None, executable }
     }
 }
 
@@ -134,14 +135,15 @@ async fn serve_locked(
     Kept { port: Some(address.port()) }.write(&data)?;
     let settings =
         Settings { data: data.clone(), address, region: REGION.to_owned(), account_id: ACCOUNT_ID.to_owned() };
-    let started_at = Clock::new(options.pace).now();
+    let started_at = Clock::default().now();
     let token = random_hex(64);
+    let stop = CancellationToken::new();
     let front = Arc::new(Front {
-        house: House::open(settings, options)?,
+        house: House::open(settings, options, stop.clone())?,
         address,
         token: token.clone(),
         started_at,
-        stop: CancellationToken::new(),
+        stop,
     });
     let record = Record { pid: std::process::id(), endpoint: endpoint(address), token };
     if let Err(error) = record.write(&data) {

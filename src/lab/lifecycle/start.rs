@@ -14,7 +14,6 @@ use tokio::time::{Instant, sleep};
 use super::record::{self, Kept, Lock};
 use super::{DEFAULT_PORT, Options, Running, Status, cannot_listen, status};
 use crate::error::{Error, Result};
-use crate::lab::clock::Pace;
 use crate::lab::disk;
 
 const POLL: Duration = Duration::from_millis(5);
@@ -24,9 +23,25 @@ const LARGEST_LOG: u64 = 1024 * 1024;
 const LOG_TAIL: u64 = 4096;
 
 /// Starts a lab in the background and waits until it answers. If one runs already, that one is it, unless it
-/// is on another port than `options.port` demands.
+/// has another port, pace or runtime than `options` demand.
 pub async fn start(options: &Options) -> Result<Running> {
     let running = ensure_running(options).await?;
+    let wanted = [
+        ("pace", options.pace.map(|pace| pace.to_string())),
+        ("runtime", options.runtime_level.map(|level| level.to_string())),
+    ];
+    if wanted.iter().any(|(_, wanted)| wanted.is_some())
+        && let Status::Running { report, .. } = status(options).await?
+    {
+        for (what, wanted) in wanted {
+            let (Some(wanted), has) = (wanted, report[what].as_str().unwrap_or("none")) else { continue };
+            if wanted != has {
+                let url = &running.endpoint.url;
+                return Err(Error::other(format!("the lab already runs at {url} with {what} {has}, not {wanted}"))
+                    .hint("`steady lab stop` first; its state stays"));
+            }
+        }
+    }
     match options.port {
         Some(port) if port != 0 && !running.endpoint.url.ends_with(&format!(":{port}")) => {
             let url = &running.endpoint.url;
@@ -136,11 +151,9 @@ impl Daemon {
 pub fn serve_arguments(options: &Options) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = vec!["lab".into(), "serve".into(), "--data-dir".into()];
     arguments.push(options.data.clone().into());
-    let pace = match options.pace {
-        Pace::Fast => "fast",
-        Pace::Aws => "aws",
-    };
-    arguments.extend(["--pace".into(), pace.into()]);
+    if let Some(pace) = options.pace {
+        arguments.extend(["--pace".into(), pace.to_string().into()]);
+    }
     if let Some(port) = options.port {
         arguments.extend(["--port".into(), port.to_string().into()]);
     }

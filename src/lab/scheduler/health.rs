@@ -1,7 +1,7 @@
 //! Whether a task is healthy as its service sees it.
 
 use crate::lab::{
-    clock::Pace,
+    clock::{Pace, floor},
     ecs::{
         model::{Service, Target, Task, TaskStatus},
         task_view,
@@ -43,7 +43,7 @@ pub(super) fn of(state: &State, service: &Service, task: &Task, context: Context
     };
     let Some(up_since) = task.up_since else { return Health::Waiting(None) };
     let grace = service.settings.get("healthCheckGracePeriodSeconds").and_then(|of| of.as_u64()).unwrap_or(0);
-    let grace_ends = started_at + context.wait(grace);
+    let grace_ends = started_at + context.wait_at_least(grace, floor::GRACE);
     let mut waiting = false;
     match task_view::health(task) {
         "UNHEALTHY" if context.now < grace_ends => return Health::Waiting(Some(grace_ends)),

@@ -113,7 +113,7 @@ fn container(
         working_directory: text(container, "workingDirectory"),
         user: text(container, "user"),
         ports: of.bindings.iter().map(|binding| binding.container_port).collect(),
-        memory_bytes: memory.or(of_task).map(|mib| mib * MIB),
+        memory_bytes: memory.or(of_task).filter(|mib| *mib > 0).map(|mib| mib.saturating_mul(MIB)),
         readonly_root_filesystem: container["readonlyRootFilesystem"] == true,
         hostname: Some(hostname),
         mount_points: mounts.collect(),
@@ -135,19 +135,23 @@ fn dependency(on: &Value) -> Option<Dependency> {
     Some(Dependency { container: text(on, "containerName")?, condition })
 }
 
-/// A check that ECS's agent would hand to Docker: `["CMD-SHELL", "…"]` or `["CMD", "…", …]`.
-fn health_check(check: &Value, clock: Clock) -> Option<HealthCheck> {
+/// What a check runs: `["CMD-SHELL", "…"]` or `["CMD", "…", …]`. Docker takes any other list, and never runs it.
+pub fn health_check_command(check: &Value) -> Option<Vec<String>> {
     let command = texts(&check["command"]);
-    let command = match command.split_first()? {
-        (kind, [shell, ..]) if kind == "CMD-SHELL" => vec!["/bin/sh".to_owned(), "-c".into(), shell.clone()],
-        (kind, rest @ [_, ..]) if kind == "CMD" => rest.to_vec(),
-        _ => return None,
-    };
+    match command.split_first()? {
+        (kind, [shell, ..]) if kind == "CMD-SHELL" => Some(vec!["/bin/sh".to_owned(), "-c".into(), shell.clone()]),
+        (kind, rest @ [_, ..]) if kind == "CMD" => Some(rest.to_vec()),
+        _ => None,
+    }
+}
+
+fn health_check(check: &Value, clock: Clock) -> Option<HealthCheck> {
+    let command = health_check_command(check)?;
     let seconds = |member: &str, default: u64| Duration::from_secs(check[member].as_u64().unwrap_or(default));
     let (interval, timeout, start_period) = (seconds("interval", 30), seconds("timeout", 5), seconds("startPeriod", 0));
     Some(HealthCheck {
         command,
-        interval: clock.wait(interval).max(interval.min(LEAST_INTERVAL)),
+        interval: clock.wait_at_least(interval, LEAST_INTERVAL),
         settled_interval: if clock.pace == Pace::Fast { interval.min(SETTLED_INTERVAL) } else { interval },
         timeout,
         retries: check["retries"].as_u64().and_then(|retries| retries.try_into().ok()).unwrap_or(3),
@@ -161,5 +165,5 @@ fn health_check(check: &Value, clock: Clock) -> Option<HealthCheck> {
 /// How long a process may take to start: it does so no faster because the lab's waits are short.
 fn patience(seconds_at_aws: u64, clock: Clock) -> Duration {
     let at_aws = Duration::from_secs(seconds_at_aws);
-    clock.wait(at_aws).max(at_aws.min(LONGEST_START))
+    clock.wait_at_least(at_aws, LONGEST_START)
 }

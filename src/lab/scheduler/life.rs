@@ -1,12 +1,13 @@
 //! The life of a task, state by state.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::lab::{
-    clock::Pace,
+    clock::{Pace, floor},
     discovery,
     ecs::{
         arn,
@@ -26,8 +27,6 @@ const PROVISIONING: u64 = 2;
 const ACTIVATING: u64 = 1;
 const DEPROVISIONING: u64 = 2;
 const DEFAULT_STOP_TIMEOUT: u64 = 30;
-/// A container gets this long to end after SIGTERM even where AWS's waits are shortened.
-const LEAST_STOP_TIMEOUT: Duration = Duration::from_secs(1);
 /// Stopped tasks beyond these are forgotten, oldest first, and all of them an hour after they stopped.
 const MOST_STOPPED: usize = 1000;
 const KEPT_STOPPED: i64 = 3_600_000;
@@ -38,10 +37,14 @@ pub(super) fn advance(step: &mut Step) {
         step.state.ecs.tasks.values().filter(|task| !task.is_stopped()).map(|of| of.id.clone()).collect();
     for id in ids {
         let Some(mut task) = step.state.ecs.tasks.remove(&id) else { continue };
-        while let Some(status) = next(step, &mut task) {
-            enter(step, &mut task, status);
-        }
+        // A defect ends the scheduler; the task is to outlive that.
+        let done = catch_unwind(AssertUnwindSafe(|| {
+            while let Some(status) = next(step, &mut task) {
+                enter(step, &mut task, status);
+            }
+        }));
         step.state.ecs.tasks.insert(id, task);
+        done.unwrap_or_else(|panic| resume_unwind(panic));
     }
 }
 
@@ -179,7 +182,7 @@ fn stop_timeout(step: &Step, task: &Task) -> Duration {
     let containers = definition.map(|of| of.containers()).unwrap_or_default().iter();
     let seconds = containers.map(|of| of["stopTimeout"].as_u64().unwrap_or(DEFAULT_STOP_TIMEOUT)).max();
     let at_aws = Duration::from_secs(seconds.unwrap_or(DEFAULT_STOP_TIMEOUT));
-    step.context.clock.wait(at_aws).max(at_aws.min(LEAST_STOP_TIMEOUT))
+    step.context.clock.wait_at_least(at_aws, floor::STOP)
 }
 
 fn service<'s>(step: &'s Step, task: &Task) -> Option<&'s Service> {

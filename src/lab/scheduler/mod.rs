@@ -14,6 +14,7 @@ pub mod placement;
 mod reconcile;
 mod rollout;
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
 pub use driver::run;
@@ -33,6 +34,10 @@ impl Context<'_> {
     /// How many milliseconds a wait of AWS's takes.
     fn wait(&self, seconds_at_aws: u64) -> i64 {
         self.clock.wait(Duration::from_secs(seconds_at_aws)).as_millis() as i64
+    }
+
+    fn wait_at_least(&self, seconds_at_aws: u64, floor: Duration) -> i64 {
+        self.clock.wait_at_least(Duration::from_secs(seconds_at_aws), floor).as_millis() as i64
     }
 }
 
@@ -81,9 +86,13 @@ pub fn step(state: &mut State, context: Context) -> Outcome {
         life::advance(&mut step);
         for at in 0..step.state.ecs.services.len() {
             let mut service = std::mem::take(&mut step.state.ecs.services[at]);
-            events::tell(&mut step, &mut service);
-            reconcile::reconcile(&mut step, &mut service);
+            // A defect ends the scheduler; the service is to outlive that.
+            let done = catch_unwind(AssertUnwindSafe(|| {
+                events::tell(&mut step, &mut service);
+                reconcile::reconcile(&mut step, &mut service);
+            }));
             step.state.ecs.services[at] = service;
+            done.unwrap_or_else(|panic| resume_unwind(panic));
         }
         step.notes.clear();
         if !step.outcome.changed {

@@ -1,5 +1,6 @@
 //! Where a task goes: a container instance with room and free ports, or Fargate, which has always room.
 
+use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
 use serde_json::{Map, Value, json};
@@ -13,6 +14,8 @@ use crate::lab::{
     },
     state::State,
 };
+
+use super::launch;
 
 /// A task to be placed.
 pub struct Wanted<'a> {
@@ -34,12 +37,14 @@ pub enum Misfit {
     Cpu(String),
     Memory(String),
     Ports(String),
+    /// The subnet has no address left.
+    Addresses,
 }
 
 impl Misfit {
     pub fn instance(&self) -> Option<&str> {
         match self {
-            Misfit::NoInstances => None,
+            Misfit::NoInstances | Misfit::Addresses => None,
             Misfit::Cpu(id) | Misfit::Memory(id) | Misfit::Ports(id) => Some(id),
         }
     }
@@ -51,17 +56,26 @@ impl Misfit {
             Misfit::Cpu(_) => "RESOURCE:CPU",
             Misfit::Memory(_) => "RESOURCE:MEMORY",
             Misfit::Ports(_) => "RESOURCE:PORTS",
+            Misfit::Addresses => "RESOURCE:ENI",
         }
     }
 
     /// As a service's event says it.
     pub fn sentence(&self) -> String {
-        let closest = |id: &str, what: &str| format!("The closest matching (container-instance {id}) {what}");
+        let none = |why: &str| {
+            format!("was unable to place a task because no container instance met all of its requirements. {why}")
+        };
+        let closest = |id: &str, what: &str| none(&format!("The closest matching (container-instance {id}) {what}"));
         match self {
-            Misfit::NoInstances => "Reason: No Container Instances were found in your cluster.".into(),
+            Misfit::NoInstances => none("Reason: No Container Instances were found in your cluster."),
             Misfit::Cpu(id) => closest(id, "has insufficient CPU units available."),
             Misfit::Memory(id) => closest(id, "has insufficient memory available."),
             Misfit::Ports(id) => closest(id, "is already using a port required by your task."),
+            Misfit::Addresses => {
+                "was unable to place a task. Reason: The specified subnet does not have enough free addresses to \
+                 satisfy the request."
+                    .into()
+            }
         }
     }
 }
@@ -74,13 +88,13 @@ pub fn place(state: &mut State, now: i64, wanted: Wanted) -> Result<String, Misf
         "FARGATE" => None,
         _ => Some(choose(&state.ecs, wanted.cluster, cpu, memory, &static_ports(wanted.definition))?),
     };
+    let interface = if mode == "awsvpc" { Some(interface(state, &wanted)?) } else { None };
     let mut taken = instance.as_ref().map(|id| bound(&state.ecs, id)).unwrap_or_default();
     let mut containers = Vec::new();
     for definition in wanted.definition.containers() {
         let instance = instance.as_ref().and_then(|id| state.ecs.instances.get_mut(id));
         containers.push(container(definition, mode, instance, &mut taken));
     }
-    let interface = (mode == "awsvpc").then(|| interface(state, &wanted));
     let flag = |member: &str| wanted.settings.get(member) == Some(&json!(true));
     let mut tags = wanted.tags;
     if flag("enableECSManagedTags") {
@@ -191,7 +205,7 @@ fn container(
         memory: definition["memory"].as_i64(),
         memory_reservation: definition["memoryReservation"].as_i64(),
         essential: definition["essential"] != false,
-        checked: definition["healthCheck"]["command"].is_array(),
+        checked: launch::health_check_command(&definition["healthCheck"]).is_some(),
         bindings,
         ..Container::default()
     }
@@ -210,30 +224,34 @@ fn dynamic_port(instance: &mut Instance, taken: &[(u16, bool)], udp: bool) -> u1
     FIRST_DYNAMIC_PORT
 }
 
-fn interface(state: &mut State, wanted: &Wanted) -> Interface {
+/// How many of a subnet's addresses tasks can have.
+const ADDRESSES: u32 = 2000;
+
+fn interface(state: &mut State, wanted: &Wanted) -> Result<Interface, Misfit> {
     let network = wanted.settings.get("networkConfiguration").map(|network| &network["awsvpcConfiguration"]);
     let subnets = network.and_then(|network| network["subnets"].as_array()).map_or(&[][..], Vec::as_slice);
     let at = state.ecs.addresses as usize;
     let subnet = subnets.get(at % subnets.len().max(1)).and_then(Value::as_str).unwrap_or_default();
     let of = state.ec2.subnets.iter().find(|of| of.id == subnet);
     let network = of.map_or(Ipv4Addr::new(10, 0, 0, 0), |subnet| subnet.network);
-    let address = loop {
-        // The first four addresses of a subnet are AWS's own; the end of it is the instances'.
-        let host = 4 + state.ecs.addresses % 2000;
-        state.ecs.addresses = state.ecs.addresses.wrapping_add(1);
-        let address = Ipv4Addr::from(u32::from(network) + host).to_string();
-        let has = |task: &Task| task.interface.as_ref().is_some_and(|interface| interface.address == address);
-        if !state.ecs.tasks.values().any(|task| !task.is_stopped() && has(task)) {
-            break address;
-        }
-    };
+    let unstopped = state.ecs.tasks.values().filter(|task| !task.is_stopped());
+    let taken: HashSet<&str> = unstopped.filter_map(|task| Some(task.interface.as_ref()?.address.as_str())).collect();
+    let (at, address) = (0..ADDRESSES)
+        .map(|further| {
+            let at = state.ecs.addresses.wrapping_add(further);
+            // The first four addresses of a subnet are AWS's own; the end of it is the instances'.
+            (at, Ipv4Addr::from(u32::from(network) + 4 + at % ADDRESSES).to_string())
+        })
+        .find(|(_, address)| !taken.contains(address.as_str()))
+        .ok_or(Misfit::Addresses)?;
+    state.ecs.addresses = at.wrapping_add(1);
     let hex = random_hex(10);
     let mac: Vec<&str> = (0..5).map(|byte| &hex[2 * byte..2 * byte + 2]).collect();
-    Interface {
+    Ok(Interface {
         attachment_id: uuid(),
         id: format!("eni-{}", random_hex(17)),
         subnet: subnet.into(),
         mac: format!("0a:{}", mac.join(":")),
         address,
-    }
+    })
 }

@@ -50,8 +50,9 @@ pub(super) fn reconcile(step: &mut Step, service: &mut Service) {
     count_failures(step, service);
     rollout::judge(step, service);
     stop_unhealthy(step, service);
-    let lower = (service.desired_count * percent(service, "minimumHealthyPercent") + 99).div_euclid(100);
-    let upper = (service.desired_count * percent(service, "maximumPercent")).div_euclid(100);
+    let share = |name: &str| service.desired_count.saturating_mul(percent(service, name));
+    let lower = share("minimumHealthyPercent").saturating_add(99).div_euclid(100);
+    let upper = share("maximumPercent").div_euclid(100);
     stop_spare(step, service, lower.min(service.desired_count));
     start_missing(step, service, upper);
     let members = members(step, service);
@@ -330,8 +331,7 @@ fn start_missing(step: &mut Step, service: &mut Service, upper: i64) {
         match placement::place(step.state, now, wanted) {
             Ok(id) => started.push(id),
             Err(misfit) => {
-                let trouble = "was unable to place a task because no container instance met all of its requirements.";
-                if say_trouble(service, now, &format!("{trouble} {}", misfit.sentence())) {
+                if say_trouble(service, now, &misfit.sentence()) {
                     step.changed();
                 }
                 break;

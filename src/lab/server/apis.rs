@@ -203,7 +203,6 @@ mod tests {
 
     use super::{call, signed_service};
     use crate::lab::api::ApiResult;
-    use crate::lab::clock::Pace;
     use crate::lab::lifecycle::{House, Options};
     use crate::lab::{Lab, Settings};
 
@@ -220,8 +219,8 @@ mod tests {
             region: "us-east-1".to_owned(),
             account_id: "111122223333".to_owned(),
         };
-        let options = Options { executable: None, pace: Pace::Fast, ..Options::new(folder.path()) };
-        let house = House::open(settings, options).unwrap();
+        let options = Options { executable: None, ..Options::new(folder.path()) };
+        let house = House::open(settings, options, Default::default()).unwrap();
         let call = |operation: &str| call(house.current(), handler, operation.to_owned(), json!({ "a": null, "b": 1 }));
         let error = call("Panic").await.unwrap_err();
         assert_eq!((error.status, error.code.as_str()), (500, "ServerException"));

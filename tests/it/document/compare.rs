@@ -69,6 +69,29 @@ fn order_counts_only_where_ecs_has_one() {
 }
 
 #[test]
+fn the_unit_of_a_task_s_size_makes_no_difference() {
+    let sized = |cpu: &str, memory: &str| {
+        let mut document = base();
+        document["cpu"] = json!(cpu);
+        document["memory"] = json!(memory);
+        document
+    };
+    let plain = sized("256", "1024");
+    for (cpu, memory) in [(".25 vCPU", "1 GB"), ("0.25vcpu", "1GB"), ("256", "1.0 gb")] {
+        let other = sized(cpu, memory);
+        assert_eq!(fingerprint(&plain), fingerprint(&other), "{cpu} {memory}");
+        assert_eq!(diff(&plain, &other, Values::Shown), [], "{cpu} {memory}");
+    }
+    for (cpu, memory) in [(".5 vCPU", "1024"), ("256", "2 GB"), ("256", "1 TB"), ("256", "GB"), ("256", "0.0001 GB")] {
+        let other = sized(cpu, memory);
+        assert_ne!(fingerprint(&plain), fingerprint(&other), "{cpu} {memory}");
+        assert_eq!(diff(&plain, &other, Values::Shown).len(), 1, "{cpu} {memory}");
+    }
+    let label = |memory: &str| changed("/containerDefinitions/0/dockerLabels", json!({ "memory": memory }));
+    assert_ne!(fingerprint(&label("1 GB")), fingerprint(&label("1024")), "a label is not a size");
+}
+
+#[test]
 fn the_later_of_two_variables_counts() {
     let twice = |first: &str, second: &str| {
         changed(

@@ -4,7 +4,7 @@ use insta::assert_snapshot;
 use serde_json::{Value, json};
 use steadystate::lab::{Lab, ec2, elbv2};
 
-use super::{Front, elb, error_text, lab, text};
+use super::{Front, elb, error_text, free_port, lab, text};
 
 fn subnets(lab: &Lab) -> Vec<String> {
     lab.read(|state| state.ec2.subnets.iter().map(|subnet| subnet.id.clone()).collect())
@@ -17,6 +17,35 @@ fn vpc(lab: &Lab) -> String {
 fn group(lab: &Lab, name: &str, protocol: &str) -> String {
     let input = json!({ "Name": name, "Protocol": protocol, "Port": "80", "VpcId": vpc(lab) });
     text(&elb(lab, "CreateTargetGroup", input), "/TargetGroups/0/TargetGroupArn")
+}
+
+/// As off Linux, where loopback has one address.
+#[test]
+fn two_load_balancers_of_one_address_have_ports_of_their_own() {
+    let front = Front::new(lab(), "network", json!({}));
+    let subnets = front.lab.read(|state| json!([state.ec2.subnets[0].id]));
+    let created =
+        elb(&front.lab, "CreateLoadBalancer", json!({ "Name": "other", "Type": "network", "Subnets": subnets }));
+    let other = text(&created, "/LoadBalancers/0/LoadBalancerArn");
+    front.lab.write(|state| {
+        for load_balancer in &mut state.elbv2.load_balancers {
+            load_balancer.address = front.address.ip();
+        }
+    });
+    let refused = format!(
+        "OperationNotPermitted: The lab cannot listen on {}: its load balancer 'front' listens there. Choose another \
+         listener port",
+        front.address
+    );
+    let actions = json!([{ "Type": "forward", "TargetGroupArn": group(&front.lab, "other", "TCP") }]);
+    let mut input = json!({
+        "LoadBalancerArn": other, "Protocol": "TCP", "Port": front.address.port().to_string(), "DefaultActions": actions,
+    });
+    assert_eq!(error_text(elbv2::handle(&front.lab, "CreateListener", input.clone())), refused);
+    input["Port"] = json!(free_port().to_string());
+    let listener = text(&elb(&front.lab, "CreateListener", input), "/Listeners/0/ListenerArn");
+    let modified = json!({ "ListenerArn": listener, "Port": front.address.port().to_string() });
+    assert_eq!(error_text(elbv2::handle(&front.lab, "ModifyListener", modified)), refused);
 }
 
 #[test]

@@ -85,7 +85,9 @@ async fn a_target_that_is_late_to_listen_stays_initial_and_one_that_dies_is_unhe
 
 #[tokio::test]
 async fn a_target_that_never_answers_times_out() {
-    let front = Front::new(lab(), "application", healthz());
+    let mut check = healthz();
+    check["HealthCheckTimeoutSeconds"] = json!("2");
+    let front = Front::new(lab(), "application", check);
     let (web, mute) = (Web::start("web").await, TcpListener::bind("127.0.0.1:0").await.unwrap());
     let targets = Targets::default();
     targets.lock().unwrap().insert("10.0.0.1".to_owned(), web.address);
@@ -101,10 +103,33 @@ async fn a_target_that_never_answers_times_out() {
 
 #[tokio::test]
 async fn nothing_listens_where_the_health_check_looks() {
-    let front = Front::new(lab(), "network", json!({ "HealthCheckPort": "9999" }));
+    let check = json!({
+        "HealthCheckPort": "9999", "HealthCheckIntervalSeconds": "5", "HealthCheckTimeoutSeconds": "2",
+        "UnhealthyThresholdCount": "2",
+    });
+    let front = Front::new(lab(), "network", check);
     let running = Running::start(&front.lab, &Targets::default());
     front.register("10.0.0.1");
     let took = front.until_health("10.0.0.1", "unhealthy | Target.FailedHealthChecks | Health checks failed").await;
-    assert!(took >= Duration::from_secs(3), "{took:?}");
+    assert!(took >= Duration::from_secs(9), "as long as at AWS: a program may not listen yet; {took:?}");
     running.stop().await;
+}
+
+#[tokio::test]
+async fn a_check_may_take_as_long_as_at_aws_and_one_bad_moment_is_no_illness() {
+    let front = Front::new(lab(), "application", healthz());
+    let web = Web::start("web").await;
+    web.health_takes.store(1500, Ordering::Relaxed);
+    let targets = Targets::default();
+    targets.lock().unwrap().insert("10.0.0.1".to_owned(), web.address);
+    let running = Running::start(&front.lab, &targets);
+    front.register("10.0.0.1");
+    front.until_health("10.0.0.1", "healthy").await;
+
+    web.health_takes.store(0, Ordering::Relaxed);
+    web.health.store(503, Ordering::Relaxed);
+    let took = front.until_health("10.0.0.1", "unhealthy").await;
+    assert!(took >= Duration::from_millis(2900), "{took:?}");
+    running.stop().await;
+    web.stop().await;
 }

@@ -120,7 +120,7 @@ async fn a_draining_target_keeps_its_connections_and_gets_no_new_ones() {
 async fn when_the_delay_is_over_connections_end_if_the_group_says_so() {
     let front = Front::new(lab(), "network", json!({}));
     let attributes = json!([
-        { "Key": "deregistration_delay.timeout_seconds", "Value": "10" },
+        { "Key": "deregistration_delay.timeout_seconds", "Value": "1" },
         { "Key": "deregistration_delay.connection_termination.enabled", "Value": "true" },
     ]);
     elb(&front.lab, "ModifyTargetGroupAttributes", json!({ "TargetGroupArn": front.group, "Attributes": attributes }));
@@ -140,6 +140,36 @@ async fn when_the_delay_is_over_connections_end_if_the_group_says_so() {
     assert_eq!(front.health("10.0.0.1"), "gone");
     running.stop().await;
     web.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_that_is_under_way_is_waited_for_and_a_connection_that_is_only_kept_is_not() {
+    for kind in ["network", "application"] {
+        let front = Front::new(lab(), kind, json!({ "HealthCheckProtocol": "HTTP", "HealthCheckPath": "/healthz" }));
+        let delay = json!([{ "Key": "deregistration_delay.timeout_seconds", "Value": "30" }]);
+        elb(&front.lab, "ModifyTargetGroupAttributes", json!({ "TargetGroupArn": front.group, "Attributes": delay }));
+        let web = Web::start("old").await;
+        let targets = Targets::default();
+        targets.lock().unwrap().insert("10.0.0.1".to_owned(), web.address);
+        let running = Running::start(&front.lab, &targets);
+        front.register("10.0.0.1");
+        front.until_health("10.0.0.1", "healthy").await;
+        let mut kept = KeepAlive::new(front.address);
+        kept.get("/").await.unwrap();
+        let request = tokio::spawn(get(front.address, "/wait"));
+        until(|| web.requests.load(Ordering::Relaxed) == 2).await;
+        front.deregister("10.0.0.1");
+        // Beyond the delay as the fast pace has it.
+        tokio::time::sleep(Duration::from_millis(1000)).await;
+        assert!(!front.is_gone("10.0.0.1"), "{kind}: a request is open");
+        web.waiting.notify_one();
+        assert!(request.await.unwrap().is_ok_and(|answer| answer.contains("old GET /wait")), "{kind}");
+        let took = until(|| front.is_gone("10.0.0.1")).await;
+        assert!(took < Duration::from_secs(5), "{kind}: {took:?}");
+        drop(kept);
+        running.stop().await;
+        web.stop().await;
+    }
 }
 
 /// Rolls from release to release, as the scheduler does, under a load of fresh and kept connections.

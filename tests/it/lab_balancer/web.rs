@@ -3,7 +3,8 @@
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
@@ -12,14 +13,18 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Answers every request with its name and what it was asked, and `/healthz` with `health`.
+/// Answers every request with its name and what it was asked, `/healthz` with `health`, and `/wait` when it is let.
 pub struct Web {
     pub address: SocketAddr,
     pub health: Arc<AtomicU16>,
+    /// How long (milliseconds) `/healthz` takes.
+    pub health_takes: Arc<AtomicU64>,
     pub requests: Arc<AtomicUsize>,
+    pub waiting: Arc<Notify>,
     stop: CancellationToken,
     connections: TaskTracker,
 }
@@ -30,24 +35,31 @@ impl Web {
         let web = Web {
             address: listener.local_addr().unwrap(),
             health: Arc::new(AtomicU16::new(200)),
+            health_takes: Arc::default(),
             requests: Arc::default(),
+            waiting: Arc::default(),
             stop: CancellationToken::new(),
             connections: TaskTracker::new(),
         };
-        let (health, requests) = (Arc::clone(&web.health), Arc::clone(&web.requests));
-        let (stop, connections, name) = (web.stop.clone(), web.connections.clone(), name.to_owned());
+        let says = Arc::new(Says {
+            name: name.to_owned(),
+            health: Arc::clone(&web.health),
+            health_takes: Arc::clone(&web.health_takes),
+            requests: Arc::clone(&web.requests),
+            waiting: Arc::clone(&web.waiting),
+        });
+        let (stop, connections) = (web.stop.clone(), web.connections.clone());
         web.connections.spawn(async move {
             loop {
                 let stream = tokio::select! {
                     accepted = listener.accept() => accepted.unwrap().0,
                     () = stop.cancelled() => return,
                 };
-                let (health, requests, name) = (Arc::clone(&health), Arc::clone(&requests), name.clone());
-                let stop = stop.clone();
+                let (says, stop) = (Arc::clone(&says), stop.clone());
                 connections.spawn(async move {
                     let service = service_fn(|request: Request<Incoming>| {
-                        let (health, requests, name) = (Arc::clone(&health), Arc::clone(&requests), name.clone());
-                        async move { Ok::<_, Infallible>(answer(&name, &health, &requests, request).await) }
+                        let says = Arc::clone(&says);
+                        async move { Ok::<_, Infallible>(says.answer(request).await) }
                     });
                     let serving = hyper::server::conn::http1::Builder::new();
                     let mut serving = std::pin::pin!(serving.serve_connection(TokioIo::new(stream), service));
@@ -70,24 +82,33 @@ impl Web {
     }
 }
 
-async fn answer(
-    name: &str,
-    health: &AtomicU16,
-    requests: &AtomicUsize,
-    request: Request<Incoming>,
-) -> Response<Full<Bytes>> {
-    if request.uri().path() == "/healthz" {
-        let status = health.load(Ordering::Relaxed);
-        return Response::builder().status(status).body(Full::default()).unwrap();
+struct Says {
+    name: String,
+    health: Arc<AtomicU16>,
+    health_takes: Arc<AtomicU64>,
+    requests: Arc<AtomicUsize>,
+    waiting: Arc<Notify>,
+}
+
+impl Says {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        if request.uri().path() == "/healthz" {
+            tokio::time::sleep(Duration::from_millis(self.health_takes.load(Ordering::Relaxed))).await;
+            let status = self.health.load(Ordering::Relaxed);
+            return Response::builder().status(status).body(Full::default()).unwrap();
+        }
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        if request.uri().path() == "/wait" {
+            self.waiting.notified().await;
+        }
+        let mut headers: Vec<String> =
+            request.headers().iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
+        headers.sort();
+        let line = format!("{} {} {}", self.name, request.method(), request.uri());
+        let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+        let said = format!("{line}\n{}\n\n{}", headers.join("\n"), String::from_utf8_lossy(&body));
+        Response::new(Full::from(said))
     }
-    requests.fetch_add(1, Ordering::Relaxed);
-    let mut headers: Vec<String> =
-        request.headers().iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
-    headers.sort();
-    let line = format!("{name} {} {}", request.method(), request.uri());
-    let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
-    let said = format!("{line}\n{}\n\n{}", headers.join("\n"), String::from_utf8_lossy(&body));
-    Response::new(Full::from(said))
 }
 
 /// One GET over a connection of its own; the whole answer, or why there is none.

@@ -11,6 +11,8 @@ fn what_create_service_refuses() {
         (json!({"cluster": "none"}), "ClusterNotFoundException", "Cluster not found."),
         (json!({"taskDefinition": "none"}), "ClientException", "TaskDefinition not found."),
         (json!({"desiredCount": null}), "InvalidParameterException", "Desired count cannot be null."),
+        (json!({"desiredCount": -1}), "InvalidParameterException", "Desired count cannot be negative."),
+        (json!({"desiredCount": 5001}), "InvalidParameterException", "Desired count exceeds limit."),
         (
             balancer(TARGET_GROUP, "web", 8080),
             "InvalidParameterException",
@@ -230,6 +232,7 @@ fn what_is_not_there_is_a_failure_or_an_error() {
         ("DescribeServices", json!({"services": []}), "InvalidParameterException"),
         ("DescribeServices", json!({"services": ["web"], "cluster": "none"}), "ClusterNotFoundException"),
         ("UpdateService", json!({"service": "none"}), "ServiceNotFoundException"),
+        ("ListTasks", json!({"serviceName": "none"}), "ServiceNotFoundException"),
         ("ListServiceDeployments", json!({"service": "none"}), "ServiceNotFoundException"),
         ("StopServiceDeployment", json!({"serviceDeploymentArn": "none"}), "ServiceDeploymentNotFoundException"),
         ("StopTask", json!({"task": "none"}), "InvalidParameterException"),

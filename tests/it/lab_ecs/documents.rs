@@ -1,6 +1,11 @@
 //! Task definitions: what ECS refuses, keeps and adds.
 
 use serde_json::{Value, json};
+use steadystate::lab::{
+    clock::{Clock, Pace},
+    ecs::model::{Container, Task},
+    scheduler::launch,
+};
 
 use super::Sim;
 
@@ -43,6 +48,21 @@ fn what_is_refused() {
             of(json!([container(), container()])),
             "Container name must be unique in a task definition. 'app' is used more than once.",
         ),
+        (
+            of(json!([with("healthCheck", json!({"command": []}))])),
+            "Invalid setting for container 'app'. The health check has no command: it is [\"CMD-SHELL\", \"…\"] or [\"CMD\", \"…\", …].",
+        ),
+        (
+            of(json!([with("healthCheck", json!({"command": ["CMD-SHELL"]}))])),
+            "Invalid setting for container 'app'. The health check has no command: it is [\"CMD-SHELL\", \"…\"] or [\"CMD\", \"…\", …].",
+        ),
+        (
+            of(json!([
+                {"name": "db", "image": "db", "memory": 64, "healthCheck": {"command": ["NONE"]}},
+                with("dependsOn", json!([{"containerName": "db", "condition": "HEALTHY"}])),
+            ])),
+            "Container 'db' must have a health check: another container depends on it being HEALTHY.",
+        ),
         (of(json!([with("mountPoints", json!([{"sourceVolume": "data"}]))])), "Unknown volume 'data'."),
         (
             of(json!([with("logConfiguration", json!({"logDriver": "awslogs", "options": {"awslogs-group": "g"}}))])),
@@ -64,6 +84,10 @@ fn what_is_refused() {
         (fargate(json!("256"), Value::Null), "Fargate requires that 'memory' be defined at the task level."),
         (fargate(json!("256"), json!("4096")), "No Fargate configuration exists for given values."),
         (fargate(json!("many"), json!("512")), "Invalid 'cpu' setting for task."),
+        (
+            json!({"family": "f", "containerDefinitions": [container()], "memory": "1 GiB"}),
+            "Invalid 'memory' setting for task.",
+        ),
     ];
     for (input, message) in cases {
         let error = Sim::new().refused("RegisterTaskDefinition", input);
@@ -72,17 +96,33 @@ fn what_is_refused() {
 }
 
 #[test]
-fn fargate_takes_its_sizes_as_people_write_them() {
-    for (cpu, memory) in
-        [("256", "512"), (".25 vCPU", "0.5 GB"), ("1 vCPU", "2048"), ("4096", "30 GB"), ("16384", "122880")]
-    {
-        let mut container = container();
-        container["memory"] = json!(64);
-        let input = json!({"family": "f", "containerDefinitions": [container], "requiresCompatibilities": ["FARGATE"],
-            "networkMode": "awsvpc", "cpu": cpu, "memory": memory});
-        let reply = Sim::new().call("RegisterTaskDefinition", input);
-        assert_eq!(reply["taskDefinition"]["compatibilities"], json!(["EC2", "FARGATE"]));
-        assert_eq!(reply["taskDefinition"]["cpu"], cpu);
+fn a_task_s_size_may_have_its_unit_and_comes_back_without() {
+    for (cpu, memory, units, mib) in [
+        ("256", "512", "256", "512"),
+        (".25 vCPU", "0.5 GB", "256", "512"),
+        ("1 vCPU", "2048", "1024", "2048"),
+        ("4096", "30 GB", "4096", "30720"),
+        ("16384", "122880", "16384", "122880"),
+    ] {
+        for (mode, compatibilities) in [("awsvpc", json!(["EC2", "FARGATE"])), ("bridge", json!(["EXTERNAL", "EC2"]))] {
+            let container = json!({"name": "app", "image": "nginx"});
+            let mut input = json!({"family": "f", "containerDefinitions": [container], "networkMode": mode,
+                "cpu": cpu, "memory": memory});
+            if mode == "awsvpc" {
+                input["requiresCompatibilities"] = json!(["FARGATE"]);
+            }
+            let mut sim = Sim::new();
+            let definition = sim.call("RegisterTaskDefinition", input)["taskDefinition"].clone();
+            assert_eq!(definition["compatibilities"], compatibilities);
+            assert_eq!((&definition["cpu"], &definition["memory"]), (&json!(units), &json!(mib)));
+            let definition = &sim.state.ecs.families["f"].revisions[&1];
+            assert_eq!(definition.reserves(), (units.parse().unwrap(), mib.parse().unwrap()));
+            let app = Container { name: "app".into(), ..Container::default() };
+            let memory = definition.reserves().1;
+            let task = Task { id: "0".repeat(32), memory, containers: vec![app], ..Task::default() };
+            let spec = launch::task_spec(&task, definition, Clock::new(Pace::Fast));
+            assert_eq!(spec.containers[0].memory_bytes, Some(memory as u64 * 1024 * 1024));
+        }
     }
 }
 

@@ -60,6 +60,19 @@ fn container_health_checks_decide_when_there_are_any() {
     assert!(sim.events().contains(&format!("(service web) (task {id}) failed container health checks.")));
 }
 
+/// ECS takes such lists, as Docker does, and neither runs anything.
+#[test]
+fn a_check_that_nobody_runs_is_not_waited_for() {
+    for command in [json!(["/bin/check"]), json!(["NONE"])] {
+        let mut sim = Sim::new();
+        let container = json!({"name": "app", "image": "v1", "memory": 64, "healthCheck": {"command": command}});
+        sim.call("RegisterTaskDefinition", json!({"family": "web", "containerDefinitions": [container]}));
+        sim.call("CreateService", unbalanced(1));
+        sim.settle();
+        assert_eq!(sim.tasks("RUNNING")[0]["healthStatus"], "UNKNOWN");
+    }
+}
+
 #[test]
 fn a_container_that_others_wait_for_decides_before_the_task_runs() {
     for (observation, reason) in
@@ -119,15 +132,27 @@ fn healthy_targets_do_not_make_up_for_a_container_that_was_not_checked_yet() {
 
 #[test]
 fn the_grace_period_spares_a_task_its_health_checks() {
-    for (grace, fails) in [(0, true), (600, false)] {
+    // (its seconds, pace, seconds until then, it is told)
+    let table = [
+        (0, Pace::Aws, 120, true),
+        (600, Pace::Aws, 120, false),
+        (0, Pace::Fast, 10, true),
+        (40, Pace::Fast, 35, false),
+        (40, Pace::Fast, 50, true),
+        (600, Pace::Fast, 50, false),
+        (600, Pace::Fast, 70, true),
+    ];
+    for (grace, pace, seconds, fails) in table {
         let mut sim = Sim::new();
+        sim.pace = pace;
         sim.sick.insert("v1".into());
         sim.register("v1");
         let mut input = service(1);
         input["healthCheckGracePeriodSeconds"] = json!(grace);
         sim.call("CreateService", input);
-        sim.seconds(120);
-        assert_eq!(sim.events().iter().any(|event| event.contains("is unhealthy in")), fails, "{grace} s");
+        sim.seconds(seconds);
+        let told = sim.events().iter().any(|event| event.contains("is unhealthy in"));
+        assert_eq!(told, fails, "{grace} s at {pace:?}, after {seconds} s");
         assert_eq!(sim.state.ecs.tasks.len() > 1, fails);
     }
 }

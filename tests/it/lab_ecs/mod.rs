@@ -48,6 +48,7 @@ pub struct Sim {
     pub watch: bool,
     /// How long (milliseconds) a target's connections last after its deregistration.
     pub draining: i64,
+    pub pace: Pace,
 }
 
 impl Sim {
@@ -65,6 +66,7 @@ impl Sim {
             fewest_healthy: usize::MAX,
             watch: false,
             draining: 0,
+            pace: Pace::Aws,
         }
     }
 
@@ -123,7 +125,7 @@ impl Sim {
 
     /// One step now, and what follows from it at the runtime and the balancer.
     pub fn step(&mut self) {
-        let clock = Clock::new(Pace::Aws);
+        let clock = Clock::new(self.pace);
         let context = Context { settings: &self.settings, clock, now: self.now };
         let outcome = scheduler::step(&mut self.state, context);
         for effect in outcome.effects {

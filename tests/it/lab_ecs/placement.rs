@@ -5,7 +5,10 @@ use steadystate::lab::{
     clock::{Clock, Pace},
     ecs,
     runtime::Line,
-    scheduler::{launch, output},
+    scheduler::{
+        launch, output,
+        placement::{self, Wanted},
+    },
 };
 
 use super::{Sim, TARGET_GROUP};
@@ -70,6 +73,53 @@ fn a_cluster_without_instances_says_so() {
             "(service web) was unable to place a task because no container instance met all of its requirements. Reason: No Container Instances were found in your cluster. For more information, see the Troubleshooting section of the Amazon ECS Developer Guide."
         ]
     );
+}
+
+#[test]
+fn a_subnet_that_is_full_takes_no_task() {
+    let mut sim = Sim::new();
+    register(&mut sim, "web", json!({"networkMode": "awsvpc"}));
+    let subnet = sim.state.ec2.subnets[0].id.clone();
+    let network = json!({"awsvpcConfiguration": {"subnets": [subnet]}});
+    let settings = json!({"networkConfiguration": network});
+    let definition = sim.state.ecs.families["web"].revisions[&1].clone();
+    let place = |sim: &mut Sim| {
+        let wanted = Wanted {
+            cluster: "default",
+            definition: &definition,
+            launch_type: "FARGATE",
+            settings: settings.as_object().expect("an object"),
+            group: "family:web".into(),
+            started_by: None,
+            overrides: None,
+            tags: Vec::new(),
+        };
+        placement::place(&mut sim.state, 0, wanted)
+    };
+    for _ in 0..2000 {
+        place(&mut sim).expect("an address");
+    }
+    let misfit = place(&mut sim).expect_err("no address is left");
+    assert_eq!(misfit.resource(), "RESOURCE:ENI");
+    assert_eq!(
+        misfit.sentence(),
+        "was unable to place a task. Reason: The specified subnet does not have enough free addresses to satisfy the request."
+    );
+    sim.state.ecs.tasks.pop_first();
+    place(&mut sim).expect("the address that became free");
+}
+
+/// The overflow stands for any defect of a rule.
+#[cfg(debug_assertions)]
+#[test]
+fn a_service_outlives_a_defect_of_the_scheduler() {
+    let mut sim = Sim::new();
+    sim.register("v1");
+    sim.create(1);
+    sim.settle();
+    sim.state.ecs.services[0].desired_count = i64::MIN;
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| sim.step())).expect_err("an overflow");
+    assert_eq!((sim.state.ecs.services[0].name.as_str(), sim.state.ecs.tasks.len()), ("web", 1));
 }
 
 #[test]

@@ -3,7 +3,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::json;
+use steadystate::lab::clock::Pace;
 use steadystate::lab::lifecycle::{self, Options, Status};
+use steadystate::lab::runtime::Level;
 use tokio::net::TcpListener;
 
 use super::{TestLab, options};
@@ -97,6 +99,46 @@ async fn a_reset_empties_a_lab_that_runs_and_one_that_does_not() {
 }
 
 #[tokio::test]
+async fn a_fresh_lab_is_the_same_one_after_a_restart() {
+    let ids = |folder: &Path| {
+        let state = std::fs::read(folder.join("state.json")).expect("it is saved though nobody asked for anything");
+        let state: serde_json::Value = serde_json::from_slice(&state).unwrap();
+        let instances: Vec<String> = state["ecs"]["instances"].as_object().unwrap().keys().cloned().collect();
+        (state["ec2"].clone(), state["ecs"]["clusters"]["default"].clone(), instances)
+    };
+    let lab = TestLab::start().await;
+    assert_eq!(lab.send("GET", "/v2/", &[], "").await.status, 401);
+    let before = ids(lab.folder.path());
+    assert_eq!((before.0["subnets"].as_array().unwrap().len(), before.2.len()), (3, 1));
+    let lab = TestLab::start_in(lab.end().await).await;
+    assert_eq!(lab.send("GET", "/v2/", &[], "").await.status, 401);
+    assert_eq!(ids(lab.folder.path()), before);
+    lab.end().await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_lab_that_cannot_begin_anew_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let helper = folder.path().join("helper");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_steady"), &helper).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let options = Options { executable: Some(helper.clone()), ..options(folder.path()) };
+    let serving = tokio::spawn(lifecycle::serve_on(listener, options.clone(), std::future::pending()));
+    while !matches!(lifecycle::status(&options).await.unwrap(), Status::Running { .. }) {
+        assert!(!serving.is_finished());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    std::fs::remove_file(&helper).unwrap();
+    let error = lifecycle::reset(&options).await.unwrap_err();
+    assert!(error.to_string().contains("the lab cannot be emptied"), "{error}");
+    serving.await.unwrap().unwrap();
+    assert!(matches!(lifecycle::status(&options).await.unwrap(), Status::Stopped), "and is no lab that forgets");
+    let error = lifecycle::serve(Options { port: Some(0), ..options }, std::future::pending()).await.unwrap_err();
+    assert!(error.to_string().contains("container runtime"), "the next start says why: {error}");
+}
+
+#[tokio::test]
 async fn a_state_that_cannot_be_read_says_so_and_a_reset_helps() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("state.json"), "{\"ecr\": 7}").unwrap();
@@ -120,6 +162,13 @@ async fn a_folder_has_one_lab_and_a_lab_stops_when_told() {
     assert_eq!((running.started, running.pid), (false, std::process::id()));
     let error = lifecycle::start(&Options { port: Some(1), ..options.clone() }).await.unwrap_err();
     assert!(error.to_string().contains("not on port 1"), "{error}");
+    let error = lifecycle::start(&Options { pace: Some(Pace::Aws), ..options.clone() }).await.unwrap_err();
+    assert!(error.to_string().ends_with("with pace fast, not aws"), "{error}");
+    let level = Some(Level::Process);
+    let error = lifecycle::start(&Options { runtime_level: level, ..options.clone() }).await.unwrap_err();
+    assert!(error.to_string().ends_with("with runtime none, not process"), "{error}");
+    let same = lifecycle::start(&Options { pace: Some(Pace::Fast), ..options.clone() }).await.unwrap();
+    assert_eq!(same.pid, std::process::id());
     assert!(lifecycle::stop(&options).await.unwrap());
     lab.served.await.unwrap().unwrap();
     assert!(!lifecycle::stop(&options).await.unwrap(), "there is nothing left to stop");
