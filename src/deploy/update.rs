@@ -22,7 +22,10 @@ pub(super) async fn update(
     events: &Events,
 ) -> Result<Value> {
     let before = list(live.unwrap_or(&Value::Null), "deployments");
-    let forced = input.get("forceNewDeployment").and_then(Value::as_bool).unwrap_or_default();
+    let mut changed = input.clone();
+    let flag = changed.as_object_mut().and_then(|members| members.shift_remove("forceNewDeployment"));
+    // Another strategy has to be forced, and can be read back like any other change; a bare flag leaves no trace.
+    let forced = flag == Some(Value::Bool(true)) && input.get("capacityProviderStrategy").is_none();
     let mut throttled = Throttled::new(until);
     let mut attempt = 0;
     loop {
@@ -58,7 +61,7 @@ pub(super) async fn update(
             });
             let mut ignored = Vec::new();
             let covered = matches!(
-                decide(Some(&now), &input, 0, &mut ignored),
+                decide(Some(&now), &changed, 0, &mut ignored),
                 Decision::Nothing { .. } | Decision::Follow { .. }
             );
             if new || (covered && !forced) {

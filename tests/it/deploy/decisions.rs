@@ -130,6 +130,33 @@ fn the_table_of_decisions() {
             "update forceNewDeployment, deploys",
         ),
         (
+            "forced, and what an earlier run forced is under way",
+            Some(live(state("IN_PROGRESS"))),
+            wanted(set("forceNewDeployment", json!(true))),
+            "follow ecs-svc/4",
+        ),
+        (
+            "forced, and the last one failed",
+            Some(live(state("FAILED"))),
+            wanted(set("forceNewDeployment", json!(true))),
+            "update forceNewDeployment, deploys",
+        ),
+        (
+            "another capacity provider strategy",
+            Some(live(same)),
+            wanted(set("capacityProviderStrategy", json!([{ "capacityProvider": "FARGATE_SPOT", "weight": 1 }]))),
+            "update capacityProviderStrategy, deploys",
+        ),
+        (
+            "the same capacity provider strategy",
+            Some(live(set(
+                "capacityProviderStrategy",
+                json!([{ "capacityProvider": "FARGATE", "weight": 1, "base": 0 }]),
+            ))),
+            wanted(set("capacityProviderStrategy", json!([{ "capacityProvider": "FARGATE", "weight": 1 }]))),
+            "nothing ecs-svc/4",
+        ),
+        (
             "create-only members differ",
             Some(live(same)),
             wanted(|w| {
@@ -233,6 +260,16 @@ fn an_update_sends_what_changes_and_keeps_what_was_set_elsewhere() {
         input,
         json!({ "cluster": "c", "service": "web", "taskDefinition": "arn:td/web:5", "deploymentConfiguration": configuration })
     );
+}
+
+#[test]
+fn another_capacity_provider_strategy_is_forced_as_ecs_demands() {
+    let strategy = json!([{ "capacityProvider": "FARGATE_SPOT", "weight": 1 }]);
+    let wanted = wanted(|w| w["capacityProviderStrategy"] = strategy.clone());
+    let Decision::Update { input, .. } = decide(Some(&live(|_| {})), &wanted, 3, &mut Vec::new()) else {
+        panic!("an update")
+    };
+    assert_eq!((&input["capacityProviderStrategy"], &input["forceNewDeployment"]), (&strategy, &json!(true)));
 }
 
 #[test]

@@ -74,8 +74,12 @@ async fn server(ecs: &Arc<Ecs>, mishap: fn(usize) -> Option<(bool, Reply)>) -> S
 }
 
 async fn placed(clients: &Clients, task_definition: &str) -> Result<Placed> {
+    placed_as(json!({ "enableExecuteCommand": false }), clients, task_definition).await
+}
+
+async fn placed_as(document: Value, clients: &Clients, task_definition: &str) -> Result<Placed> {
     let definition = json!({ "family": "web", "containerDefinitions": [{ "name": "web", "image": "x" }] });
-    let rendered = Rendered { task_definition: definition.clone(), service: json!({ "enableExecuteCommand": false }) };
+    let rendered = Rendered { task_definition: definition.clone(), service: document };
     let registered = Registered {
         arn: task_definition.into(),
         family: "web".into(),
@@ -128,6 +132,17 @@ async fn an_update_whose_reply_was_lost_is_not_made_twice() {
     let placed = placed(&server.clients().await, "arn:web:2").await.expect("read back");
     assert_eq!((placed.action, placed.deployment_id.as_str()), (Action::Updated, "ecs-svc/2"));
     assert_eq!(server.count("UpdateService"), 1);
+}
+
+/// The flag that ECS demands for it is no reason to fear a second deployment.
+#[tokio::test]
+async fn another_capacity_provider_strategy_that_never_arrived_is_sent_again() {
+    let ecs = Ecs::with("arn:web:1", "COMPLETED");
+    let server = server(&ecs, |before| (before == 0).then_some((false, Reply::Drop))).await;
+    let document = json!({ "capacityProviderStrategy": [{ "capacityProvider": "FARGATE_SPOT", "weight": 1 }] });
+    let placed = placed_as(document, &server.clients().await, "arn:web:1").await.expect("made");
+    assert_eq!(placed.deployment_id, "ecs-svc/2");
+    assert_eq!(server.count("UpdateService"), 2);
 }
 
 #[tokio::test]
