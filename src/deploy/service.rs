@@ -9,6 +9,7 @@ use super::decide::{self, Decision, decide};
 use super::event::{Event, Events, ResourceAction};
 use super::register::Registered;
 use super::render::Rendered;
+use super::throttled::{NotYet, Throttled};
 use super::update::update;
 use super::{discovery, load_balancer, network, trap};
 use crate::aws::failure::Reach;
@@ -192,6 +193,7 @@ pub async fn place(
     }
     let until = Instant::now() + plan.rollout.timeout;
     let (mut waited, mut overtaken) = (false, false);
+    let (mut throttled, mut not_yet) = (Throttled::new(until), NotYet::new(until));
     loop {
         // Right before the update: UpdateService has no compare-and-swap.
         let live = describe(&plan.cluster, &plan.service, clients).await?;
@@ -213,7 +215,15 @@ pub async fn place(
                     overtaken = true;
                     continue;
                 }
-                Err(failure) => Err(refused_creation(failure)),
+                // Its client token makes it the same request.
+                Err(failure) if failure.is_throttled() => {
+                    throttled.wait(failure, events).await?;
+                    continue;
+                }
+                Err(failure) => match not_yet.wait(failure, events).await? {
+                    None => continue,
+                    Some(failure) => Err(refused_creation(failure)),
+                },
             },
             Decision::Update { input, changes, deploys } => {
                 if deploys && let Some(live) = &live {
