@@ -16,7 +16,9 @@ pub async fn check(url: Option<&str>, path: &str, patience: Duration) -> Result<
         )
         .hint("add `load_balancer:` to steady.yaml, or leave --check-url out"));
     };
-    let url = format!("{}/{}", url.trim_end_matches('/'), path.trim_start_matches('/'));
+    // The path is one of the load balancer's: a rule's own path in `url` is not put before it.
+    let origin = url::Url::parse(url).map_err(|error| Error::other(format!("{url} is no URL")).cause(error))?.origin();
+    let url = format!("{}{path}", origin.ascii_serialization());
     let client = reqwest::Client::builder()
         .connect_timeout(Duration::from_secs(3))
         .timeout(Duration::from_secs(10))

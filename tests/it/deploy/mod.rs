@@ -4,6 +4,7 @@ mod decisions;
 mod failures;
 mod following;
 mod history;
+mod listener;
 mod observations;
 mod register;
 mod render;
