@@ -110,11 +110,7 @@ pub async fn ensure(
 
 /// Why what the default security groups let in is not enough for a load balancer that is to be created, and what is.
 /// They admit only their own members, unless someone changed them.
-pub(super) fn closed(
-    kind: LoadBalancerType,
-    balancer: &Selector,
-    tasks: Option<&Selector>,
-) -> Option<(String, String)> {
+pub fn closed(kind: LoadBalancerType, balancer: &Selector, tasks: Option<&Selector>) -> Option<(String, String)> {
     let default = |selector: &Selector| *selector == Selector::Default;
     let tasks = tasks.is_some_and(default);
     let own = "the VPC's default security group, which admits only its own members unless it was changed";

@@ -10,4 +10,5 @@ mod register;
 mod render;
 mod repository;
 mod service;
+mod surroundings;
 mod verdicts;
