@@ -1,5 +1,6 @@
 //! The walk: verdicts and decisions as tables, calls against a server of our own making.
 
+mod check_url;
 mod decisions;
 mod failures;
 mod following;
