@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{demo_project, ecs_demo};
-use crate::rehearsal::{Rehearsal, get, texts};
+use crate::rehearsal::{Rehearsal, Run, command, get, texts};
 
 /// The demo with tasks that have addresses of their own.
 fn awsvpc(lab: &Rehearsal) {
@@ -123,6 +123,23 @@ fn a_dry_run_sees_what_a_deploy_would_do_around_the_service() {
     lab.elb("DeleteListener", &[("ListenerArn", &listener)]);
     let gone = lab.lab("deploy -C ecs-demo --dry-run").json(0);
     assert!(matches!(&creates(&gone)[..], [listener] if listener.starts_with("listener TCP:")), "{gone:#}");
+}
+
+#[test]
+fn credentials_are_resolved_once_for_all_calls() {
+    let (lab, _) = ecs_demo();
+    awsvpc(&lab);
+    let keys = r#"{"Version": 1, "AccessKeyId": "AKIATEST", "SecretAccessKey": "secret", "Expiration": "2999-01-01T00:00:00Z"}"#;
+    lab.write("keys", keys);
+    lab.write("process", "echo asked >> asked\ncat keys\n");
+    lab.write("config", "[default]\nregion = us-west-2\ncredential_process = sh process\n");
+    let mut command = command(&lab.path(""));
+    command.env("AWS_CONFIG_FILE", lab.path("config")).env("AWS_ENDPOINT_URL", format!("http://{}", lab.host));
+    command.args("deploy -C ecs-demo --dry-run --output json".split(' '));
+    // Where the process is run, too.
+    let outcome = Run::new(&command.output().unwrap()).json(0);
+    assert_eq!(outcome["serviceAction"], "create");
+    assert_eq!(std::fs::read_to_string(lab.path("asked")).unwrap(), "asked\n");
 }
 
 #[test]
