@@ -97,6 +97,14 @@ impl Clients {
     }
 }
 
+impl Clients {
+    /// The same, but for ECR, which is asked in another region.
+    pub fn with_ecr_in(&self, region: &str) -> Clients {
+        let config = self.ecr.config().to_builder().region(Region::new(region.to_owned())).build();
+        Clients { ecr: aws_sdk_ecr::Client::from_conf(config), ..self.clone() }
+    }
+}
+
 /// Clients with the timeouts that fit AWS and the lab alike.
 pub async fn connect(settings: &Settings) -> Result<Clients> {
     connect_with(settings, Timeouts::default()).await

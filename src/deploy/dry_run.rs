@@ -7,7 +7,7 @@ use super::decide::{Decision, decide};
 use super::event::{Event, Events, Step};
 use super::preflight::{self, Ground};
 use super::render::{self, Facts, PushedImage};
-use super::repository::Repository;
+use super::repository::{Repository, names_registry};
 use super::{build, register, service, trap};
 use crate::aws::Clients;
 use crate::aws::reply::text;
@@ -110,8 +110,10 @@ async fn image(
     let pushes = match repository {
         Repository::Ecr { exists: false, name, .. } => {
             creates.push(format!("repository {name}"));
-            let (account, region) = (&ground.identity.account_id, &clients.region);
-            repository_uri = format!("{account}.dkr.ecr.{region}.amazonaws.com/{name}");
+            if !names_registry(&repository_uri) {
+                let (account, region) = (&ground.identity.account_id, &clients.region);
+                repository_uri = format!("{account}.dkr.ecr.{region}.amazonaws.com/{name}");
+            }
             true
         }
         Repository::Ecr { described: true, name, .. } => {
