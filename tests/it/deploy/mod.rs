@@ -12,4 +12,5 @@ mod render;
 mod repository;
 mod service;
 mod surroundings;
+mod trap;
 mod verdicts;
