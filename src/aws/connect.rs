@@ -14,6 +14,7 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::OnceCell;
 
+use super::credentials::Cached;
 use super::failure::Failure;
 use super::query::Ec2;
 use crate::error::{Error, Kind, Result};
@@ -93,6 +94,14 @@ impl Clients {
             })
         });
         asked.await.cloned()
+    }
+}
+
+impl Clients {
+    /// The same, but for ECR, which is asked in another region.
+    pub fn with_ecr_in(&self, region: &str) -> Clients {
+        let config = self.ecr.config().to_builder().region(Region::new(region.to_owned())).build();
+        Clients { ecr: aws_sdk_ecr::Client::from_conf(config), ..self.clone() }
     }
 }
 
@@ -176,7 +185,10 @@ async fn from_environment(settings: &Settings, timeouts: Timeouts) -> SdkConfig 
     if let Some(endpoint) = &settings.endpoint_url {
         loader = loader.endpoint_url(endpoint);
     }
-    loader.load().await
+    let config = loader.load().await;
+    let Some(provider) = config.credentials_provider() else { return config };
+    let provider = SharedCredentialsProvider::new(Cached::new(provider));
+    config.into_builder().credentials_provider(provider).build()
 }
 
 fn retries() -> RetryConfig {

@@ -90,6 +90,17 @@ impl Failure {
         self.message.contains("Too many concurrent attempts to create a new revision")
     }
 
+    /// What ECS does not see yet of what was made a moment ago: refused now, taken soon.
+    pub fn not_yet(&self) -> Option<&'static str> {
+        [
+            ("does not have an associated load balancer", "the load balancer at its target group"),
+            ("Unable to assume the service linked role", "the service-linked role of this account"),
+            ("Unable to assume role and validate the specified targetGroupArn", "what its role may do"),
+        ]
+        .into_iter()
+        .find_map(|(refusal, what)| (self.reach == Reach::Refused && self.message.contains(refusal)).then_some(what))
+    }
+
     pub fn is_expired(&self) -> bool {
         matches!(
             self.code.as_deref(),

@@ -1,6 +1,7 @@
 //! Clients for AWS: who we are, where we call, how long we wait, and what an error means.
 
 mod connect;
+mod credentials;
 pub mod failure;
 mod operations;
 pub mod query;

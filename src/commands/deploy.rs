@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::context::Context;
 use super::shown;
-use crate::config::parse_duration;
+use crate::config::{is_check_url, parse_duration};
 use crate::deploy;
 use crate::deploy::event::Events;
 use crate::error::{Error, Result};
@@ -21,8 +21,8 @@ pub struct Args {
     /// Tag the image with this instead of the project's tags; the first names the release
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
-    /// GET this path at the load balancer when steady
-    #[arg(long, value_name = "PATH")]
+    /// GET this path at the load balancer, or this whole URL, when steady
+    #[arg(long, value_name = "PATH|URL")]
     check_url: Option<String>,
     /// Give up waiting after this long
     #[arg(long, value_name = "15m", value_parser = parse_duration)]
@@ -38,9 +38,17 @@ pub struct Args {
 impl Args {
     pub async fn run(self, context: &Context, events: &Events) -> Result<Option<Value>> {
         let mut options = context.options()?;
-        if let Some(path) = self.check_url.as_deref().filter(|path| !path.starts_with('/')) {
-            return Err(Error::input(format!("--check-url {path}: a path begins with a slash"))
-                .hint(format!("did you mean --check-url /{path}?")));
+        match self.check_url.as_deref().filter(|wanted| !is_check_url(wanted)) {
+            // It may hold a password.
+            Some(url) if url.contains("://") => {
+                return Err(Error::input("--check-url is no URL to GET")
+                    .hint("such as https://www.example.com/healthz, without a password"));
+            }
+            Some(path) => {
+                return Err(Error::input(format!("--check-url {path}: a path begins with a slash"))
+                    .hint(format!("did you mean --check-url /{path}?")));
+            }
+            None => {}
         }
         options.tags = self.tags;
         options.check_url = self.check_url;

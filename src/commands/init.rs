@@ -71,7 +71,7 @@ impl Args {
             Some(name) if is_name(&name) => name,
             Some(name) => {
                 return Err(Error::input(format!("--name {name}: this cannot name both a service and a repository"))
-                    .hint(format!("lower-case letters, digits and inner hyphens, at most 32: {}", name_from(&name))));
+                    .hint(format!("lower-case letters, digits and inner hyphens, at most 27: {}", name_from(&name))));
             }
             None => name_from(&folder_name(folder)),
         };
@@ -118,9 +118,10 @@ fn write(template: &Template, folder: &Path, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// What ECS services, ECR repositories and load balancers can all be named.
+/// What ECS services, ECR repositories and load balancers can all be named, with room for `-prod` in the 32 characters of
+/// a load balancer.
 fn is_name(name: &str) -> bool {
-    (2..=32).contains(&name.len())
+    (2..=27).contains(&name.len())
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
         && name.starts_with(|c: char| c.is_ascii_lowercase())
         && !name.ends_with('-')
@@ -139,7 +140,7 @@ fn name_from(text: &str) -> String {
         .filter(|word| !word.is_empty())
         .map(str::to_owned)
         .collect();
-    let name: String = words.join("-").trim_start_matches(|c: char| !c.is_ascii_lowercase()).chars().take(32).collect();
+    let name: String = words.join("-").trim_start_matches(|c: char| !c.is_ascii_lowercase()).chars().take(27).collect();
     let name = name.trim_end_matches('-').to_owned();
     if is_name(&name) { name } else { NAME.to_owned() }
 }

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use decode::parse_duration;
+pub use network::is_check_url;
 pub use plan::*;
 pub use service::is_service_name;
 pub use variables::parse_argument as parse_variable;

@@ -208,6 +208,31 @@ fn load_balancer_name(fields: &mut Fields<'_>, key: &'static str) -> Option<Stri
     Some(name)
 }
 
+/// What `check_url` may be: a path at the load balancer, or a whole URL without a password.
+pub fn is_check_url(text: &str) -> bool {
+    text.starts_with('/')
+        || url::Url::parse(text).is_ok_and(|url| {
+            matches!(url.scheme(), "http" | "https") && url.username().is_empty() && url.password().is_none()
+        })
+}
+
+/// A path at the load balancer, or a whole URL.
+pub fn check_url(fields: &mut Fields<'_>) -> Option<String> {
+    let key = "check_url";
+    let whole = fields.node(key).is_some_and(|node| matches!(&node.value, Value::Text(text) if text.contains("://")));
+    if !whole {
+        return url_path(fields, key);
+    }
+    let url = fields.text(key)?;
+    if !is_check_url(&url) {
+        let node = fields.node(key)?;
+        let error = Error::input(format!("`{}` is neither a path nor a URL to GET", fields.path(key)))
+            .hint("such as https://www.example.com/healthz, without a password");
+        fields.reader.note(&node.span, None, error);
+    }
+    Some(url)
+}
+
 /// A path that begins with a slash.
 pub fn url_path(fields: &mut Fields<'_>, key: &'static str) -> Option<String> {
     let path = fields.text(key)?;

@@ -29,7 +29,7 @@ pub struct Plan {
     pub env: BTreeMap<String, String>,
     /// `git.*` of templates: `sha`, `short_sha`, `branch`, `tag`, `dirty`; only what was found.
     pub git: BTreeMap<String, String>,
-    /// The path to GET at the load balancer when steady.
+    /// What to GET when steady: a path at the load balancer, or a whole URL.
     pub check_url: Option<String>,
     pub desired_count: Option<i64>,
     /// `EC2`, `FARGATE` or `EXTERNAL`, as ECS spells them.

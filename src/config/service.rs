@@ -51,15 +51,17 @@ pub fn read<'a>(reader: &'a Reader, entry: &'a Entry) -> Option<Service<'a>> {
             .and_then(|fields| network::service_discovery(fields, name)),
         rollout: fields.fields("rollout").map(rollout).unwrap_or_default(),
         variables: fields.map("variables").unwrap_or_default(),
-        check_url: network::url_path(&mut fields, "check_url"),
+        check_url: network::check_url(&mut fields),
         desired_count: fields.integer("desired_count", 0..=5_000),
         launch_type: fields
             .word("launch_type", &[("EC2", "EC2"), ("FARGATE", "FARGATE"), ("EXTERNAL", "EXTERNAL")])
             .map(str::to_owned),
     };
-    if let (Some(entry), None) = (fields.entry("check_url"), fields.node("load_balancer")) {
+    if let (Some(entry), None) = (fields.entry("check_url"), fields.node("load_balancer"))
+        && service.check_url.as_ref().is_some_and(|check| check.starts_with('/'))
+    {
         let error = Error::input("`check_url` needs a `load_balancer`, whose address is what gets checked");
-        reader.note(&entry.span, None, error.hint("add one, or leave `check_url` out"));
+        reader.note(&entry.span, None, error.hint("add one, give a whole URL, or leave `check_url` out"));
     }
     fields.finish();
     Some(service)

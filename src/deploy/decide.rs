@@ -9,8 +9,9 @@ use crate::error::{Error, Kind};
 const CREATE_ONLY: [&str; 5] = ["tags", "role", "launchType", "clientToken", "schedulingStrategy"];
 
 /// Members whose change makes ECS start a deployment; others take effect at once.
-const DEPLOYING: [&str; 9] = [
+const DEPLOYING: [&str; 10] = [
     "taskDefinition",
+    "capacityProviderStrategy",
     "networkConfiguration",
     "platformVersion",
     "loadBalancers",
@@ -66,6 +67,8 @@ pub fn decide(live: Option<&Value>, wanted: &Value, fail_fast: u32, warnings: &m
     let Some(primary) = primary(live) else { return Decision::Update { input, changes, deploys } };
     let id = text(primary, "id").to_owned();
     let settled = changes.is_empty();
+    // A document that forces does so once a run: what an earlier run forced and did not see to its end is followed.
+    let only_forced = changes == ["forceNewDeployment"];
     match optional(primary, "rolloutState") {
         Some("FAILED") if !deploys => {
             // The same release again is a wish to try again.
@@ -73,7 +76,7 @@ pub fn decide(live: Option<&Value>, wanted: &Value, fail_fast: u32, warnings: &m
             changes.push("forceNewDeployment".into());
             return Decision::Update { input, changes, deploys: true };
         }
-        Some("IN_PROGRESS") if settled => return Decision::Follow { deployment_id: id },
+        Some("IN_PROGRESS") if settled || only_forced => return Decision::Follow { deployment_id: id },
         Some("IN_PROGRESS") if !deploys => {}
         Some("IN_PROGRESS") if !is_failing(primary, fail_fast) => return Decision::Refuse(in_progress(primary)),
         Some("IN_PROGRESS") => {
@@ -144,6 +147,10 @@ fn update_input(live: &Value, wanted: &Value, changes: &[String]) -> Value {
     input.retain(|member, _| {
         ["cluster", "service", "taskDefinition"].contains(&member.as_str()) || changes.contains(member)
     });
+    // ECS refuses another strategy without it.
+    if input.contains_key("capacityProviderStrategy") {
+        input.insert("forceNewDeployment".into(), true.into());
+    }
     if let Some(Value::Object(configuration)) = input.get_mut("deploymentConfiguration") {
         // It is replaced as a whole: what was set elsewhere stays.
         for member in ["minimumHealthyPercent", "maximumPercent", "alarms"] {

@@ -11,7 +11,7 @@ use super::repository::{OWNER, OWNER_TAG};
 use crate::aws::reply::{list, optional, text};
 use crate::aws::{Clients, Failure};
 use crate::config::{DiscoveryPlan, Plan, Selector};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 
 /// A service's `serviceRegistries`, with the Cloud Map service in place.
 pub async fn ensure(
@@ -33,24 +33,25 @@ pub async fn ensure(
     registries(plan, discovery, record, &arn, task_definition)
 }
 
-/// What [`ensure`] would come to, without making anything: `None`, and what is missing in `creates`, where it would make
-/// a Cloud Map service.
+/// What [`ensure`] would come to, without making anything, and what it would make. A stand-in is the ARN of a Cloud Map
+/// service that is yet to be made.
 pub async fn look(
     plan: &Plan,
     discovery: &DiscoveryPlan,
     task_definition: &Value,
     clients: &Clients,
-    creates: &mut Vec<String>,
-) -> Result<Option<Value>> {
+) -> Result<(Value, Vec<String>)> {
+    let mut creates = Vec::new();
     let record = record_type(discovery.record_type.as_deref(), text(task_definition, "networkMode"))?;
     let arn = match &discovery.arn {
         Some(arn) => Some(arn.clone()),
-        None => match find_namespace(&discovery.namespace, clients).await? {
+        None => match find_namespace(&discovery.namespace, clients).await.map_err(preflight)? {
             None => {
+                vpc_of_new(plan, discovery, clients).await?;
                 creates.push(format!("namespace {}", discovery.namespace));
                 None
             }
-            Some(namespace) => match find_service(&discovery.name, &namespace, clients).await? {
+            Some(namespace) => match find_service(&discovery.name, &namespace, clients).await.map_err(preflight)? {
                 None => None,
                 Some(found) => {
                     check(&found, &discovery.name, record)?;
@@ -59,13 +60,11 @@ pub async fn look(
             },
         },
     };
-    match arn {
-        Some(arn) => registries(plan, discovery, record, &arn, task_definition).map(Some),
-        None => {
-            creates.push(format!("Cloud Map service {}", discovery.name));
-            Ok(None)
-        }
-    }
+    let arn = arn.unwrap_or_else(|| {
+        creates.push(format!("Cloud Map service {}", discovery.name));
+        format!("{} (new)", discovery.name)
+    });
+    Ok((registries(plan, discovery, record, &arn, task_definition)?, creates))
 }
 
 fn registries(
@@ -101,14 +100,7 @@ async fn namespace(plan: &Plan, discovery: &DiscoveryPlan, clients: &Clients, ev
     if let Some(found) = find_namespace(wanted, clients).await? {
         return Ok(found);
     }
-    if wanted.starts_with("ns-") {
-        return Err(Error::preflight(format!(
-            "the Cloud Map namespace `{wanted}` does not exist in {}",
-            clients.region
-        )));
-    }
-    let subnets = plan.network.as_ref().map_or(&Selector::Default, |network| &network.subnets);
-    let vpc = network::subnets(subnets, clients).await?.vpc_id;
+    let vpc = vpc_of_new(plan, discovery, clients).await?;
     let input = json!({
         "Name": wanted,
         "Vpc": vpc,
@@ -125,6 +117,21 @@ async fn namespace(plan: &Plan, discovery: &DiscoveryPlan, clients: &Clients, ev
     let event = Event::Resource { action: ResourceAction::Created, kind: "namespace".into(), id: wanted.into() };
     events.emit(event);
     Ok(id)
+}
+
+/// The VPC of a namespace that is to be created.
+async fn vpc_of_new(plan: &Plan, discovery: &DiscoveryPlan, clients: &Clients) -> Result<String> {
+    let wanted = discovery.namespace.as_str();
+    if wanted.starts_with("ns-") {
+        let message = format!("the Cloud Map namespace `{wanted}` does not exist in {}", clients.region);
+        return Err(Error::preflight(message).hint("name one that exists, or give a name instead: it is created"));
+    }
+    let subnets = plan.network.as_ref().map_or(&Selector::Default, |network| &network.subnets);
+    Ok(network::subnets(subnets, clients).await?.vpc_id)
+}
+
+fn preflight(failure: Failure) -> Error {
+    failure.error(Kind::Preflight)
 }
 
 async fn find_namespace(wanted: &str, clients: &Clients) -> Result<Option<String>, Failure> {

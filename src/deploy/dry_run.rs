@@ -1,20 +1,19 @@
 //! What a deploy would change. Builds, asks, compares; pushes, creates and updates nothing.
 
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::decide::{Decision, decide};
 use super::event::{Event, Events, Step};
 use super::preflight::{self, Ground};
 use super::render::{self, Facts, PushedImage};
-use super::repository::Repository;
-use super::service::{self, Surroundings};
-use super::{build, discovery, load_balancer, register, target_group, trap};
+use super::repository::{Repository, names_registry};
+use super::{build, register, service, trap};
 use crate::aws::Clients;
-use crate::aws::reply::{list, text};
+use crate::aws::reply::text;
 use crate::config::Plan;
 use crate::document::{self, Change, Values};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -52,14 +51,11 @@ pub async fn dry_run(plan: &Plan, clients: &Clients, events: &Events) -> Result<
         None => None,
     };
     let task_definition_changes = document::diff(before.as_ref().unwrap_or(&json!({})), input, Values::Redacted);
-    let mut surroundings = surroundings(plan, ground.live.as_ref(), clients, &mut creates).await?;
-    if let Some(discovery) = &plan.service_discovery {
-        surroundings.registries = discovery::look(plan, discovery, input, clients, &mut creates).await?;
-    }
+    creates.extend(ground.looked.creates.iter().cloned());
     let mut warnings = Vec::new();
     // A revision that is not registered yet differs from whatever runs.
     let arn = found.as_ref().map_or_else(|| format!("{}:new", text(input, "family")), |found| found.arn.clone());
-    let wanted = service::wanted(plan, &rendered, &arn, &surroundings, &mut warnings);
+    let wanted = service::wanted(plan, &rendered, &arn, &ground.looked.surroundings, &mut warnings);
     let decision = decide(ground.live.as_ref(), &wanted, plan.rollout.fail_fast, &mut warnings);
     let (service_action, service_changes) = match decision {
         Decision::Create(_) => ("create", Vec::new()),
@@ -114,8 +110,10 @@ async fn image(
     let pushes = match repository {
         Repository::Ecr { exists: false, name, .. } => {
             creates.push(format!("repository {name}"));
-            let (account, region) = (&ground.identity.account_id, &clients.region);
-            repository_uri = format!("{account}.dkr.ecr.{region}.amazonaws.com/{name}");
+            if !names_registry(&repository_uri) {
+                let (account, region) = (&ground.identity.account_id, &clients.region);
+                repository_uri = format!("{account}.dkr.ecr.{region}.amazonaws.com/{name}");
+            }
             true
         }
         Repository::Ecr { described: true, name, .. } => {
@@ -129,43 +127,4 @@ async fn image(
         }
     };
     Ok((Some(PushedImage { repository_uri, digest: built.digest, tags }), pushes))
-}
-
-/// What the service would be attached to, as far as it exists; the rest is said to be created.
-async fn surroundings(
-    plan: &Plan,
-    live: Option<&Value>,
-    clients: &Clients,
-    creates: &mut Vec<String>,
-) -> Result<Surroundings> {
-    let Some(balancer) = &plan.load_balancer else { return Ok(Surroundings::default()) };
-    let name = load_balancer::balancer_name(plan, balancer);
-    let group_name = balancer.target_group.name.clone().unwrap_or_else(|| load_balancer::elb_name(&plan.service));
-    let (found, group) = tokio::try_join!(
-        async { load_balancer::find(balancer.arn.as_deref(), Some(&name), clients).await.map_err(Error::from) },
-        async {
-            target_group::find(balancer.target_group.arn.as_deref(), Some(&group_name), clients)
-                .await
-                .map_err(Error::from)
-        },
-    )?;
-    if found.is_none() {
-        creates.push(format!("load balancer {name}"));
-        creates.push(format!("listener {}:{}", balancer.listener.protocol, balancer.listener.port));
-    }
-    match group {
-        // What is attached stays attached; a difference in settings is not looked for.
-        Some(group) => {
-            let arn = group.target_group_arn().unwrap_or_default();
-            let attached = list(live.unwrap_or(&Value::Null), "loadBalancers").to_vec();
-            let same = attached.iter().any(|one| text(one, "targetGroupArn") == arn);
-            let load_balancers = if same { json!(attached) } else { json!([{ "targetGroupArn": arn }]) };
-            Ok(Surroundings { load_balancers: Some(load_balancers), ..Default::default() })
-        }
-        None => {
-            creates.push(format!("target group {group_name}"));
-            let new = json!([{ "targetGroupArn": format!("{group_name} (new)") }]);
-            Ok(Surroundings { load_balancers: Some(new), ..Default::default() })
-        }
-    }
 }

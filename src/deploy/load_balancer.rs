@@ -2,7 +2,7 @@
 
 use aws_sdk_elasticloadbalancingv2::types::{
     Action, ActionTypeEnum, Certificate, Listener, LoadBalancer, LoadBalancerSchemeEnum, LoadBalancerTypeEnum,
-    ProtocolEnum, Tag,
+    ProtocolEnum, Tag, TargetGroup,
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
@@ -10,11 +10,12 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use serde_json::{Value, json};
 
 use super::event::{Event, Events, ResourceAction};
+use super::network::Subnets;
 use super::repository::{OWNER, OWNER_TAG};
-use super::{network, target_group};
+use super::{listener, network, surroundings, target_group};
 use crate::aws::reply::{list, number, text};
 use crate::aws::{Clients, Failure};
-use crate::config::{LoadBalancerPlan, LoadBalancerType, Plan};
+use crate::config::{LoadBalancerPlan, LoadBalancerType, NetworkPlan, Plan, Selector};
 use crate::error::{Error, Kind, Result};
 
 /// Which service a resource was created for, as `cluster/service`.
@@ -33,42 +34,130 @@ where
     Failure::from_sdk("ELBv2", operation, error).error(Kind::Other)
 }
 
-/// What the plan names but does not let us create, and is not there.
-pub async fn find_missing(plan: &Plan, clients: &Clients) -> Vec<Error> {
-    let Some(balancer) = &plan.load_balancer else { return Vec::new() };
-    let mut findings = Vec::new();
+/// What there is of a plan's load balancer, and what of it is to be created.
+pub struct Looked {
+    name: String,
+    load_balancer: Option<LoadBalancer>,
+    /// Where a load balancer that is to be created goes: its subnets and security groups.
+    place: Option<(Subnets, Option<Vec<String>>)>,
+    listener: Option<Listener>,
+    group_name: String,
+    group: Option<TargetGroup>,
+    /// The group is what the listener has: nobody named it, so it stays as it is.
+    adopted: bool,
+    container: String,
+    port: u16,
+}
+
+/// Looks and changes nothing; what does not fit, or is missing and not to be created, is told together.
+pub async fn look(
+    plan: &Plan,
+    balancer: &LoadBalancerPlan,
+    task_definition: &Value,
+    clients: &Clients,
+) -> Result<Looked, Vec<Error>> {
+    let network_mode = text(task_definition, "networkMode");
+    let (container, port) = container(balancer.container.as_deref(), balancer.container_port, plan, task_definition)
+        .map_err(|error| vec![error])?;
     let name = balancer_name(plan, balancer);
-    let (arn, named) = (balancer.target_group.arn.as_deref(), balancer.target_group.name.as_deref());
-    let own = elb_name(&plan.service);
+    let wanted = &balancer.target_group;
+    let unnamed = wanted.name.is_none() && wanted.arn.is_none();
+    let group_name = wanted.name.clone().unwrap_or_else(|| elb_name(&plan.service));
     let (found, group) = tokio::join!(
         find(balancer.arn.as_deref(), Some(&name), clients),
-        target_group::find(arn, named.or(Some(&own)), clients),
+        target_group::find(wanted.arn.as_deref(), Some(&group_name), clients),
     );
-    // What nobody named is ours by its name only as long as it is not another service's.
-    if let (None, None, Ok(Some(group))) = (arn, named, &group) {
-        findings.extend(target_group::owned_by_another(group, plan, clients).await);
-    }
-    match found {
-        Ok(Some(_)) => {}
-        Ok(None) if balancer.create && balancer.arn.is_none() => {}
-        Ok(None) => {
-            let name = balancer.arn.as_deref().unwrap_or(&name);
-            findings.push(
-                Error::preflight(format!("the load balancer `{name}` does not exist"))
-                    .hint("let steady create what is missing: `create: true` below `load_balancer:`"),
-            );
+    let (load_balancer, mut group) = match (found, group) {
+        (Ok(found), Ok(group)) => (found, group),
+        (found, group) => {
+            let failures = found.err().into_iter().chain(group.err());
+            return Err(failures.map(|failure| failure.error(Kind::Preflight)).collect());
         }
-        Err(failure) => findings.push(failure.error(Kind::Preflight)),
-    }
-    match group {
-        Ok(None) if balancer.target_group.arn.is_some() || !balancer.create => {
-            let named = balancer.target_group.arn.as_deref().or(balancer.target_group.name.as_deref());
-            findings.extend(named.map(target_group::missing));
+    };
+    let mut findings = Vec::new();
+    let (mut place, mut listener) = (None, None);
+    match &load_balancer {
+        Some(found) => {
+            findings.extend(fits(found, balancer).err());
+            match listener::of_plan(found, balancer, clients).await {
+                Ok(found) => listener = found,
+                Err(error) => findings.push(error),
+            }
         }
-        Ok(_) => {}
-        Err(failure) => findings.push(failure.error(Kind::Preflight)),
+        None if balancer.create && balancer.arn.is_none() => match self::place(balancer, clients).await {
+            Ok(found) => place = Some(found),
+            Err(error) => findings.push(error),
+        },
+        None => findings.push(missing(balancer.arn.as_deref().unwrap_or(&name))),
     }
-    findings
+    if listener.is_none() && (load_balancer.is_some() || balancer.create) {
+        findings.extend(listener::missing(balancer, &name));
+    }
+    let mut adopted = false;
+    match &group {
+        // What nobody named is ours by its name only as long as it is not another service's.
+        Some(group) if unnamed => findings.extend(target_group::owned_by_another(group, plan, clients).await),
+        Some(_) => {}
+        // Attach to what the listener has, when nothing else was named and nothing is to be created.
+        None if unnamed && !balancer.create => {
+            if let Some(arn) = listener.as_ref().and_then(listener::forwards_to) {
+                match target_group::find(Some(arn), None, clients).await {
+                    Ok(found) => group = found,
+                    Err(failure) => findings.push(failure.error(Kind::Preflight)),
+                }
+                adopted = group.is_some();
+            }
+            if load_balancer.is_some() && group.is_none() {
+                findings.push(target_group::missing(&group_name));
+            }
+        }
+        None if wanted.arn.is_some() || !balancer.create => {
+            findings.push(target_group::missing(wanted.arn.as_deref().unwrap_or(&group_name)));
+        }
+        None => {}
+    }
+    if let Some(group) = &group {
+        findings.extend(target_group::check(group, balancer, network_mode).err());
+    }
+    if let Some(listener) = &listener
+        && (group.is_some() || (balancer.create && wanted.arn.is_none()))
+    {
+        let arn = group.as_ref().and_then(|group| group.target_group_arn());
+        findings.extend(listener::check(listener, arn, &name, clients).await.err());
+    }
+    match findings.is_empty() {
+        true => Ok(Looked { name, load_balancer, place, listener, group_name, group, adopted, container, port }),
+        false => Err(findings),
+    }
+}
+
+impl Looked {
+    /// A service's `loadBalancers`, as far as they are there.
+    pub fn attached(&self) -> Value {
+        match self.group.as_ref().and_then(|group| group.target_group_arn()) {
+            Some(arn) => self.attaching(arn),
+            None => self.attaching(&format!("{} (new)", self.group_name)),
+        }
+    }
+
+    fn attaching(&self, group: &str) -> Value {
+        json!([{ "targetGroupArn": group, "containerName": self.container, "containerPort": self.port }])
+    }
+
+    /// A warning, and what to do, where a load balancer is to be created that cannot be reached, or reaches no task.
+    pub fn closed(&self, balancer: &LoadBalancerPlan, network: Option<&NetworkPlan>) -> Option<(String, String)> {
+        self.place.as_ref()?;
+        surroundings::closed(balancer.kind, &balancer.security_groups, network.map(|network| &network.security_groups))
+    }
+
+    /// What [`ensure`] would create.
+    pub fn creates(&self, balancer: &LoadBalancerPlan) -> Vec<String> {
+        let load_balancer = self.load_balancer.is_none().then(|| format!("load balancer {}", self.name));
+        let group = self.group.is_none().then(|| format!("target group {}", self.group_name));
+        let (protocol, port) = (&balancer.listener.protocol, balancer.listener.port);
+        let listener = self.listener.is_none().then(|| format!("listener {protocol}:{port}"));
+        load_balancer.into_iter().chain(group).chain(listener).collect()
+    }
 }
 
 /// A service's `loadBalancers`, with all that they name in place.
@@ -80,64 +169,43 @@ pub async fn ensure(
     events: &Events,
 ) -> Result<Value> {
     let network_mode = text(task_definition, "networkMode");
-    let (container, port) = container(balancer.container.as_deref(), balancer.container_port, plan, task_definition)?;
-    let name = balancer_name(plan, balancer);
-    let group_name = balancer.target_group.name.clone().unwrap_or_else(|| elb_name(&plan.service));
-    let (found, group) = tokio::try_join!(
-        async { find(balancer.arn.as_deref(), Some(&name), clients).await.map_err(Error::from) },
-        async {
-            target_group::find(balancer.target_group.arn.as_deref(), Some(&group_name), clients)
-                .await
-                .map_err(Error::from)
-        },
-    )?;
-    let load_balancer = match found {
-        Some(found) => {
-            fits(&found, balancer)?;
-            found
+    // Anew: a build and a push ago is long ago. What was found then has ended the deploy before it touched anything.
+    let looked = match look(plan, balancer, task_definition, clients).await {
+        Ok(looked) => looked,
+        Err(findings) => {
+            let findings = findings.into_iter().map(|error| error.with_kind(Kind::Other)).collect();
+            return Err(Error::all(findings).unwrap_or_else(|| Error::other("the load balancer does not fit")));
         }
-        None => create(plan, balancer, &name, clients, events).await?,
     };
-    let arn = load_balancer.load_balancer_arn().unwrap_or_default();
-    let listeners = clients.elbv2.describe_listeners().load_balancer_arn(arn).send().await;
-    let listeners = listeners.map_err(|error| failed("DescribeListeners", error))?.listeners.unwrap_or_default();
-    let listener = listeners.iter().find(|listener| match &balancer.listener.arn {
-        Some(arn) => listener.listener_arn() == Some(arn),
-        None => listener.port() == Some(balancer.listener.port.into()),
-    });
-    let unnamed = balancer.target_group.name.is_none() && balancer.target_group.arn.is_none();
-    let group = match (group, listener.and_then(forwards_to)) {
-        (Some(group), _) => {
-            target_group::check(&group, balancer, network_mode)?;
-            target_group::settle(&group, balancer, clients, events).await?;
-            group
+    let load_balancer = match (&looked.load_balancer, &looked.place) {
+        (Some(found), _) => found.clone(),
+        (None, Some((subnets, groups))) => {
+            create(plan, balancer, &looked.name, (subnets, groups), clients, events).await?
         }
-        // Attach to what the listener has, when nothing else was named and nothing is to be created.
-        (None, Some(arn)) if unnamed && !balancer.create => {
-            let group = target_group::find(Some(arn), None, clients).await?;
-            let group = group.ok_or_else(|| target_group::missing(arn))?;
-            target_group::check(&group, balancer, network_mode)?;
-            group
-        }
-        (None, _) if !balancer.create => return Err(target_group::missing(&group_name)),
-        (None, _) => {
+        (None, None) => return Err(missing(&looked.name)),
+    };
+    let group = match &looked.group {
+        Some(group) => group.clone(),
+        None => {
             let vpc = load_balancer.vpc_id().unwrap_or_default();
-            let ports = (network_mode, port);
-            let group = target_group::create(plan, balancer, &group_name, vpc, ports, clients, events).await?;
-            target_group::settle(&group, balancer, clients, events).await?;
-            group
+            let ports = (network_mode, looked.port);
+            target_group::create(plan, balancer, &looked.group_name, vpc, ports, clients, events).await?
         }
     };
-    let group_arn = group.target_group_arn().unwrap_or_default();
-    match listener {
-        Some(listener) => listens(listener, group_arn, &name)?,
-        None if balancer.listener.arn.is_some() => {
-            let arn = balancer.listener.arn.as_deref().unwrap_or_default();
-            return Err(Error::preflight(format!("the load balancer `{name}` has no listener {arn}")));
-        }
-        None => create_listener(plan, balancer, arn, group_arn, clients, events).await?,
+    if !looked.adopted {
+        target_group::settle(&group, balancer, clients, events).await?;
     }
-    Ok(json!([{ "targetGroupArn": group_arn, "containerName": container, "containerPort": port }]))
+    let group_arn = group.target_group_arn().unwrap_or_default();
+    if looked.listener.is_none() {
+        let arn = load_balancer.load_balancer_arn().unwrap_or_default();
+        create_listener(plan, balancer, arn, group_arn, clients, events).await?;
+    }
+    Ok(looked.attaching(group_arn))
+}
+
+fn missing(name: &str) -> Error {
+    Error::preflight(format!("the load balancer `{name}` does not exist"))
+        .hint("let steady create what is missing: `create: true` below `load_balancer:`")
 }
 
 /// The container and port that targets are: those named, else the image's or the only container, and its first port.
@@ -227,32 +295,33 @@ fn kind(plan: &LoadBalancerPlan) -> LoadBalancerTypeEnum {
     }
 }
 
+/// The subnets and security groups of a load balancer that is to be created.
+async fn place(balancer: &LoadBalancerPlan, clients: &Clients) -> Result<(Subnets, Option<Vec<String>>)> {
+    let subnets = network::subnets(&balancer.subnets, clients).await?;
+    let groups = match balancer.kind {
+        // Network load balancers get security groups only when these are named: they cannot be added later.
+        LoadBalancerType::Network if balancer.security_groups == Selector::Default => None,
+        _ => Some(network::security_groups(&balancer.security_groups, &subnets.vpc_id, clients).await?),
+    };
+    Ok((subnets, groups))
+}
+
 async fn create(
     plan: &Plan,
     balancer: &LoadBalancerPlan,
     name: &str,
+    (subnets, groups): (&Subnets, &Option<Vec<String>>),
     clients: &Clients,
     events: &Events,
 ) -> Result<LoadBalancer> {
-    if !balancer.create {
-        return Err(Error::preflight(format!("the load balancer `{name}` does not exist"))
-            .hint("let steady create it: `create: true` below `load_balancer:`"));
-    }
-    let subnets = network::subnets(&balancer.subnets, clients).await?;
-    // Network load balancers get security groups only when these are named: they cannot be added later.
-    let default_groups = balancer.security_groups == crate::config::Selector::Default;
-    let groups = match balancer.kind {
-        LoadBalancerType::Network if default_groups => None,
-        _ => Some(network::security_groups(&balancer.security_groups, &subnets.vpc_id, clients).await?),
-    };
     let call = clients
         .elbv2
         .create_load_balancer()
         .name(name)
         .r#type(kind(balancer))
         .set_scheme(balancer.scheme.as_deref().map(LoadBalancerSchemeEnum::from))
-        .set_subnets(Some(subnets.ids))
-        .set_security_groups(groups)
+        .set_subnets(Some(subnets.ids.clone()))
+        .set_security_groups(groups.clone())
         .set_tags(Some(ownership(plan)));
     let reply = call.send().await.map_err(|error| failed("CreateLoadBalancer", error))?;
     let created = reply.load_balancers().first().cloned();
@@ -288,59 +357,5 @@ async fn create_listener(
     Ok(())
 }
 
-/// Another's listener is never turned to our target group.
-fn listens(listener: &Listener, target_group: &str, balancer: &str) -> Result<()> {
-    let groups: Vec<&str> = listener.default_actions().iter().flat_map(groups_of).collect();
-    if groups.contains(&target_group) {
-        return Ok(());
-    }
-    // A rule of an application load balancer's listener may lead to it: ECS itself checks that.
-    if matches!(listener.protocol(), Some(ProtocolEnum::Http | ProtocolEnum::Https)) && listener.port().is_none() {
-        return Ok(());
-    }
-    let port = listener.port().unwrap_or_default();
-    let leads = groups.first().map_or("does not forward".to_owned(), |arn| format!("forwards to {arn}"));
-    Err(Error::preflight(format!(
-        "the listener on port {port} of `{balancer}` {leads}, not to this service's target group"
-    ))
-    .hint("choose another `listener: { port: … }`, or name that target group below `target_group:`"))
-}
-
-fn groups_of(action: &Action) -> Vec<&str> {
-    let weighted = action.forward_config().map_or(&[][..], |forward| forward.target_groups());
-    action.target_group_arn().into_iter().chain(weighted.iter().filter_map(|group| group.target_group_arn())).collect()
-}
-
-fn forwards_to(listener: &Listener) -> Option<&str> {
-    listener.default_actions().iter().flat_map(groups_of).next()
-}
-
-/// Where the service answers: its first load balancer's name and the port of the listener that leads to it.
-pub async fn service_url(service: &Value, clients: &Clients) -> Result<Option<String>, Failure> {
-    let Some(arn) =
-        list(service, "loadBalancers").iter().map(|one| text(one, "targetGroupArn")).find(|a| !a.is_empty())
-    else {
-        return Ok(None);
-    };
-    let Some(group) = target_group::find(Some(arn), None, clients).await? else { return Ok(None) };
-    let Some(balancer) = group.load_balancer_arns().first() else { return Ok(None) };
-    let (found, listeners) = tokio::join!(
-        find(Some(balancer), None, clients),
-        clients.elbv2.describe_listeners().load_balancer_arn(balancer).send(),
-    );
-    let listeners = listeners.map_err(|error| Failure::from_sdk("ELBv2", "DescribeListeners", error))?;
-    let leads = |listener: &&Listener| listener.default_actions().iter().flat_map(groups_of).any(|group| group == arn);
-    let listener = listeners.listeners().iter().find(leads).or(listeners.listeners().first());
-    let Some((found, listener)) = found?.zip(listener.cloned()) else { return Ok(None) };
-    let scheme = match listener.protocol() {
-        Some(ProtocolEnum::Https | ProtocolEnum::Tls) => "https",
-        Some(ProtocolEnum::Http | ProtocolEnum::Tcp) => "http",
-        _ => return Ok(None),
-    };
-    let port = listener.port().unwrap_or_default();
-    let host = found.dns_name().unwrap_or_default();
-    Ok(Some(match (scheme, port) {
-        ("http", 80) | ("https", 443) => format!("{scheme}://{host}"),
-        _ => format!("{scheme}://{host}:{port}"),
-    }))
-}
+/// Where the service answers, by the listener that leads to it.
+pub use super::listener::service_url;

@@ -11,6 +11,7 @@ use super::repository::Repository;
 use crate::aws::Clients;
 use crate::aws::reply::{list, millis, text};
 use crate::error::{Error, Kind, Result};
+use crate::image::EcrHost;
 use crate::registry::{Credential, CredentialSource};
 
 /// A registry's password, as `ecr:GetAuthorizationToken` lends it. Debug shows no password.
@@ -63,14 +64,22 @@ impl Prepared {
 
     pub fn at(self, repository: &Repository, clients: &Clients) -> Session {
         let base_url = base_url(repository.registry(), self.login.as_ref().map(|login| login.registry.as_str()));
-        Session { base_url, credentials: self.login.map(|login| source(clients.clone(), login)) }
+        Session { base_url, credentials: self.login.map(|login| source(lender(repository, clients), login)) }
     }
 }
 
 /// ECR's token for its repositories, nothing for any other.
 pub async fn prepare(repository: &Repository, clients: &Clients) -> Result<Prepared> {
-    let login = if repository.is_ecr() { Some(login(clients).await?) } else { None };
+    let login = if repository.is_ecr() { Some(login(&lender(repository, clients)).await?) } else { None };
     Ok(Prepared { login })
+}
+
+/// A region's token is good for its own registry only.
+fn lender(repository: &Repository, clients: &Clients) -> Clients {
+    match EcrHost::parse(repository.registry()) {
+        Some(host) if host.region != clients.region => clients.with_ecr_in(&host.region),
+        _ => clients.clone(),
+    }
 }
 
 /// A session for this repository.

@@ -12,6 +12,7 @@ pub mod event;
 pub mod failure;
 pub mod follow;
 pub mod history;
+pub mod listener;
 pub mod load_balancer;
 pub mod login;
 pub mod network;
@@ -29,6 +30,7 @@ pub mod rollback_command;
 pub mod service;
 pub mod status;
 pub mod steady;
+pub mod surroundings;
 pub mod target_group;
 mod throttled;
 pub mod trap;
@@ -70,15 +72,15 @@ pub async fn run(plan: &Plan, clients: &Clients, events: &Events) -> Result<Outc
             register::register(&rendered.task_definition, &facts, clients, events, ground.live.as_ref()),
             register::Registered::detail,
         ),
-        service::surroundings(plan, &rendered, clients, events),
+        surroundings::ensure(plan, &rendered, &ground.looked, clients, events),
     )?;
     let placing = service::place(plan, &rendered, &registered, &surroundings, clients, events);
     let placed = step(events, Step::Service, placing, service::Placed::detail).await?;
     let following = rollback::follow_or_roll_back(&plan.rollout, &placed, facts.digest(), clients, events);
     let steady = step(events, Step::Steady, following, follow::Steady::detail).await?;
     let url = match &plan.check_url {
-        Some(_) => outcome::url_to_check(&placed.service, clients).await?,
-        None => outcome::url(&placed.service, clients, events).await,
+        Some(wanted) if wanted.starts_with('/') => outcome::url_to_check(&placed.service, clients).await?,
+        _ => outcome::url(&placed.service, clients, events).await,
     };
     if let Some(path) = &plan.check_url {
         step(events, Step::Check, check_url::check(url.as_deref(), path, plan.rollout.timeout), Clone::clone).await?;

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::event::Events;
 use super::render::{self, Rendered};
 use super::repository::Repository;
+use super::surroundings::{self, Looked};
 use super::{discovery, load_balancer, repository, service};
 use crate::aws::reply::{self, text};
 use crate::aws::{Clients, Failure, Identity};
@@ -20,6 +21,8 @@ pub struct Ground {
     pub repository: Option<Repository>,
     /// The service as DescribeServices has it, unless it is missing or INACTIVE.
     pub live: Option<Value>,
+    /// What the service would be attached to.
+    pub looked: Looked,
     /// The documents with stand-ins for what only the build tells.
     pub rehearsed: Rendered,
 }
@@ -34,11 +37,11 @@ impl Ground {
 pub async fn check(plan: &Plan, clients: &Clients, events: &Events) -> Result<Ground> {
     let rehearsed = render::rehearse(plan, clients)?;
     fits(plan, &rehearsed.task_definition)?;
-    let (identity, cluster, repository, balancer, live) = tokio::join!(
+    let (identity, cluster, repository, looked, live) = tokio::join!(
         clients.identity(),
         cluster(&plan.cluster, clients),
         repository::find(plan.image.as_ref(), clients),
-        load_balancer::find_missing(plan, clients),
+        surroundings::look(plan, &rehearsed, clients, events),
         service::describe(&plan.cluster, &plan.service, clients),
     );
     let identity = match identity {
@@ -51,7 +54,15 @@ pub async fn check(plan: &Plan, clients: &Clients, events: &Events) -> Result<Gr
         findings.push(error);
     }
     let repository = repository.map_err(|error| findings.push(error)).ok().flatten();
-    findings.extend(balancer);
+    let looked = looked.unwrap_or_else(|errors| {
+        for error in errors {
+            // The default VPC, say, is missed by the network and by the load balancer.
+            if !findings.iter().any(|known| known.to_string() == error.to_string()) {
+                findings.push(error);
+            }
+        }
+        Looked::default()
+    });
     let live = match live {
         Ok(live) => live,
         Err(failure) if failure.is("ClusterNotFoundException") => None,
@@ -70,7 +81,8 @@ pub async fn check(plan: &Plan, clients: &Clients, events: &Events) -> Result<Gr
         let message = format!("the repository {uri} belongs to another account than {}", identity.arn);
         events.warn(message, Some("the task execution role has to be allowed to pull from there".to_owned()));
     }
-    Ok(Ground { identity, repository, live: live.filter(|live| text(live, "status") != "INACTIVE"), rehearsed })
+    let live = live.filter(|live| text(live, "status") != "INACTIVE");
+    Ok(Ground { identity, repository, live, looked, rehearsed })
 }
 
 /// Only what pushing an image needs: no cluster, no service.
@@ -80,7 +92,7 @@ pub async fn for_image(plan: &Plan, clients: &Clients) -> Result<Ground> {
     let identity = identity.map_err(|failure| failure.error(Kind::Preflight))?;
     let who = |error: Error| error.hint(format!("these are the credentials of {} in {}", identity.arn, clients.region));
     let repository = repository.map_err(who)?;
-    Ok(Ground { identity, repository, live: None, rehearsed })
+    Ok(Ground { identity, repository, live: None, looked: Looked::default(), rehearsed })
 }
 
 /// The containers and ports that the project names beside the task definition have to be in it.

@@ -92,11 +92,21 @@ pub async fn find(plan: Option<&ImagePlan>, clients: &Clients) -> Result<Option<
     let Some(plan) = plan else { return Ok(None) };
     let mut name = plan.repository.as_str();
     let reference: Reference;
+    let mut full = None;
     if names_registry(name) {
         reference = name.parse()?;
+        let Some(host) = reference.ecr() else { return Ok(Some(Repository::of(&reference))) };
         // Another endpoint, such as the lab's, stands for all of AWS: its ECR is meant, and nothing goes to the real one.
-        if reference.ecr().is_none() || clients.endpoint_url.is_none() {
-            return Ok(Some(Repository::of(&reference)));
+        if clients.endpoint_url.is_none() {
+            let caller = clients.identity().await.map_err(|failure| failure.error(Kind::Preflight))?;
+            if (host.account_id.as_str(), host.region.as_str()) != (&*caller.account_id, &*clients.region) {
+                return match plan.create {
+                    Some(_) => Err(elsewhere_in_ecr(&reference, &caller.account_id, &clients.region)),
+                    None => Ok(Some(Repository::of(&reference))),
+                };
+            }
+            // The host as it was written: it may be one for FIPS or IPv6.
+            full = Some(reference.name());
         }
         name = &reference.repository;
     }
@@ -106,10 +116,10 @@ pub async fn find(plan: Option<&ImagePlan>, clients: &Clients) -> Result<Option<
             if found.is_empty() {
                 return Err(missing(name, &[]));
             }
-            Ok(Some(ecr(name, found, true)))
+            Ok(Some(ecr(name, full.as_deref().unwrap_or(found), true)))
         }
         Err(failure) if failure.is("RepositoryNotFoundException") && plan.create.is_some() => {
-            Ok(Some(ecr(name, name, false)))
+            Ok(Some(ecr(name, full.as_deref().unwrap_or(name), false)))
         }
         Err(failure) if failure.is("RepositoryNotFoundException") => {
             let all = clients.describe_repositories(json!({ "maxResults": 1000 })).await.unwrap_or_default();
@@ -138,6 +148,13 @@ pub async fn of_ecr(reference: &Reference, clients: &Clients) -> Result<Reposito
 
 fn ecr(name: &str, uri: &str, exists: bool) -> Repository {
     Repository::Ecr { name: name.to_owned(), uri: uri.to_owned(), account_id: None, described: true, exists }
+}
+
+fn elsewhere_in_ecr(reference: &Reference, account: &str, region: &str) -> Error {
+    let message = format!("the repository {} cannot be created from here", reference.name());
+    Error::preflight(message)
+        .hint(format!("`create` is for repositories of the caller's own account and region, {account} in {region}"))
+        .hint("leave it out if the repository exists, or use that region or those credentials: --region, --profile")
 }
 
 fn missing(name: &str, others: &[&str]) -> Error {
@@ -188,7 +205,9 @@ pub async fn ensure(
     );
     settings?;
     policy?;
-    Ok(ecr(&name, text(&repository, "repositoryUri"), true))
+    let uri = found.uri();
+    let uri = if names_registry(&uri) { &uri } else { text(&repository, "repositoryUri") };
+    Ok(ecr(&name, uri, true))
 }
 
 async fn describe(name: &str, clients: &Clients) -> Result<Value> {

@@ -9,21 +9,14 @@ use super::decide::{self, Decision, decide};
 use super::event::{Event, Events, ResourceAction};
 use super::register::Registered;
 use super::render::Rendered;
+use super::throttled::{NotYet, Throttled};
+use super::trap;
 use super::update::update;
-use super::{discovery, load_balancer, network, trap};
 use crate::aws::failure::Reach;
 use crate::aws::reply::{list, optional, text};
 use crate::aws::{Clients, Failure};
-use crate::config::{NetworkPlan, OnFailure, Plan, Selector};
+use crate::config::{OnFailure, Plan};
 use crate::error::{Error, Kind, Result};
-
-/// What the service is attached to; `None` leaves the user's document as it is.
-#[derive(Debug, Clone, Default)]
-pub struct Surroundings {
-    pub network: Option<Value>,
-    pub load_balancers: Option<Value>,
-    pub registries: Option<Value>,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
@@ -35,6 +28,7 @@ pub enum Action {
 }
 
 pub use super::steady::Previous;
+pub use super::surroundings::Surroundings;
 
 /// The deployment to follow.
 #[derive(Debug, Clone)]
@@ -81,52 +75,7 @@ pub async fn describe(cluster: &str, service: &str, clients: &Clients) -> Result
     }
 }
 
-/// Finds or creates all that the service is attached to, side by side.
-pub async fn surroundings(
-    plan: &Plan,
-    rendered: &Rendered,
-    clients: &Clients,
-    events: &Events,
-) -> Result<Surroundings> {
-    let task_definition = &rendered.task_definition;
-    let needs_network = text(task_definition, "networkMode") == "awsvpc";
-    let default =
-        NetworkPlan { subnets: Selector::Default, security_groups: Selector::Default, assign_public_ip: None };
-    let network = match &plan.network {
-        Some(network) if needs_network => Some(network),
-        Some(_) => {
-            let message = "`network:` is left out: the task definition's network mode is not awsvpc";
-            events.warn(message, None);
-            None
-        }
-        None if needs_network && rendered.service.get("networkConfiguration").is_none() => Some(&default),
-        None => None,
-    };
-    let network = async {
-        match network {
-            Some(network) => {
-                network::configuration(network, launch_type(plan, rendered) == Some("FARGATE"), clients).await.map(Some)
-            }
-            None => Ok(None),
-        }
-    };
-    let balancers = async {
-        let Some(balancer) = &plan.load_balancer else { return Ok(None) };
-        let work = load_balancer::ensure(plan, balancer, task_definition, clients, events);
-        let detail = |found: &Value| text(&found[0], "targetGroupArn").to_owned();
-        super::step(events, super::event::Step::LoadBalancer, work, detail).await.map(Some)
-    };
-    let registries = async {
-        match &plan.service_discovery {
-            Some(discovery) => discovery::ensure(plan, discovery, task_definition, clients, events).await.map(Some),
-            None => Ok(None),
-        }
-    };
-    let (network, load_balancers, registries) = tokio::try_join!(network, balancers, registries)?;
-    Ok(Surroundings { network, load_balancers, registries })
-}
-
-fn launch_type<'a>(plan: &'a Plan, rendered: &'a Rendered) -> Option<&'a str> {
+pub(super) fn launch_type<'a>(plan: &'a Plan, rendered: &'a Rendered) -> Option<&'a str> {
     let only = match list(&rendered.task_definition, "requiresCompatibilities") {
         [only] => only.as_str(),
         _ => None,
@@ -192,6 +141,7 @@ pub async fn place(
     }
     let until = Instant::now() + plan.rollout.timeout;
     let (mut waited, mut overtaken) = (false, false);
+    let (mut throttled, mut not_yet) = (Throttled::new(until), NotYet::new(until));
     loop {
         // Right before the update: UpdateService has no compare-and-swap.
         let live = describe(&plan.cluster, &plan.service, clients).await?;
@@ -213,7 +163,15 @@ pub async fn place(
                     overtaken = true;
                     continue;
                 }
-                Err(failure) => Err(refused_creation(failure)),
+                // Its client token makes it the same request.
+                Err(failure) if failure.is_throttled() => {
+                    throttled.wait(failure, events).await?;
+                    continue;
+                }
+                Err(failure) => match not_yet.wait(failure, events).await? {
+                    None => continue,
+                    Some(failure) => Err(refused_creation(failure)),
+                },
             },
             Decision::Update { input, changes, deploys } => {
                 if deploys && let Some(live) = &live {

@@ -1,8 +1,9 @@
-//! Waiting out a throttled account: until the deadline, with one message.
+//! Waiting out what passes by itself, with one message: a throttled account until the deadline, what ECS does not see yet
+//! for two minutes of it.
 
 use std::time::{Duration, Instant};
 
-use super::event::Events;
+use super::event::{Event, Events};
 use crate::aws::Failure;
 use crate::error::{Kind, Result};
 
@@ -32,6 +33,41 @@ impl Throttled {
         tokio::time::sleep(pause(self.times).min(left)).await;
         self.times += 1;
         Ok(())
+    }
+}
+
+const SOON: Duration = Duration::from_secs(120);
+
+/// The pauses until ECS sees what was made for it a moment ago.
+pub struct NotYet {
+    until: Instant,
+    times: u32,
+}
+
+impl NotYet {
+    pub fn new(deadline: Instant) -> Self {
+        NotYet { until: deadline, times: 0 }
+    }
+
+    /// Sleeps if `failure` is one that passes, and gives it back otherwise. Once the time is up it is an error.
+    pub async fn wait(&mut self, failure: Failure, events: &Events) -> Result<Option<Failure>> {
+        let Some(what) = failure.not_yet() else { return Ok(Some(failure)) };
+        if self.times == 0 {
+            self.until = self.until.min(Instant::now() + SOON);
+        }
+        let left = self.until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            let hint = format!("ECS does not see {what}: if it was made a moment ago, run the same command again");
+            return Err(failure.error(Kind::Other).hint(hint));
+        }
+        if self.times == 0 {
+            let message =
+                format!("ECS does not see {what} yet ({failure}); waiting for it, up to {} s", left.as_secs());
+            events.emit(Event::Notice { message });
+        }
+        tokio::time::sleep(pause(self.times).min(left)).await;
+        self.times += 1;
+        Ok(None)
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::decide::{self, Decision, decide};
 use super::event::Events;
 use super::service;
-use super::throttled::Throttled;
+use super::throttled::{NotYet, Throttled};
 use crate::aws::Clients;
 use crate::aws::failure::Reach;
 use crate::aws::reply::{list, text};
@@ -22,8 +22,11 @@ pub(super) async fn update(
     events: &Events,
 ) -> Result<Value> {
     let before = list(live.unwrap_or(&Value::Null), "deployments");
-    let forced = input.get("forceNewDeployment").and_then(Value::as_bool).unwrap_or_default();
-    let mut throttled = Throttled::new(until);
+    let mut changed = input.clone();
+    let flag = changed.as_object_mut().and_then(|members| members.shift_remove("forceNewDeployment"));
+    // Another strategy has to be forced, and can be read back like any other change; a bare flag leaves no trace.
+    let forced = flag == Some(Value::Bool(true)) && input.get("capacityProviderStrategy").is_none();
+    let (mut throttled, mut not_yet) = (Throttled::new(until), NotYet::new(until));
     let mut attempt = 0;
     loop {
         let failure = match clients.update_service(input.clone()).await {
@@ -34,6 +37,7 @@ pub(super) async fn update(
             throttled.wait(failure, events).await?;
             continue;
         }
+        let Some(failure) = not_yet.wait(failure, events).await? else { continue };
         attempt += 1;
         match failure.reach {
             _ if attempt >= MAX_ATTEMPTS => return Err(failure.into()),
@@ -58,7 +62,7 @@ pub(super) async fn update(
             });
             let mut ignored = Vec::new();
             let covered = matches!(
-                decide(Some(&now), &input, 0, &mut ignored),
+                decide(Some(&now), &changed, 0, &mut ignored),
                 Decision::Nothing { .. } | Decision::Follow { .. }
             );
             if new || (covered && !forced) {

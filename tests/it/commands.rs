@@ -170,6 +170,8 @@ fn arguments_that_cannot_be_meant_end_with_2() {
         (&["deploy", "--timeout", "soon"], "--timeout"),
         (&["deploy", "--desired-count", "-1"], "--desired-count"),
         (&["deploy", "--check-url", "healthz"], "did you mean --check-url /healthz?"),
+        (&["deploy", "--check-url", "https://me:secret@example.com/"], "--check-url is no URL to GET"),
+        (&["deploy", "--check-url", "ftp://example.com/"], "--check-url is no URL to GET"),
         (&["deploy", "--var", "X"], "--var X: there is no `=`"),
         (&["deploy", "--service", "wbe"], "did you mean `web`?"),
         (&["deploy", "--environment", "prod"], "there is production"),

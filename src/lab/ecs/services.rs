@@ -222,7 +222,16 @@ pub fn update(state: &mut State, request: &Request) -> ApiResult {
         }
         settings.insert((*member).into(), value);
     }
-    if input.get("capacityProviderStrategy").is_some() {
+    if let Some(strategy) = input.get("capacityProviderStrategy") {
+        if service.settings.get("capacityProviderStrategy").unwrap_or(&json!([])) != strategy
+            && !request.flag("forceNewDeployment")
+        {
+            return Err(invalid(
+                "When switching from launch type to capacity provider strategy on an existing service, or making a \
+                 change to a capacity provider strategy on a service that is already using one, you must force a new \
+                 deployment.",
+            ));
+        }
         settings.shift_remove("launchType");
     }
     service_rules::check(state, &settings, &definition)?;

@@ -199,3 +199,24 @@ fn the_service_is_the_only_one_or_the_one_that_was_named() {
       help: did you mean `production`?
     "#);
 }
+
+#[test]
+fn what_can_be_checked() {
+    for (text, expected) in [
+        ("/", true),
+        ("/healthz?deep=1", true),
+        ("https://www.example.com", true),
+        ("http://www.example.com:8080/healthz", true),
+        ("healthz", false),
+        ("www.example.com/healthz", false),
+        ("ftp://www.example.com", false),
+        ("https://", false),
+        ("https://me:secret@www.example.com/", false),
+    ] {
+        assert_eq!(steadystate::config::is_check_url(text), expected, "{text}");
+    }
+    // A whole URL needs no load balancer of this file's.
+    assert!(load(&with("    check_url: https://www.example.com/healthz\n"), |_| ()).is_ok());
+    assert!(load(&with("    check_url: https://me:secret@www.example.com/\n"), |_| ()).is_err());
+    assert!(load(&with("    check_url: /healthz\n"), |_| ()).is_err());
+}

@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 use steadystate::deploy::decide::{Decision, covers, decide, with_circuit_breaker, without_conflicting_role};
-use steadystate::deploy::trap::{deadlock, fixed_ports};
 use steadystate::error::Kind;
 
 fn live(change: impl FnOnce(&mut Value)) -> Value {
@@ -130,6 +129,33 @@ fn the_table_of_decisions() {
             "update forceNewDeployment, deploys",
         ),
         (
+            "forced, and what an earlier run forced is under way",
+            Some(live(state("IN_PROGRESS"))),
+            wanted(set("forceNewDeployment", json!(true))),
+            "follow ecs-svc/4",
+        ),
+        (
+            "forced, and the last one failed",
+            Some(live(state("FAILED"))),
+            wanted(set("forceNewDeployment", json!(true))),
+            "update forceNewDeployment, deploys",
+        ),
+        (
+            "another capacity provider strategy",
+            Some(live(same)),
+            wanted(set("capacityProviderStrategy", json!([{ "capacityProvider": "FARGATE_SPOT", "weight": 1 }]))),
+            "update capacityProviderStrategy, deploys",
+        ),
+        (
+            "the same capacity provider strategy",
+            Some(live(set(
+                "capacityProviderStrategy",
+                json!([{ "capacityProvider": "FARGATE", "weight": 1, "base": 0 }]),
+            ))),
+            wanted(set("capacityProviderStrategy", json!([{ "capacityProvider": "FARGATE", "weight": 1 }]))),
+            "nothing ecs-svc/4",
+        ),
+        (
             "create-only members differ",
             Some(live(same)),
             wanted(|w| {
@@ -233,6 +259,16 @@ fn an_update_sends_what_changes_and_keeps_what_was_set_elsewhere() {
         input,
         json!({ "cluster": "c", "service": "web", "taskDefinition": "arn:td/web:5", "deploymentConfiguration": configuration })
     );
+}
+
+#[test]
+fn another_capacity_provider_strategy_is_forced_as_ecs_demands() {
+    let strategy = json!([{ "capacityProvider": "FARGATE_SPOT", "weight": 1 }]);
+    let wanted = wanted(|w| w["capacityProviderStrategy"] = strategy.clone());
+    let Decision::Update { input, .. } = decide(Some(&live(|_| {})), &wanted, 3, &mut Vec::new()) else {
+        panic!("an update")
+    };
+    assert_eq!((&input["capacityProviderStrategy"], &input["forceNewDeployment"]), (&strategy, &json!(true)));
 }
 
 #[test]
@@ -347,32 +383,5 @@ fn a_role_that_conflicts_is_left_out_with_its_reason() {
         without_conflicting_role(&mut wanted, mode, &mut warnings);
         assert_eq!(wanted.get("role").is_none(), !reason.is_empty(), "{service}");
         assert!(warnings.iter().all(|warning| warning.contains(reason)) && warnings.is_empty() == reason.is_empty());
-    }
-}
-
-#[test]
-fn fixed_host_ports_that_can_never_roll() {
-    let definition = |mode: &str, port: i64| json!({ "networkMode": mode, "containerDefinitions": [{ "portMappings": [{ "hostPort": port, "containerPort": 80 }] }] });
-    for (mode, port, expected) in
-        [("", 80, vec![80]), ("bridge", 0, vec![]), ("host", 0, vec![80]), ("awsvpc", 80, vec![]), ("none", 80, vec![])]
-    {
-        assert_eq!(fixed_ports(&definition(mode, port)), expected, "{mode} {port}");
-    }
-    let service = |desired: i64, running: i64| json!({ "desiredCount": desired, "runningCount": running });
-    let percent = |percent: i64| json!({ "deploymentConfiguration": { "minimumHealthyPercent": percent } });
-    for (row, live, wanted, new, old, instances, expected) in [
-        ("the trap", service(1, 1), json!({}), vec![80], vec![80], 1, Some(80)),
-        ("a second instance", service(1, 1), json!({}), vec![80], vec![80], 2, None),
-        ("dynamic now", service(1, 1), json!({}), vec![], vec![80], 1, None),
-        ("dynamic before", service(1, 1), json!({}), vec![80], vec![], 1, None),
-        ("another port", service(1, 1), json!({}), vec![81], vec![80], 1, None),
-        ("min 0", service(1, 1), percent(0), vec![80], vec![80], 1, None),
-        ("min 50 of 1 rounds up", service(1, 1), percent(50), vec![80], vec![80], 1, Some(80)),
-        ("min 50 of 2", service(2, 2), percent(50), vec![80], vec![80], 2, None),
-        ("two on two", service(2, 2), json!({}), vec![80], vec![80], 2, Some(80)),
-        ("nothing runs", service(1, 0), json!({}), vec![80], vec![80], 1, None),
-        ("scaled to 0 by this update", service(1, 1), json!({ "desiredCount": 0 }), vec![80], vec![80], 1, None),
-    ] {
-        assert_eq!(deadlock(&live, &wanted, &new, &old, instances), expected, "{row}");
     }
 }

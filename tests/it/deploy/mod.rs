@@ -1,14 +1,18 @@
 //! The walk: verdicts and decisions as tables, calls against a server of our own making.
 
+mod check_url;
 mod decisions;
 mod denied;
 mod failures;
 mod following;
 mod going_back;
 mod history;
+mod listener;
 mod observations;
 mod register;
 mod render;
 mod repository;
 mod service;
+mod surroundings;
+mod trap;
 mod verdicts;

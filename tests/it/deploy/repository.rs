@@ -1,7 +1,96 @@
 //! Repositories: how they are named, and policies that others wrote into too.
 
 use serde_json::{Value, json};
-use steadystate::deploy::repository::{merge_policy, names_registry};
+use steadystate::aws::Clients;
+use steadystate::config::{CreateRepository, ImagePlan};
+use steadystate::deploy::event::Events;
+use steadystate::deploy::login::prepare;
+use steadystate::deploy::repository::{Repository, ensure, find, merge_policy, names_registry};
+
+use super::render::plan;
+use crate::aws::server::{Reply, Server};
+
+/// AWS itself, as far as these tests ask it: the caller is 012345678901 in us-west-2, and has no repository but `web`.
+async fn aws() -> (Server, Clients) {
+    let server = Server::start(|request, _| match request.operation.as_str() {
+        "GetCallerIdentity" => Reply::Xml(
+            200,
+            "<GetCallerIdentityResponse><GetCallerIdentityResult><Arn>arn:aws:iam::012345678901:user/me</Arn>\
+             <Account>012345678901</Account></GetCallerIdentityResult></GetCallerIdentityResponse>"
+                .into(),
+        ),
+        "DescribeRepositories" if request.json()["repositoryNames"] == json!(["web"]) => {
+            let uri = "012345678901.dkr.ecr.us-west-2.amazonaws.com/web";
+            Reply::Json(json!({ "repositories": [{ "repositoryName": "web", "repositoryUri": uri }] }))
+        }
+        "DescribeRepositories" => Reply::Error(400, "RepositoryNotFoundException", "no such repository"),
+        "CreateRepository" => Reply::Json(json!({ "repository": { "repositoryUri": "told/by-ecr" } })),
+        "GetAuthorizationToken" => Reply::Json(json!({ "authorizationData": [{
+            "authorizationToken": "QVdTOnNlY3JldA==", "proxyEndpoint": "https://registry", "expiresAt": 4e9,
+        }] })),
+        _ => Reply::Error(400, "UnknownOperationException", "no such operation"),
+    })
+    .await;
+    let mut clients = server.clients().await;
+    // Not another endpoint that stands for all of AWS.
+    clients.endpoint_url = None;
+    (server, clients)
+}
+
+fn image(repository: &str, create: bool) -> ImagePlan {
+    let create = create.then(CreateRepository::default);
+    ImagePlan { repository: repository.into(), create, ..plan().image.expect("an image") }
+}
+
+#[tokio::test]
+async fn a_full_name_in_the_caller_s_account_and_region_is_its_short_name() {
+    let (_server, clients) = aws().await;
+    let host = "012345678901.dkr.ecr.us-west-2.amazonaws.com";
+    let fips = "012345678901.dkr.ecr-fips.us-west-2.amazonaws.com";
+    for (repository, create, exists) in [
+        (format!("{host}/web"), false, true),
+        (format!("{host}/web"), true, true),
+        (format!("{fips}/web"), false, true),
+        (format!("{host}/new"), true, false),
+    ] {
+        let found = find(Some(&image(&repository, create)), &clients).await.expect("found").expect("an image");
+        assert!(matches!(&found, Repository::Ecr { exists: there, .. } if *there == exists), "{found:?}");
+        assert_eq!(found.uri(), repository);
+        assert!(found.ecr_name().is_some(), "its digests are asked for: {repository}");
+        let (events, create) = (Events::channel().0, image(&repository, create).create);
+        let ensured = ensure(found, create.as_ref(), None, "c/web", &clients, &events).await.expect("there");
+        assert_eq!((ensured.uri(), matches!(ensured, Repository::Ecr { exists: true, .. })), (repository, true));
+    }
+    let missing = find(Some(&image(&format!("{host}/new"), false)), &clients).await.expect_err("missing");
+    assert_eq!(missing.kind().exit_code(), 3, "{missing}");
+}
+
+#[tokio::test]
+async fn a_repository_elsewhere_is_used_but_not_created() {
+    let (server, clients) = aws().await;
+    for repository in
+        ["012345678901.dkr.ecr.eu-west-1.amazonaws.com/web", "999999999999.dkr.ecr.us-west-2.amazonaws.com/web"]
+    {
+        let found = find(Some(&image(repository, false)), &clients).await.expect("taken as it is").expect("an image");
+        assert_eq!((found.uri(), found.ecr_name()), (repository.to_owned(), None));
+        let refused = find(Some(&image(repository, true)), &clients).await.expect_err("cannot be created");
+        assert_eq!(refused.kind().exit_code(), 3);
+        assert!(refused.hints()[0].contains("012345678901 in us-west-2"), "{:?}", refused.hints());
+    }
+    assert_eq!(server.count("DescribeRepositories"), 0);
+}
+
+#[tokio::test]
+async fn a_token_is_asked_in_the_region_of_the_registry() {
+    let (server, clients) = aws().await;
+    for region in ["eu-west-1", "us-west-2"] {
+        let reference = format!("012345678901.dkr.ecr.{region}.amazonaws.com/web").parse().expect("a reference");
+        prepare(&Repository::of(&reference), &clients).await.expect("a token");
+        let asked = server.requests().pop().expect("asked");
+        assert_eq!(asked.operation, "GetAuthorizationToken");
+        assert!(asked.header("authorization").contains(&format!("/{region}/ecr/")), "{region}");
+    }
+}
 
 #[test]
 fn policies_are_merged_by_sid_and_left_alone_when_equal() {

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use steadystate::aws::Clients;
-use steadystate::deploy::event::Events;
+use steadystate::deploy::event::{Event, Events};
 use steadystate::deploy::register::Registered;
 use steadystate::deploy::render::Rendered;
 use steadystate::deploy::service::{Action, Placed, Surroundings, place};
@@ -74,8 +74,16 @@ async fn server(ecs: &Arc<Ecs>, mishap: fn(usize) -> Option<(bool, Reply)>) -> S
 }
 
 async fn placed(clients: &Clients, task_definition: &str) -> Result<Placed> {
+    placed_as(json!({ "enableExecuteCommand": false }), clients, task_definition).await
+}
+
+async fn placed_as(document: Value, clients: &Clients, task_definition: &str) -> Result<Placed> {
+    place_with(document, clients, task_definition, &Events::channel().0).await
+}
+
+async fn place_with(document: Value, clients: &Clients, task_definition: &str, events: &Events) -> Result<Placed> {
     let definition = json!({ "family": "web", "containerDefinitions": [{ "name": "web", "image": "x" }] });
-    let rendered = Rendered { task_definition: definition.clone(), service: json!({ "enableExecuteCommand": false }) };
+    let rendered = Rendered { task_definition: definition.clone(), service: document };
     let registered = Registered {
         arn: task_definition.into(),
         family: "web".into(),
@@ -83,8 +91,7 @@ async fn placed(clients: &Clients, task_definition: &str) -> Result<Placed> {
         reused: false,
         task_definition: definition,
     };
-    let (events, _receiver) = Events::channel();
-    place(&plan(), &rendered, &registered, &Surroundings::default(), clients, &events).await
+    place(&plan(), &rendered, &registered, &Surroundings::default(), clients, events).await
 }
 
 #[tokio::test]
@@ -128,6 +135,17 @@ async fn an_update_whose_reply_was_lost_is_not_made_twice() {
     let placed = placed(&server.clients().await, "arn:web:2").await.expect("read back");
     assert_eq!((placed.action, placed.deployment_id.as_str()), (Action::Updated, "ecs-svc/2"));
     assert_eq!(server.count("UpdateService"), 1);
+}
+
+/// The flag that ECS demands for it is no reason to fear a second deployment.
+#[tokio::test]
+async fn another_capacity_provider_strategy_that_never_arrived_is_sent_again() {
+    let ecs = Ecs::with("arn:web:1", "COMPLETED");
+    let server = server(&ecs, |before| (before == 0).then_some((false, Reply::Drop))).await;
+    let document = json!({ "capacityProviderStrategy": [{ "capacityProvider": "FARGATE_SPOT", "weight": 1 }] });
+    let placed = placed_as(document, &server.clients().await, "arn:web:1").await.expect("made");
+    assert_eq!(placed.deployment_id, "ecs-svc/2");
+    assert_eq!(server.count("UpdateService"), 2);
 }
 
 #[tokio::test]
@@ -174,6 +192,56 @@ async fn anothers_deployment_in_progress_is_left_alone() {
     let error = placed(&server.clients().await, "arn:web:2").await.expect_err("refused");
     assert_eq!(error.kind().exit_code(), 8);
     assert_eq!(server.count("UpdateService"), 0);
+}
+
+/// What ECS says of a load balancer, and in an account that is as new, in the moments after they were made.
+const NOT_YET: [(&str, &str); 3] = [
+    ("The target group with targetGroupArn arn:tg does not have an associated load balancer.", "the load balancer"),
+    (
+        "Unable to assume the service linked role. Please verify that the ECS service linked role exists.",
+        "the service-linked role",
+    ),
+    (
+        "Unable to assume role and validate the specified targetGroupArn. Please verify that the ECS service role being \
+         passed has the proper permissions.",
+        "what its role may do",
+    ),
+];
+
+#[tokio::test]
+async fn what_ecs_does_not_see_yet_is_waited_for() {
+    for (refusal, what) in NOT_YET {
+        for (there, operation) in [(false, "CreateService"), (true, "UpdateService")] {
+            let ecs = if there { Ecs::with("arn:web:1", "COMPLETED") } else { Arc::default() };
+            let answer = ecs.clone();
+            let server = Server::start(move |request, before| match request.operation.as_str() {
+                "DescribeServices" => answer.describe(),
+                _ if before < 2 => Reply::Error(400, "InvalidParameterException", refusal),
+                _ => Reply::Json(json!({ "service": answer.change(&request.json()) })),
+            })
+            .await;
+            let (events, mut receiver) = Events::channel();
+            let done = place_with(json!({}), &server.clients().await, "arn:web:2", &events).await;
+            assert_eq!(done.expect("placed").task_definition, "arn:web:2", "{operation}: {refusal}");
+            assert_eq!(server.count(operation), 3, "{refusal}");
+            let mut said = Vec::new();
+            while let Ok(event) = receiver.try_recv() {
+                if let Event::Notice { message } = event {
+                    said.push(message);
+                }
+            }
+            assert!(matches!(&said[..], [once] if once.contains(what)), "{operation}: {said:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_throttled_creation_is_waited_out() {
+    let ecs = Arc::new(Ecs::default());
+    // Beyond what the SDK itself tries again.
+    let throttled = |before| (before < 6).then_some((false, Reply::Error(400, "ThrottlingException", "Rate exceeded")));
+    let server = server(&ecs, throttled).await;
+    assert_eq!(placed(&server.clients().await, "arn:web:1").await.expect("created").action, Action::Created);
 }
 
 #[tokio::test]

@@ -68,6 +68,26 @@ fn what_create_service_refuses() {
 }
 
 #[test]
+fn another_capacity_provider_strategy_has_to_be_forced() {
+    let mut sim = Sim::new();
+    sim.register("v1");
+    sim.create(1);
+    sim.settle();
+    let strategy = json!([{"capacityProvider": "lab", "weight": 1}]);
+    let input = json!({"service": "web", "capacityProviderStrategy": strategy});
+    let error = sim.refused("UpdateService", input.clone());
+    assert_eq!(error.code, "InvalidParameterException");
+    assert!(error.message.ends_with("you must force a new deployment."), "{}", error.message);
+    let mut forced = input.clone();
+    forced["forceNewDeployment"] = json!(true);
+    let service = sim.call("UpdateService", forced)["service"].clone();
+    assert_eq!((&service["capacityProviderStrategy"], &service["launchType"]), (&strategy, &json!(null)));
+    assert_eq!(service["deployments"].as_array().map(Vec::len), Some(2));
+    // The same once more is no change.
+    sim.call("UpdateService", input);
+}
+
+#[test]
 fn a_role_conflicts_with_service_discovery() {
     let mut sim = Sim::new();
     sim.register("v1");

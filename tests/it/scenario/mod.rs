@@ -5,6 +5,7 @@ mod attach;
 mod mistakes;
 mod recorder;
 mod samples;
+mod surroundings;
 mod templates;
 mod walk;
 

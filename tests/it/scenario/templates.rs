@@ -59,6 +59,28 @@ fn fargate_is_deployed_with_rustc_alone() {
 }
 
 #[test]
+fn both_environments_have_a_place_in_one_account() {
+    let lab = deploys("fargate");
+    let port = free_port();
+    lab.replace("shop/steady.yaml", &[("listener: { port: 80 }", &format!("listener: {{ port: {port} }}"))]);
+    lab.call("ecs.CreateCluster", json!({ "clusterName": "production" }));
+    let deploy = |more: &str| {
+        let mut command = command(&lab.path(""));
+        let line = format!("deploy -C shop --lab --output json {more}");
+        command.env("PATH", rust()).args(line.split_whitespace());
+        Run::new(&command.output().unwrap())
+    };
+    let run = deploy("--environment production --var release=second");
+    let url = run.json(0)["url"].as_str().unwrap().to_owned();
+    assert!(url.ends_with(&format!(":{port}")), "{url}");
+    assert!(get(&url).1.contains("Release second is in steady state."));
+    assert_eq!(run.stderr.matches("which admits only its own members").count(), 1, "{}", run.stderr);
+    let first = deploy("--var release=first");
+    assert_eq!(first.json(0)["action"], "unchanged");
+    assert!(!first.stderr.contains("which admits only"), "said when it is created: {}", first.stderr);
+}
+
+#[test]
 fn dockerrun_is_rendered_and_says_that_it_needs_docker() {
     let (lab, _) = init("dockerrun");
     assert!(lab.path("shop/Dockerfile").exists() && lab.path("shop/public/index.html").exists());
