@@ -107,6 +107,8 @@ pub struct Deployment {
     /// Whether it was ever COMPLETED: what a rollback goes back to.
     pub was_completed: bool,
     /// Tasks in a row that never came to RUNNING.
+    /// Tasks in a row that ran only for a moment.
+    pub crashes: u32,
     pub failed_starts: u32,
     /// No task is started before this time.
     pub not_before: i64,
