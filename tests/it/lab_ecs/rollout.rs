@@ -1,9 +1,9 @@
 //! Deployments, from the first task to the steady state or back.
 
 use serde_json::{Value, json};
-use steadystate::lab::{clock::Pace, ecs::model::TaskStatus, scheduler::Observation};
+use steadystate::lab::scheduler::Observation;
 
-use super::{Sim, service};
+use super::Sim;
 
 fn ids(sim: &mut Sim) -> Vec<String> {
     let service = sim.service();
@@ -25,27 +25,6 @@ fn told(sim: &mut Sim) -> Vec<String> {
         }
     };
     sim.events().iter().map(|event| event.split(' ').map(hide).collect::<Vec<_>>().join(" ")).collect()
-}
-
-#[test]
-fn at_the_fast_pace_a_crash_loop_slows_down() {
-    let mut sim = Sim::new();
-    sim.pace = Pace::Fast;
-    sim.register("v1");
-    let mut input = service(1);
-    input["deploymentConfiguration"] = json!({});
-    sim.call("CreateService", input);
-    let end = sim.now + 60_000;
-    while sim.now < end {
-        let running = sim.state.ecs.tasks.values().find(|task| task.status == TaskStatus::Running && !task.stop);
-        if let Some(task_id) = running.map(|task| task.id.clone()) {
-            let container = "app".to_owned();
-            sim.observe(Observation::Exited { task_id, container, exit_code: 1, oom_killed: false });
-        }
-        sim.step();
-    }
-    let tasks = sim.state.ecs.tasks.len();
-    assert!((10..30).contains(&tasks), "{tasks}");
 }
 
 #[test]
