@@ -78,7 +78,8 @@ impl Store {
             replace_if_new(&self.folder.join("logs.json"), &logs, &mut saved.logs)?;
         }
         let lines = lab.update(|state| {
-            logs::trim(&mut state.logs);
+            let State { logs, ecs, .. } = state;
+            logs::trim(logs, |id| ecs.tasks.contains_key(id));
             (journal.collect(&state.logs), false)
         });
         if !lines.is_empty() {

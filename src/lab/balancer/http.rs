@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http_body_util::combinators::BoxBody;
@@ -16,6 +16,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode, Uri, Version};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::connections::{NoTarget, OpenConnection, in_service};
@@ -124,7 +125,8 @@ async fn forward(
     prepare(&mut parts, decision.listener_port, peer);
     // Only such a request can be sent once more when a target ends in the middle of it.
     let repeatable = body.is_end_stream() && [Method::GET, Method::HEAD, Method::OPTIONS].contains(&parts.method);
-    let mut body = Some(body.boxed());
+    let heard = Arc::new(Mutex::new(Instant::now()));
+    let mut body = Some(noting(body, &heard));
     let mut tried = Vec::new();
     loop {
         let (stream, connection) = match balancer.connect(group, &mut tried).await {
@@ -134,15 +136,44 @@ async fn forward(
         };
         let connection = Arc::new(connection);
         let request = Request::from_parts(parts.clone(), body.take().unwrap_or_else(empty));
-        let exchanged = tokio::time::timeout(decision.idle_timeout, exchange(stream, &connection, request)).await;
+        let exchanged = unless_silent(decision.idle_timeout, &heard, exchange(stream, &connection, request)).await;
         match exchanged {
-            Err(_) => return error_page(StatusCode::GATEWAY_TIMEOUT),
-            Ok(Ok(response)) => return finish(response, client_upgrade, connection),
-            Ok(Err(_)) if repeatable && !in_service(&balancer.lab, &connection.key) => {
+            None => return error_page(StatusCode::GATEWAY_TIMEOUT),
+            Some(Ok(response)) => return finish(response, client_upgrade, connection),
+            Some(Err(_)) if repeatable && !in_service(&balancer.lab, &connection.key) => {
                 tried.push(connection.key.clone());
             }
-            Ok(Err(_)) => return error_page(StatusCode::BAD_GATEWAY),
+            Some(Err(_)) => return error_page(StatusCode::BAD_GATEWAY),
         }
+    }
+}
+
+/// The client's body; `heard` is when the last of it came.
+fn noting(body: Incoming, heard: &Arc<Mutex<Instant>>) -> Body {
+    if body.is_end_stream() {
+        return body.boxed();
+    }
+    let heard = Arc::clone(heard);
+    let noted = body.map_frame(move |frame| {
+        *heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        frame
+    });
+    noted.boxed()
+}
+
+/// What `exchange` comes to, or `None` when for so long nothing was heard of either side: an upload may take longer.
+async fn unless_silent<T>(idle: Duration, heard: &Mutex<Instant>, exchange: impl Future<Output = T>) -> Option<T> {
+    let mut exchange = pin!(exchange);
+    let mut until = Instant::now() + idle;
+    loop {
+        if let Ok(done) = tokio::time::timeout_at(until, exchange.as_mut()).await {
+            return Some(done);
+        }
+        let later = *heard.lock().unwrap_or_else(PoisonError::into_inner) + idle;
+        if later <= until {
+            return None;
+        }
+        until = later;
     }
 }
 

@@ -1,6 +1,7 @@
 //! Log events on disk: groups and streams in `logs.json`, events appended to `logs.jsonl`, so that a container that
 //! writes much does not have all that it ever wrote written again.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -14,6 +15,9 @@ use crate::lab::disk;
 const SLACK: u64 = 1 << 20;
 /// So much (bytes of messages) is kept of all streams together; the streams that were silent longest lose theirs.
 const MOST_BYTES: usize = 64 << 20;
+
+/// So many streams are kept, unless their tasks are.
+const MOST_STREAMS: usize = 2000;
 
 /// One line: stream id, sequence number, timestamp, time of ingestion, message.
 #[derive(Serialize, Deserialize)]
@@ -48,13 +52,14 @@ impl Journal {
             Err(error) => return Err(error),
         };
         journal.length = file.metadata()?.len();
+        let mut streams = logs.streams_by_id();
         let mut reader = BufReader::new(file);
         let mut line = Vec::new();
         while reader.read_until(b'\n', &mut line)? > 0 {
             // the last line is torn where the lab was killed
             match serde_json::from_slice::<Line>(&line).ok().filter(|_| line.ends_with(b"\n")) {
                 Some(Line(id, sequence, timestamp, ingested_at, message)) => {
-                    if let Some(stream) = logs.stream_mut(id) {
+                    if let Some(stream) = streams.get_mut(&id) {
                         if stream.events.is_empty() {
                             stream.first = sequence;
                         }
@@ -112,17 +117,37 @@ impl Lines {
 
     /// Notes in the state what is on disk now.
     pub fn written(self, logs: &mut LogsState) {
+        let mut streams = logs.streams_by_id();
         for (id, end) in self.upto {
-            if let Some(stream) = logs.stream_mut(id) {
+            if let Some(stream) = streams.get_mut(&id) {
                 stream.saved = end;
             }
         }
     }
 }
 
-/// Forgets events beyond [`MOST_BYTES`].
-pub fn trim(logs: &mut LogsState) {
+/// Forgets events beyond [`MOST_BYTES`], and the oldest streams beyond [`MOST_STREAMS`] of tasks that are forgotten.
+pub fn trim(logs: &mut LogsState, is_task: impl Fn(&str) -> bool) {
+    forget_streams(logs, MOST_STREAMS, is_task);
     trim_to(logs, MOST_BYTES);
+}
+
+fn forget_streams(logs: &mut LogsState, most: usize, is_task: impl Fn(&str) -> bool) {
+    let excess = logs.streams().count().saturating_sub(most);
+    if excess == 0 {
+        return;
+    }
+    let of_no_task = |name: &str| {
+        let id = name.rsplit('/').next().unwrap_or_default();
+        id.len() == 32 && id.chars().all(|of| of.is_ascii_hexdigit()) && !is_task(id)
+    };
+    let streams = logs.groups.values().flat_map(|group| &group.streams);
+    let mut old: Vec<u64> = streams.filter(|(name, _)| of_no_task(name)).map(|(_, stream)| stream.id).collect();
+    old.sort_unstable();
+    let gone: HashSet<u64> = old.into_iter().take(excess).collect();
+    for group in logs.groups.values_mut() {
+        group.streams.retain(|_, stream| !gone.contains(&stream.id));
+    }
 }
 
 fn trim_to(logs: &mut LogsState, most: usize) {
@@ -198,6 +223,20 @@ mod tests {
         let (journal, state) = reopened(folder.path(), &state);
         assert_eq!(said(&state, "s").len(), 4);
         assert!(!journal.stale, "the torn line is gone");
+    }
+
+    #[test]
+    fn streams_of_forgotten_tasks_go_oldest_first() {
+        let mut state = State::default();
+        let task = |at: usize| format!("ecs/app/{at:032}");
+        append(&mut state, "g", "mine", vec![(1, "kept".to_owned())]);
+        for at in 0..5 {
+            append(&mut state, "g", &task(at), vec![(1, at.to_string())]);
+        }
+        forget_streams(&mut state.logs, 3, |id| task(0).ends_with(id));
+        let left: Vec<&str> = state.logs.groups["g"].streams.keys().map(String::as_str).collect();
+        assert_eq!(left, [&task(0), &task(4), "mine"], "a task that is known and what is no task's stay");
+        assert_eq!(state.logs.streams, 6, "no id is given twice");
     }
 
     #[test]

@@ -5,7 +5,7 @@ mod filter;
 mod groups;
 mod journal;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -101,8 +101,9 @@ impl LogsState {
         self.groups.values().flat_map(|group| group.streams.values())
     }
 
-    fn stream_mut(&mut self, id: u64) -> Option<&mut LogStream> {
-        self.groups.values_mut().flat_map(|group| group.streams.values_mut()).find(|stream| stream.id == id)
+    fn streams_by_id(&mut self) -> HashMap<u64, &mut LogStream> {
+        let streams = self.groups.values_mut().flat_map(|group| group.streams.values_mut());
+        streams.map(|stream| (stream.id, stream)).collect()
     }
 }
 

@@ -33,7 +33,7 @@ pub async fn keep(lab: Arc<Lab>, mut output: Receiver<Output>) {
         tokio::select! {
             received = output.recv_many(&mut batch, BATCH) => if received == 0 { return },
             () = sleep_until(tell.unwrap_or_else(Instant::now)), if tell.is_some() => {
-                lab.write(|state| logs::trim(&mut state.logs));
+                lab.write(|State { ecs, logs, .. }| logs::trim(logs, |id| ecs.tasks.contains_key(id)));
                 tell = None;
                 continue;
             }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use crate::lab::clock::Pace;
 use crate::lab::ecs::{
     model::{Deployment, Rollout, Service, ServiceStatus, Task, TaskStatus},
     service_view, task_definitions,
@@ -38,6 +39,9 @@ const FIRST_BACKOFF: u64 = 5;
 const MOST_BACKOFF: u64 = 900;
 /// Seconds at AWS until a task that ran and failed is replaced: what a pull takes there.
 const RESTART: u64 = 10;
+/// At the fast pace that doubles after each task that ran for less than this (milliseconds), up to this.
+const BRIEF: i64 = 10_000;
+const MOST_RESTART: u64 = 500;
 const INCONSISTENT: u32 = 3;
 
 pub(super) fn reconcile(step: &mut Step, service: &mut Service) {
@@ -171,6 +175,7 @@ fn count_failures(step: &mut Step, service: &mut Service) {
             _ => task.stopped_reason.as_deref().is_some_and(|reason| reason.starts_with("Task failed ")),
         };
         let (ran, by) = (task.started_at.is_some(), task.started_by.clone());
+        let brief = task.started_at.is_some_and(|at| step.context.now < at + BRIEF);
         let reasons = task.containers.iter().filter_map(|container| container.reason.clone());
         let pull = reasons.chain(task.stopped_reason.clone()).find(|of| of.starts_with("CannotPullContainerError"));
         if !failed {
@@ -182,8 +187,11 @@ fn count_failures(step: &mut Step, service: &mut Service) {
         }
         let Some(deployment) = service.deployments.iter_mut().find(|of| Some(&of.id) == by.as_ref()) else { continue };
         deployment.failed_starts = if ran { 0 } else { deployment.failed_starts + 1 };
+        // Where no pull takes its time, a program that crashes at once would be started for ever, ten times a second.
+        let again = step.context.clock.pace == Pace::Fast && brief;
+        deployment.crashes = if again { deployment.crashes + 1 } else { 0 };
         let backoff = match deployment.failed_starts {
-            0 => RESTART,
+            0 => (RESTART << deployment.crashes.saturating_sub(1).min(16)).min(MOST_RESTART),
             starts => (FIRST_BACKOFF << (starts - 1).min(16)).min(MOST_BACKOFF),
         };
         deployment.not_before = now + step.context.wait(backoff);

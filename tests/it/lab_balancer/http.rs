@@ -226,3 +226,29 @@ async fn a_rolling_update_loses_no_request() {
     assert!(failures.is_empty(), "{} of {asked} failed: {failures:#?}", failures.len());
     assert!(asked >= 180, "{asked} requests say little");
 }
+
+#[tokio::test]
+async fn only_silence_counts_towards_the_idle_timeout() {
+    let web = Web::start("web").await;
+    let (front, running) = front_with(&web).await;
+    let idle = json!([{ "Key": "idle_timeout.timeout_seconds", "Value": "1" }]);
+    let input = json!({ "LoadBalancerArn": front.load_balancer, "Attributes": idle });
+    elb(&front.lab, "ModifyLoadBalancerAttributes", input);
+    // (how many of the four parts are sent, status)
+    for (parts, status) in [(4, "200"), (3, "504")] {
+        let mut client = TcpStream::connect(front.address).await.unwrap();
+        client
+            .write_all(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\nConnection: close\r\n\r\n")
+            .await
+            .unwrap();
+        for _ in 0..parts {
+            tokio::time::sleep(std::time::Duration::from_millis(400)).await;
+            client.write_all(b"x").await.unwrap();
+        }
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{parts}: {answer}");
+    }
+    running.stop().await;
+    web.stop().await;
+}

@@ -183,3 +183,24 @@ fn a_task_is_stopped_only_when_its_connections_are_drained() {
     sim.seconds(10);
     assert!(sim.state.ecs.tasks[&crashed].is_stopped());
 }
+
+#[test]
+fn at_the_fast_pace_a_crash_loop_slows_down() {
+    let mut sim = Sim::new();
+    sim.pace = Pace::Fast;
+    sim.register("v1");
+    let mut input = service(1);
+    input["deploymentConfiguration"] = json!({});
+    sim.call("CreateService", input);
+    let end = sim.now + 60_000;
+    while sim.now < end {
+        let running = sim.state.ecs.tasks.values().find(|task| task.status == TaskStatus::Running && !task.stop);
+        if let Some(task_id) = running.map(|task| task.id.clone()) {
+            let container = "app".to_owned();
+            sim.observe(Observation::Exited { task_id, container, exit_code: 1, oom_killed: false });
+        }
+        sim.step();
+    }
+    let tasks = sim.state.ecs.tasks.len();
+    assert!((10..30).contains(&tasks), "{tasks}");
+}

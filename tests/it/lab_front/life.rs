@@ -204,7 +204,9 @@ async fn a_port_that_is_taken_is_an_error_and_no_drift() {
 #[tokio::test]
 async fn the_port_stays_with_the_folder() {
     let folder = tempfile::tempdir().unwrap();
-    let free = Options { port: Some(0), ..options(folder.path()) };
+    // Not one that the system gives to whoever asks for any: it has to be free a second time.
+    let is_free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let free = Options { port: (20_000..30_000).find(is_free), ..options(folder.path()) };
     let mut urls = Vec::new();
     for options in [free, options(folder.path())] {
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();

@@ -129,7 +129,7 @@ fn a_dry_run_sees_what_a_deploy_would_do_around_the_service() {
 fn credentials_are_resolved_once_for_all_calls() {
     let (lab, _) = ecs_demo();
     awsvpc(&lab);
-    let keys = r#"{"Version": 1, "AccessKeyId": "AKIATEST", "SecretAccessKey": "secret", "Expiration": "2999-01-01T00:00:00Z"}"#;
+    let keys = r#"{"Version": 1, "AccessKeyId": "steady-lab", "SecretAccessKey": "steady-lab", "Expiration": "2999-01-01T00:00:00Z"}"#;
     lab.write("keys", keys);
     lab.write("process", "echo asked >> asked\ncat keys\n");
     lab.write("config", "[default]\nregion = us-west-2\ncredential_process = sh process\n");

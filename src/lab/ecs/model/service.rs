@@ -106,6 +106,8 @@ pub struct Deployment {
     pub reason: String,
     /// Whether it was ever COMPLETED: what a rollback goes back to.
     pub was_completed: bool,
+    /// Tasks in a row that ran only for a moment.
+    pub crashes: u32,
     /// Tasks in a row that never came to RUNNING.
     pub failed_starts: u32,
     /// No task is started before this time.
