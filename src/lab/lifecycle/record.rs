@@ -31,7 +31,14 @@ pub struct Kept {
 
 /// The right to run a lab on a data folder; ends with its process at the latest.
 pub struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    /// A child between fork and exec has the file open, too, and would hold on to the lock.
+    fn drop(&mut self) {
+        let _ = FileExt::unlock(&self.file);
+    }
 }
 
 const PATIENCE: u32 = 100;
@@ -53,7 +60,7 @@ impl Lock {
         let file = disk::append_private(&path).map_err(|error| disk_error("open", &path, error))?;
         for _ in 0..PATIENCE {
             match FileExt::try_lock(&file) {
-                Ok(()) => return Ok(Some(Lock { _file: file })),
+                Ok(()) => return Ok(Some(Lock { file })),
                 Err(TryLockError::WouldBlock) if !is_exclusive(&file) => {
                     // Someone who asks `is_held` has the lock for an instant, and is no lab.
                     tokio::time::sleep(Duration::from_millis(1)).await;
