@@ -17,7 +17,9 @@ const BATCH: usize = 256;
 pub async fn run(lab: Arc<Lab>, shutdown: CancellationToken) {
     let mut changes = lab.changes();
     let (sender, mut reports) = mpsc::unbounded_channel();
-    let forward = lab.runtime.take_events().map(|events| tokio::spawn(forward(events, sender.clone())));
+    let (performed, done) = mpsc::unbounded_channel();
+    let events = lab.runtime.take_events().unwrap_or_else(|| mpsc::unbounded_channel().1);
+    let forward = tokio::spawn(forward(events, done, sender));
     let output = lab.runtime.take_output().map(|output| tokio::spawn(output::keep(lab.clone(), output)));
     let mut batch = Vec::new();
     loop {
@@ -34,7 +36,7 @@ pub async fn run(lab: Arc<Lab>, shutdown: CancellationToken) {
         let outcome = take_step(&lab, std::mem::take(&mut batch));
         let others = *changes.borrow_and_update() != seen + u64::from(outcome.changed);
         for effect in outcome.effects {
-            tokio::spawn(perform(lab.clone(), effect, sender.clone()));
+            tokio::spawn(perform(lab.clone(), effect, performed.clone()));
         }
         if others {
             continue;
@@ -47,7 +49,7 @@ pub async fn run(lab: Arc<Lab>, shutdown: CancellationToken) {
             () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {}
         }
     }
-    for task in forward.into_iter().chain(output) {
+    for task in output.into_iter().chain([forward]) {
         task.abort();
     }
 }
@@ -66,24 +68,39 @@ fn take_step(lab: &Lab, observations: Vec<Observation>) -> super::Outcome {
     })
 }
 
-async fn forward(mut events: mpsc::UnboundedReceiver<RuntimeEvent>, reports: mpsc::UnboundedSender<Observation>) {
-    while let Some(event) = events.recv().await {
-        let observation = match event {
-            RuntimeEvent::Started { task_id, container } => Observation::Began { task_id, container },
-            RuntimeEvent::Skipped { task_id, container, reason } => Observation::Skipped { task_id, container, reason },
-            RuntimeEvent::Health { task_id, container, healthy } => Observation::Health { task_id, container, healthy },
-            RuntimeEvent::Exited { task_id, container, exit_code, oom_killed, .. } => {
-                let exit_code = i64::from(exit_code);
-                Observation::Exited { task_id, container, exit_code, oom_killed }
+/// What the runtime tells, and what was done, in the order in which it happened: a task is stopped after its containers
+/// have exited.
+async fn forward(
+    mut events: mpsc::UnboundedReceiver<RuntimeEvent>,
+    mut done: mpsc::UnboundedReceiver<Observation>,
+    reports: mpsc::UnboundedSender<Observation>,
+) {
+    loop {
+        tokio::select! {
+            Some(event) = events.recv() => drop(reports.send(observed(event))),
+            Some(observation) = done.recv() => {
+                while let Ok(event) = events.try_recv() {
+                    let _ = reports.send(observed(event));
+                }
+                let _ = reports.send(observation);
             }
-        };
-        if reports.send(observation).is_err() {
-            return;
+            else => return,
         }
     }
 }
 
-async fn perform(lab: Arc<Lab>, effect: Effect, reports: mpsc::UnboundedSender<Observation>) {
+fn observed(event: RuntimeEvent) -> Observation {
+    match event {
+        RuntimeEvent::Started { task_id, container } => Observation::Began { task_id, container },
+        RuntimeEvent::Skipped { task_id, container, reason } => Observation::Skipped { task_id, container, reason },
+        RuntimeEvent::Health { task_id, container, healthy } => Observation::Health { task_id, container, healthy },
+        RuntimeEvent::Exited { task_id, container, exit_code, oom_killed, .. } => {
+            Observation::Exited { task_id, container, exit_code: i64::from(exit_code), oom_killed }
+        }
+    }
+}
+
+async fn perform(lab: Arc<Lab>, effect: Effect, performed: mpsc::UnboundedSender<Observation>) {
     let observation = match effect {
         Effect::Stop { task_id, timeout } => {
             lab.runtime.stop(&task_id, timeout).await;
@@ -91,7 +108,7 @@ async fn perform(lab: Arc<Lab>, effect: Effect, reports: mpsc::UnboundedSender<O
         }
         Effect::Start { task_id } => start(&lab, task_id).await,
     };
-    let _ = reports.send(observation);
+    let _ = performed.send(observation);
 }
 
 async fn start(lab: &Lab, task_id: String) -> Observation {
@@ -105,5 +122,28 @@ async fn start(lab: &Lab, task_id: String) -> Observation {
     match lab.runtime.start(spec).await {
         Ok(()) => Observation::Started { task_id, digests },
         Err(error) => Observation::NotStarted { task_id, container: error.container, reason: error.reason },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_is_stopped_after_its_containers_have_exited() {
+        for _ in 0..64 {
+            let (runtime, events) = mpsc::unbounded_channel();
+            let (performed, done) = mpsc::unbounded_channel();
+            let (reports, mut reported) = mpsc::unbounded_channel();
+            let (task_id, container) = ("task".to_owned(), "web".to_owned());
+            let exited = RuntimeEvent::Exited { task_id, container, exit_code: 3, signal: None, oom_killed: false };
+            runtime.send(exited).unwrap();
+            performed.send(Observation::Stopped { task_id: "task".to_owned() }).unwrap();
+            let forward = tokio::spawn(forward(events, done, reports));
+            let order = [reported.recv().await, reported.recv().await];
+            assert!(matches!(order, [Some(Observation::Exited { .. }), Some(Observation::Stopped { .. })]));
+            drop((runtime, performed));
+            forward.await.unwrap();
+        }
     }
 }
