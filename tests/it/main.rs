@@ -15,6 +15,7 @@ mod lab_front;
 mod lab_runtime;
 mod layers;
 mod model;
+mod ports;
 mod program;
 mod registry;
 mod rehearsal;
