@@ -112,6 +112,25 @@ def aws_run(environment, *arguments):
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180)
 
 
+DOCKERFILE = """\
+FROM scratch
+COPY hello /hello
+COPY public /public
+ENV PORT=80
+EXPOSE 80/tcp
+ENTRYPOINT ["/hello"]
+"""
+
+
+def docker_context(folder, program):
+    """A folder to build an image from that serves a page on `PORT`."""
+    context = folder / "context"
+    shutil.copytree(ROOT / "examples/ecs-demo/public", context / "public")
+    shutil.copy(program, context / "hello")
+    (context / "Dockerfile").write_text(DOCKERFILE)
+    return context
+
+
 def page(address):
     return urllib.request.urlopen(f"http://{address}/", timeout=10).read().decode()
 
