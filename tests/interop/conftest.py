@@ -12,13 +12,12 @@ import time
 import urllib.error
 import urllib.request
 
-import boto3
 import pytest
+from amazon import REGION, Amazon
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 STEADY = pathlib.Path(os.environ.get("STEADY", ROOT / "target/debug/steady")).resolve()
 TOOLS = pathlib.Path(sys.executable).parent
-REGION = "us-east-1"
 
 
 def free_port():
@@ -250,6 +249,6 @@ def lab(tmp_path, base_environment):
         steady("lab", "stop")
 
 
-def client(service, url, **more):
-    key = {"aws_access_key_id": "steady-lab", "aws_secret_access_key": "steady-lab"}
-    return boto3.client(service, endpoint_url=url, region_name=REGION, **key, **more)
+@pytest.fixture
+def amazon(lab):
+    return Amazon(lab["AWS_ENDPOINT_URL"])

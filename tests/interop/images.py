@@ -5,14 +5,13 @@ import gzip
 import hashlib
 import io
 import json
+import pathlib
 import tarfile
-
-from conftest import ROOT
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
-PAGE = ROOT / "examples/ecs-demo/public/index.html"
+PAGE = pathlib.Path(__file__).resolve().parents[2] / "examples/ecs-demo/public/index.html"
 
 
 @dataclasses.dataclass

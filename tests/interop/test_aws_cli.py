@@ -235,7 +235,7 @@ class Walk:
 
     def follow(self, digest, revision):
         """10: the real waiters, then tasks, events, targets, Cloud Map, and the page."""
-        task = until(20, lambda: self.ecs("list-tasks", "--service-name", "ecs-demo")["taskArns"], len)[0]
+        task = until(60, lambda: self.ecs("list-tasks", "--service-name", "ecs-demo")["taskArns"], len)[0]
         self.ecs("wait", "tasks-running", "--tasks", task)
         self.ecs("wait", "services-stable", "--services", "ecs-demo")
         service = self.described()
@@ -275,7 +275,7 @@ class Walk:
     def back(self, digest, revision):
         """11: `rollback` by hand, and by stopping a deployment."""
         self.ecs("update-service", "--service", "ecs-demo", "--task-definition", revision)
-        until(30, self.described, lambda service: rolled(service, revision))
+        until(60, self.described, lambda service: rolled(service, revision))
         assert "release one." in page(self.address)
         task = self.ecs("list-tasks", "--service-name", "ecs-demo")["taskArns"]
         assert self.ecs("describe-tasks", "--tasks", *task)["tasks"][0]["containers"][0]["imageDigest"] == digest
@@ -285,7 +285,7 @@ class Walk:
         updated = self.ecs("update-service", "--service", "ecs-demo", *change)["service"]
         deployment = updated["currentServiceDeployment"]
         self.aws("ecs", "stop-service-deployment", "--service-deployment-arn", deployment, "--stop-type", "ROLLBACK")
-        until(30, self.described, lambda service: rolled(service, revision))
+        until(60, self.described, lambda service: rolled(service, revision))
         asked = ["--service-deployment-arns", deployment]
         stopped = self.aws("ecs", "describe-service-deployments", *asked)["serviceDeployments"][0]
         assert stopped["status"] == "ROLLBACK_SUCCESSFUL"

@@ -2,53 +2,15 @@
 
 import botocore.session
 import pytest
+from amazon import SERVICES
 from botocore import xform_name
 from botocore.exceptions import ClientError, WaiterError
-from conftest import client, page
-from images import digest_of, hello_image
+from conftest import page
+from images import hello_image
 
-SERVICES = ["ecs", "ecr", "elbv2", "servicediscovery", "logs"]
 UNKNOWN = ["UnknownOperationException", "InvalidAction"]
 QUICK = {"Delay": 1, "MaxAttempts": 60}
 CONTAINER = {"name": "hello", "memory": 64, "command": ["wait"]}
-
-
-class Aws:
-    """A client for each service, and what the tests need to be there."""
-
-    def __init__(self, url):
-        self.url = url
-        self.ecs, self.ecr, self.elbv2, self.servicediscovery, self.logs = [client(name, url) for name in SERVICES]
-        self.ec2 = client("ec2", url)
-
-    def push(self, repository, image, tag):
-        for blob in image.blobs:
-            upload = self.ecr.initiate_layer_upload(repositoryName=repository)["uploadId"]
-            at = {"repositoryName": repository, "uploadId": upload}
-            self.ecr.upload_layer_part(**at, partFirstByte=0, partLastByte=len(blob) - 1, layerPartBlob=blob)
-            try:
-                self.ecr.complete_layer_upload(**at, layerDigests=[digest_of(blob)])
-            except self.ecr.exceptions.LayerAlreadyExistsException:
-                pass
-        self.ecr.put_image(repositoryName=repository, imageTag=tag, imageManifest=image.manifest)
-        return f"{self.url.removeprefix('http://')}/{repository}@{image.digest}"
-
-    def subnets(self):
-        return self.ec2.describe_subnets()["Subnets"]
-
-    def target_group(self, name, **more):
-        vpc = self.subnets()[0]["VpcId"]
-        made = self.elbv2.create_target_group(Name=name, Protocol="HTTP", Port=80, VpcId=vpc, **more)
-        return made["TargetGroups"][0]["TargetGroupArn"]
-
-    def load_balancer(self, name, **more):
-        subnets = [subnet["SubnetId"] for subnet in self.subnets()]
-        return self.elbv2.create_load_balancer(Name=name, Subnets=subnets, **more)["LoadBalancers"][0]
-
-
-@pytest.fixture
-def amazon(lab):
-    return Aws(lab["AWS_ENDPOINT_URL"])
 
 
 def test_every_paginator_pages_through_what_there_is(amazon, hello_program):
@@ -112,14 +74,9 @@ def test_the_waiters_of_a_service_with_targets(amazon, hello_program):
     to = [{"Type": "forward", "TargetGroupArn": group}]
     elbv2.create_listener(LoadBalancerArn=balancer["LoadBalancerArn"], Protocol="HTTP", Port=80, DefaultActions=to)
 
-    container = {"name": "hello", "image": image, "memory": 64, "portMappings": [{"containerPort": 80, "hostPort": 0}]}
-    ecs.register_task_definition(family="hello", containerDefinitions=[container])
-    ecs.create_service(
-        serviceName="hello",
-        taskDefinition="hello",
-        desiredCount=2,
-        loadBalancers=[{"targetGroupArn": group, "containerName": "hello", "containerPort": 80}],
-    )
+    on = [{"targetGroupArn": group, "containerName": "hello", "containerPort": 80}]
+    ports = {"portMappings": [{"containerPort": 80, "hostPort": 0}]}
+    amazon.service("hello", image, ports, desiredCount=2, loadBalancers=on)
     service = {"services": ["hello"], "cluster": "default"}
     ecs.get_waiter("services_stable").wait(**service, WaiterConfig=QUICK)
     tasks = {"cluster": "default", "tasks": ecs.list_tasks(serviceName="hello")["taskArns"]}
