@@ -32,6 +32,8 @@ pub fn environment(endpoint: &Endpoint) -> Vec<(&'static str, String)> {
         ("AWS_REGION", endpoint.region.clone()),
         ("AWS_DEFAULT_REGION", endpoint.region.clone()),
         ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
+        // Cloud Map's DiscoverInstances goes to `data-` and the host, a name that an address cannot have.
+        ("AWS_DISABLE_HOST_PREFIX_INJECTION", "true".to_owned()),
     ]
 }
 

@@ -4,6 +4,7 @@ mod ecr;
 mod life;
 mod registry;
 mod resolve;
+mod scans;
 mod server;
 mod wire;
 
