@@ -14,8 +14,11 @@ use crate::lab::wire::epoch_seconds;
 const MOST_DEPRECATED: usize = 100;
 const DAY: i64 = 24 * 60 * 60 * 1000;
 
+/// A secret's string and binary, one of which there is.
+type Held = (Option<Sealed>, Option<Sealed>);
+
 /// What the request brings to keep, if anything.
-pub(super) fn given(input: Input) -> Result<Option<(Option<Sealed>, Option<Sealed>)>, ApiError> {
+pub(super) fn given(input: Input) -> Result<Option<Held>, ApiError> {
     let sealed = |member: &str| input.text(member).map(Sealed::new);
     match (sealed("SecretString"), sealed("SecretBinary")) {
         (None, None) => Ok(None),
@@ -28,12 +31,7 @@ pub(super) fn given(input: Input) -> Result<Option<(Option<Sealed>, Option<Seale
 }
 
 /// Adds a version, unless the same request was there before; its id.
-pub(super) fn add(
-    secret: &mut Secret,
-    input: Input,
-    (string, binary): (Option<Sealed>, Option<Sealed>),
-    now: i64,
-) -> Result<String, ApiError> {
+pub(super) fn add(secret: &mut Secret, input: Input, (string, binary): Held, now: i64) -> Result<String, ApiError> {
     let id = input.text("ClientRequestToken").map_or_else(uuid, str::to_owned);
     if let Some(known) = secret.versions.get(&id) {
         return match known.string == string && known.binary == binary {
@@ -55,7 +53,7 @@ pub(super) fn add(
     let current = stages.iter().any(|stage| stage == CURRENT);
     for version in secret.versions.values_mut() {
         let was_current = current && version.stages.iter().any(|stage| stage == CURRENT);
-        version.stages.retain(|stage| !stages.contains(stage) && !(current && stage == PREVIOUS));
+        version.stages.retain(|stage| !(stages.contains(stage) || current && stage == PREVIOUS));
         if was_current {
             version.stages.push(PREVIOUS.to_owned());
         }
