@@ -11,7 +11,9 @@ mod life;
 mod observe;
 pub mod placement;
 mod reconcile;
+pub mod roles;
 mod rollout;
+mod secrets;
 
 use std::time::Duration;
 

@@ -1,8 +1,11 @@
 //! Parameters, secrets and roles: their APIs as request tables, and what tasks get of them.
 
 mod iam;
+mod reasons;
+mod roles;
 mod secretsmanager;
 mod ssm;
+mod tasks;
 
 use serde_json::{Value, json};
 
