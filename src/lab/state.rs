@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{Lab, discovery, disk, ec2, ecr, ecs, elbv2, logs};
+use super::{Lab, discovery, disk, ec2, ecr, ecs, elbv2, iam, logs, secretsmanager, ssm};
 use crate::error::{Error, Result};
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -21,6 +21,9 @@ pub struct State {
     #[serde(skip)]
     pub logs: logs::LogsState,
     pub discovery: discovery::DiscoveryState,
+    pub ssm: ssm::SsmState,
+    pub secrets: secretsmanager::SecretsState,
+    pub iam: iam::IamState,
 }
 
 /// A lab's state on disk: `state.json`, `logs.json` and `logs.jsonl` in its data folder.

@@ -13,6 +13,7 @@ mod lab_balancer;
 mod lab_ecs;
 mod lab_front;
 mod lab_runtime;
+mod lab_secrets;
 mod layers;
 mod model;
 mod ports;

@@ -7,7 +7,7 @@ use super::Endpoint;
 use crate::error::{Error, Result};
 
 /// Variables that would lead a client elsewhere in spite of [`environment`].
-pub const UNSET: [&str; 13] = [
+pub const UNSET: [&str; 16] = [
     "AWS_PROFILE",
     "AWS_DEFAULT_PROFILE",
     "AWS_SESSION_TOKEN",
@@ -21,6 +21,9 @@ pub const UNSET: [&str; 13] = [
     "AWS_ENDPOINT_URL_CLOUDWATCH_LOGS",
     "AWS_ENDPOINT_URL_STS",
     "AWS_ENDPOINT_URL_EC2",
+    "AWS_ENDPOINT_URL_SSM",
+    "AWS_ENDPOINT_URL_SECRETS_MANAGER",
+    "AWS_ENDPOINT_URL_IAM",
 ];
 
 /// The variables that point any AWS client at a lab; [`UNSET`] goes with them.

@@ -12,7 +12,9 @@ mod observe;
 pub mod output;
 pub mod placement;
 mod reconcile;
+pub mod roles;
 mod rollout;
+mod secrets;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;

@@ -18,7 +18,8 @@ pub enum Observation {
         task_id: String,
         digests: Vec<(String, String)>,
     },
-    /// None runs; the reason begins with its kind, such as `CannotPullContainerError: `.
+    /// None runs; the reason begins with its kind, such as `CannotPullContainerError: `. No container is named when it
+    /// is the task's.
     NotStarted {
         task_id: String,
         container: String,
@@ -131,6 +132,6 @@ fn not_started(task: &mut Task, container: &str, reason: &str) {
         }
     }
     // On EC2 the container has the reason, on Fargate the task, too; a task's resources have no container.
-    let tell = task.launch_type == "FARGATE" || reason.starts_with("ResourceInitializationError");
+    let tell = task.launch_type == "FARGATE" || container.is_empty();
     halt(task, "TaskFailedToStart", if tell { reason } else { "Task failed to start" });
 }

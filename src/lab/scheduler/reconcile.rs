@@ -16,7 +16,7 @@ use super::{
     events::{say, say_once, say_trouble, tasks as named},
     health::{self, Cause, Health},
     placement::{self, Wanted},
-    rollout,
+    roles, rollout,
 };
 
 /// One of the service's tasks that is wanted, as it is now.
@@ -177,12 +177,15 @@ fn count_failures(step: &mut Step, service: &mut Service) {
         let (ran, by) = (task.started_at.is_some(), task.started_by.clone());
         let brief = task.started_at.is_some_and(|at| step.context.now < at + BRIEF);
         let reasons = task.containers.iter().filter_map(|container| container.reason.clone());
-        let pull = reasons.chain(task.stopped_reason.clone()).find(|of| of.starts_with("CannotPullContainerError"));
+        let kinds = ["CannotPullContainerError", "ResourceInitializationError", "Fetching secret data"];
+        let told = |reason: &String| kinds.iter().any(|kind| reason.starts_with(kind));
+        let resource = reasons.chain(task.stopped_reason.clone()).find(told);
         if !failed {
             continue;
         }
         let now = step.context.now;
-        if let Some(reason) = pull {
+        if let Some(reason) = resource {
+            let reason = reason.trim_end_matches('.');
             say_once(service, now, &format!("was unable to place a task. Reason: {reason}."));
         }
         let Some(deployment) = service.deployments.iter_mut().find(|of| Some(&of.id) == by.as_ref()) else { continue };
@@ -317,6 +320,12 @@ fn start_missing(step: &mut Step, service: &mut Service, upper: i64) {
         return step.wake_at(primary.not_before);
     }
     let Some(definition) = task_definitions::find(&step.state.ecs, &primary.task_definition).cloned() else { return };
+    if let Some(refusal) = roles::refusal(step.state, &definition, None) {
+        if say_once(service, now, &format!("failed to launch a task with (error {refusal}).")) {
+            step.changed();
+        }
+        return;
+    }
     let mut settings = service.settings.clone();
     settings.extend(primary.settings.clone());
     let tags = match service.settings.get("propagateTags").and_then(Value::as_str) {
