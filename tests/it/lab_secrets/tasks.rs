@@ -165,3 +165,23 @@ async fn what_is_missing_makes_a_release_go_back_and_is_named() {
     goes_back(&bench, &format!("{arn}:password::"), reason).await;
     bench.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_that_ecs_may_not_take_is_what_the_failed_release_names() {
+    let bench = Bench::start().await;
+    bench.deploy().await;
+    let trust = super::iam::trust("ec2.amazonaws.com");
+    let mut form = url::form_urlencoded::Serializer::new(String::new());
+    form.extend_pairs([("Action", "CreateRole"), ("Version", "2010-05-08"), ("RoleName", "execution")]);
+    form.append_pair("AssumeRolePolicyDocument", &trust);
+    send(&bench, &[("content-type", "application/x-www-form-urlencoded")], form.finish()).await;
+    parameter(&bench, "/key", "hidden").await;
+    ask_for(&bench, &[("KEY", "/key")]);
+    // no task is ever there that could fail: the deadline ends it
+    let run = bench.steady(&["deploy", "--progress", "none", "--timeout", "2s"]).await;
+    let said = format!(
+        "ECS said: (service web) failed to launch a task with (error ECS was unable to assume the role '{ROLE}'"
+    );
+    run.assert(5, &["not steady after 2s", &said, "web:1 is back and steady"]);
+    bench.end().await;
+}
