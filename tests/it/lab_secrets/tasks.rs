@@ -179,7 +179,9 @@ async fn a_role_that_ecs_may_not_take_is_what_the_failed_release_names() {
     ask_for(&bench, &[("KEY", "/key")]);
     // no task is ever there that could fail: the deadline ends it
     let run = bench.steady(&["deploy", "--progress", "none", "--timeout", "2s"]).await;
-    let said = format!("failed to launch a task with (error ECS was unable to assume the role '{ROLE}'");
+    let said = format!(
+        "ECS said: (service web) failed to launch a task with (error ECS was unable to assume the role '{ROLE}'"
+    );
     run.assert(5, &["not steady after 2s", &said, "web:1 is back and steady"]);
     bench.end().await;
 }
