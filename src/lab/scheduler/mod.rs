@@ -8,6 +8,7 @@ mod events;
 mod health;
 pub mod launch;
 mod life;
+mod members;
 mod observe;
 pub mod output;
 pub mod placement;

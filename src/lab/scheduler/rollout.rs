@@ -7,7 +7,7 @@ use super::{
     Step,
     events::say,
     health::Health,
-    reconcile::{Member, remaining},
+    members::{Member, remaining},
 };
 
 const TRIPPED: &str = "Service deployment rolled back because the circuit breaker threshold was exceeded.";
