@@ -10,7 +10,7 @@ use super::{
     events::{say, say_once, say_trouble},
     health::{Cause, Health},
     members::{Member, members, start, stop, unstopped},
-    rollout,
+    rollout, shift,
 };
 
 /// Seconds at AWS between tasks that never ran: doubled each time, up to 15 minutes.
@@ -33,6 +33,12 @@ pub(super) fn reconcile(step: &mut Step, service: &mut Service) {
     count_failures(step, service);
     rollout::judge(step, service);
     stop_unhealthy(step, service);
+    shift::advance(step, service);
+    if let Some(wanted) = shift::scale(service) {
+        shift::bring_to(step, service, &wanted);
+        let members = members(step, service);
+        return rollout::finish(step, service, &members);
+    }
     let share = |name: &str| service.desired_count.saturating_mul(percent(service, name));
     let lower = share("minimumHealthyPercent").saturating_add(99).div_euclid(100);
     let upper = share("maximumPercent").div_euclid(100);
