@@ -70,7 +70,7 @@ fn join(service: &mut Service, groups: Vec<String>) {
 /// Goes on to the next stage, when this one is over.
 pub(super) fn advance(step: &mut Step, service: &mut Service) {
     if forward(service).is_none() {
-        return;
+        return advance_back(step, service);
     }
     match hooks::settle(step, service) {
         Progress::Failed(why) => return rollout::give_up(step, service, "ECS deployment lifecycle hook", &why),
@@ -127,6 +127,35 @@ pub(super) fn back(step: &mut Step, service: &mut Service) {
     let Some(green) = service.deployments.iter().find(|of| of.id == failed.deployment) else { return };
     for listener in [Listener::Production, Listener::Test] {
         traffic::divide(step.state, &green.settings, &green.target_groups, listener, 0);
+    }
+}
+
+/// The stages whose hooks are run when a deployment goes back, too.
+const BACK: [Phase; 2] = [Phase::Production, Phase::TestShift];
+
+fn backward(service: &Service) -> Option<&Shift> {
+    service.current().filter(|current| current.status == "ROLLBACK_IN_PROGRESS")?.shift.as_ref()
+}
+
+/// Tells the hooks of the stages from `at` on, one after the other, that traffic went back.
+pub(super) fn tell_back(step: &mut Step, service: &mut Service, at: usize) {
+    let next = BACK[at..].iter().map(|phase| (*phase, hooks::at(step, service, *phase)));
+    let next = { next }.find(|(_, hooks)| !hooks.is_empty());
+    let Some(shift) = service.service_deployments.first_mut().and_then(|of| of.shift.as_mut()) else { return };
+    match next {
+        Some((phase, hooks)) => (shift.phase, shift.hooks) = (phase, hooks),
+        None => shift.phase = Phase::CleanUp,
+    }
+    shift.since = step.context.now;
+    step.changed();
+}
+
+/// What a hook says to traffic that went back does not change that it did (inferred).
+fn advance_back(step: &mut Step, service: &mut Service) {
+    let phase = backward(service).map(|shift| shift.phase);
+    let Some(at) = phase.and_then(|phase| BACK.iter().position(|of| *of == phase)) else { return };
+    if !matches!(hooks::settle(step, service), Progress::Waiting) {
+        tell_back(step, service, at + 1);
     }
 }
 
@@ -214,7 +243,9 @@ pub(super) fn bring_to(step: &mut Step, service: &mut Service, wanted: &[(Deploy
 
 /// Whether a deployment may be called complete once its tasks are: not before its last stage.
 pub(super) fn may_finish(step: &mut Step, service: &Service) -> bool {
-    let Some(shift) = forward(service) else { return true };
+    let Some(shift) = forward(service) else {
+        return backward(service).is_none_or(|shift| shift.phase == Phase::CleanUp);
+    };
     let seen = shift.since + step.context.wait(SHOWN);
     if shift.phase == Phase::CleanUp && step.context.now < seen {
         step.wake_at(seen);

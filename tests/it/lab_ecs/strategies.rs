@@ -383,17 +383,17 @@ fn a_function_decides_whether_its_stage_is_passed() {
             String::new(),
         ),
         (
-            vec![Ok(r#"{"hookStatus": "FAILED"}"#)],
+            vec![Ok(r#"{"hookStatus": "FAILED"}"#), succeeded()],
             "ROLLBACK_SUCCESSFUL",
             format!("{FAILED}Lifecycle hook target {HOOK} returned FAILED status."),
         ),
         (
-            vec![Ok("null")],
+            vec![Ok("null"), succeeded()],
             "ROLLBACK_SUCCESSFUL",
             format!("{FAILED}ECS was unable to parse the response from {HOOK} due to HookStatus must not be null"),
         ),
         (
-            vec![Err("connection refused")],
+            vec![Err("connection refused"), succeeded()],
             "ROLLBACK_SUCCESSFUL",
             format!("{FAILED}ECS was unable to invoke hook target {HOOK} due to connection refused"),
         ),
@@ -414,6 +414,15 @@ fn a_function_decides_whether_its_stage_is_passed() {
                 (&json!("POST_TEST_TRAFFIC_SHIFT"), &json!("IN_PROGRESS"))
             );
             assert_eq!(sim.events_of_hooks.len(), 1);
+            // A restart of the lab: nobody would bring the answer any more, so it is asked again.
+            let saved = serde_json::to_string(&sim.state).expect("a state");
+            sim.state = serde_json::from_str(&saved).expect("a state");
+            sim.functions.insert(HOOK.into(), VecDeque::from([succeeded(), succeeded()]));
+            sim.until("over", |sim| is_over(&sim.service_deployment()));
+            assert_eq!(
+                (sim.service_deployment()["status"].clone(), sim.events_of_hooks.len()),
+                (json!("SUCCESSFUL"), 3)
+            );
             continue;
         }
         let seen = timeline(&mut sim);
@@ -433,10 +442,11 @@ fn a_function_decides_whether_its_stage_is_passed() {
         let target = sim.service_deployment()["targetServiceRevision"]["arn"].clone();
         assert_eq!((&details["targetServiceRevisionArn"], &details["productionTrafficWeights"]), (&target, &json!({})));
         if calls > 1 {
+            let share = if status == "SUCCESSFUL" { 100 } else { 0 };
             let last = sim.events_of_hooks.last().expect("an event");
             assert_eq!(last["lifecycleStage"], "PRODUCTION_TRAFFIC_SHIFT");
             let weights = last["executionDetails"]["productionTrafficWeights"].as_object().expect("weights");
-            assert_eq!((weights.len(), &weights[target.as_str().expect("an ARN")]), (2, &json!(100)));
+            assert_eq!((weights.len(), &weights[target.as_str().expect("an ARN")]), (2, &json!(share)));
         }
         if calls == 3 {
             assert_eq!(sim.events_of_hooks[1]["hookDetails"], json!({"round": 2}));
@@ -445,6 +455,29 @@ fn a_function_decides_whether_its_stage_is_passed() {
             assert!((88..=95).contains(&waited), "{waited} s");
         }
     }
+}
+
+#[test]
+fn functions_hear_of_traffic_that_goes_back() {
+    let stages = ["TEST_TRAFFIC_SHIFT", "PRODUCTION_TRAFFIC_SHIFT"];
+    let (mut sim, second) = steady(json!({"strategy": "BLUE_GREEN", "bakeTimeInMinutes": 10}));
+    let hook = with_hook(json!({"hookTargetArn": HOOK, "lifecycleStages": stages}));
+    sim.call("UpdateService", json!({"service": "web", "deploymentConfiguration": hook}));
+    let succeeded = || Ok(r#"{"hookStatus": "SUCCEEDED"}"#);
+    sim.functions.insert(HOOK.into(), VecDeque::from([succeeded(), succeeded(), Err("it is away"), succeeded()]));
+    deploy(&mut sim, &second);
+    until_stage(&mut sim, "BAKE_TIME", 100.0);
+    let arn = sim.service_deployment()["serviceDeploymentArn"].clone();
+    sim.call("StopServiceDeployment", json!({"serviceDeploymentArn": arn}));
+    sim.settle();
+    assert_eq!(sim.service_deployment()["status"], "ROLLBACK_SUCCESSFUL");
+    let told: Vec<&str> = sim.events_of_hooks.iter().filter_map(|event| event["lifecycleStage"].as_str()).collect();
+    assert_eq!(told, [stages[0], stages[1], stages[1], stages[0]]);
+    let target = sim.service_deployment()["targetServiceRevision"]["arn"].clone();
+    let weight =
+        |at: usize, of: &str| sim.events_of_hooks[at]["executionDetails"][of][target.as_str().expect("an ARN")].clone();
+    assert_eq!((weight(1, "productionTrafficWeights"), weight(2, "productionTrafficWeights")), (json!(100), json!(0)));
+    assert_eq!((weight(0, "testTrafficWeights"), weight(3, "testTrafficWeights")), (json!(100), json!(0)));
 }
 
 #[test]
