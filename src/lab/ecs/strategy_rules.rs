@@ -15,6 +15,8 @@ const LEAST_STEP: i64 = 30;
 /// Where a lifecycle hook of the lab is: functions are URLs on this machine.
 pub struct HookUrl {
     pub host: String,
+    /// Host and port as a request names them.
+    pub authority: String,
     pub port: u16,
     /// With its query.
     pub path: String,
@@ -30,7 +32,7 @@ impl HookUrl {
             _ => return None,
         };
         let path = url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
-        Some(HookUrl { host, port: url.port_or_known_default()?, path })
+        Some(HookUrl { host, authority: url.authority().to_owned(), port: url.port_or_known_default()?, path })
     }
 }
 

@@ -28,7 +28,7 @@ async fn exchange(url: &HookUrl, event: String) -> Result<String, String> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
     let connection = tokio::spawn(connection);
     let request = Request::post(&url.path)
-        .header(header::HOST, format!("{}:{}", url.host, url.port))
+        .header(header::HOST, &url.authority)
         .header(header::CONTENT_TYPE, "application/json")
         .body(Full::new(Bytes::from(event)))
         .map_err(|error| error.to_string())?;

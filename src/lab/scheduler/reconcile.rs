@@ -34,7 +34,7 @@ pub(super) fn reconcile(step: &mut Step, service: &mut Service) {
     rollout::judge(step, service);
     stop_unhealthy(step, service);
     shift::advance(step, service);
-    if let Some(wanted) = shift::scale(service) {
+    if let Some(wanted) = shift::scale(step, service) {
         shift::bring_to(step, service, &wanted);
         let members = members(step, service);
         return rollout::finish(step, service, &members);

@@ -139,7 +139,7 @@ fn go_back(step: &mut Step, service: &mut Service, by: &str, why: &str) {
     }
     service.deployments.insert(0, to);
     service.steady = false;
-    shift::tell_back(step, service, 0);
+    shift::went_back(step, service);
 }
 
 /// Completes the PRIMARY deployment and says the steady state, when both are so.

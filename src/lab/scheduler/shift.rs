@@ -117,11 +117,15 @@ fn enter(step: &mut Step, service: &mut Service, phase: Phase) {
     step.changed();
 }
 
-/// Gives all traffic back to the release before, at once.
+/// Gives all traffic back to the release before, at once; or when that is there again, if it was on its way out.
 pub(super) fn back(step: &mut Step, service: &mut Service) {
     let Some(failed) = service.service_deployments.first_mut() else { return };
     let Some(shift) = &mut failed.shift else { return };
-    (shift.phase, shift.since) = (Phase::CleanUp, step.context.now);
+    let cleaned_up = shift.phase == Phase::CleanUp;
+    (shift.phase, shift.since) = (if cleaned_up { Phase::ScaleUp } else { Phase::CleanUp }, step.context.now);
+    if cleaned_up {
+        return;
+    }
     shift.production = shift.production.map(|_| 0);
     shift.test = shift.test.map(|_| 0);
     let Some(green) = service.deployments.iter().find(|of| of.id == failed.deployment) else { return };
@@ -138,7 +142,7 @@ fn backward(service: &Service) -> Option<&Shift> {
 }
 
 /// Tells the hooks of the stages from `at` on, one after the other, that traffic went back.
-pub(super) fn tell_back(step: &mut Step, service: &mut Service, at: usize) {
+fn tell_back(step: &mut Step, service: &mut Service, at: usize) {
     let next = BACK[at..].iter().map(|phase| (*phase, hooks::at(step, service, *phase)));
     let next = { next }.find(|(_, hooks)| !hooks.is_empty());
     let Some(shift) = service.service_deployments.first_mut().and_then(|of| of.shift.as_mut()) else { return };
@@ -150,9 +154,26 @@ pub(super) fn tell_back(step: &mut Step, service: &mut Service, at: usize) {
     step.changed();
 }
 
+/// As [`tell_back`], unless traffic is still to be given back.
+pub(super) fn went_back(step: &mut Step, service: &mut Service) {
+    if backward(service).is_some_and(|shift| shift.phase != Phase::ScaleUp) {
+        tell_back(step, service, 0);
+    }
+}
+
 /// What a hook says to traffic that went back does not change that it did (inferred).
 fn advance_back(step: &mut Step, service: &mut Service) {
     let phase = backward(service).map(|shift| shift.phase);
+    if phase == Some(Phase::ScaleUp) {
+        if is_scaled_up(step, service) {
+            if let Some(shift) = service.service_deployments.first_mut().and_then(|of| of.shift.as_mut()) {
+                shift.phase = Phase::Bake;
+            }
+            back(step, service);
+            went_back(step, service);
+        }
+        return;
+    }
     let Some(at) = phase.and_then(|phase| BACK.iter().position(|of| *of == phase)) else { return };
     if !matches!(hooks::settle(step, service), Progress::Waiting) {
         tell_back(step, service, at + 1);
@@ -212,15 +233,25 @@ fn is_reconciled(step: &Step, service: &Service) -> bool {
 }
 
 /// How many tasks each deployment is to have while traffic is shifted; `None` when it is not.
-pub(super) fn scale(service: &Service) -> Option<Vec<(Deployment, i64)>> {
+pub(super) fn scale(step: &mut Step, service: &Service) -> Option<Vec<(Deployment, i64)>> {
     let phase = forward(service)?.phase;
     let keep = blue(service).map(|blue| blue.id.clone());
+    let members = members(step, service);
+    let of = |id: &str| members.iter().filter(|member| member.deployment == id).collect::<Vec<_>>();
+    // A rolling update that was interrupted has tasks of both releases serve.
+    let healthy = keep.as_ref().map(|id| of(id).iter().filter(|member| member.is_healthy()).count() as i64);
+    let short = phase == Phase::Reconcile && healthy.is_some_and(|healthy| healthy < service.desired_count);
     let wanted = service.deployments.iter().enumerate().map(|(at, deployment)| {
         let stays = match at {
             0 => phase >= Phase::ScaleUp,
             _ => phase < Phase::CleanUp && Some(&deployment.id) == keep.as_ref(),
         };
-        (deployment.clone(), if stays { service.desired_count } else { 0 })
+        let count = match stays {
+            true => service.desired_count,
+            false if short => of(&deployment.id).len() as i64,
+            false => 0,
+        };
+        (deployment.clone(), count)
     });
     Some(wanted.collect())
 }

@@ -33,6 +33,9 @@ pub fn settings() -> Settings {
     }
 }
 
+/// What a lifecycle hook's function answers, or why it does not.
+pub type Answer = Result<&'static str, &'static str>;
+
 /// A lab without a runtime and a balancer: it plays them, in a time of its own.
 pub struct Sim {
     pub state: State,
@@ -51,7 +54,7 @@ pub struct Sim {
     pub draining: i64,
     pub pace: Pace,
     /// What the functions at these URLs answer, call by call; then nothing. And what they were told.
-    pub functions: BTreeMap<String, VecDeque<Result<&'static str, &'static str>>>,
+    pub functions: BTreeMap<String, VecDeque<Answer>>,
     pub events_of_hooks: Vec<Value>,
 }
 

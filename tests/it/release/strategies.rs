@@ -198,7 +198,6 @@ async fn the_share_of_requests_is_the_one_that_was_asked_for() {
             if (1.0..100.0).contains(&share) {
                 let counted = pages(&url).await;
                 let measured = counted.get(page).copied().unwrap_or_default() as f64 * 100.0 / REQUESTS as f64;
-                println!("{page}: {share} % asked for, {measured} % of {REQUESTS} requests: {counted:?}");
                 assert!((measured - share).abs() <= 2.0, "{share} % of requests: {counted:?}");
                 assert_eq!(counted.values().sum::<usize>(), REQUESTS);
             } else {
