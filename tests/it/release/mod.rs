@@ -4,6 +4,7 @@ mod afresh;
 mod bad_releases;
 mod others;
 mod rolling;
+mod strategies;
 
 use std::fs;
 use std::path::Path;

@@ -1,6 +1,7 @@
 //! What the lab remembers of ECS. Users' documents stay JSON as they were given.
 
 mod service;
+mod shift;
 mod task;
 
 use std::collections::BTreeMap;
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use service::{Deployment, Event, Revision, Rollback, Rollout, Service, ServiceDeployment, ServiceStatus};
+pub use shift::{Hook, Phase, Shift};
 pub use task::{Binding, Container, Interface, Run, Target, Task, TaskStatus};
 
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]
