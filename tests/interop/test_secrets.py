@@ -8,8 +8,7 @@ import urllib.request
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-from conftest import REGION, ROOT, STEADY, TOOLS, free_port
-from test_lab import aws
+from conftest import REGION, ROOT, STEADY, TOOLS, aws, free_port
 
 TRUST = {
     "Version": "2012-10-17",
