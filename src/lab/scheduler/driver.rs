@@ -1,17 +1,21 @@
 //! Runs [`step`]s when something happened or is due, and has the runtime do what they say.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::lab::{Lab, runtime::RuntimeEvent};
 
-use super::{Context, Effect, Observation, launch, observe, output, step};
+use super::{Context, Effect, Observation, launch, observe, output, step_until};
 
 /// So many reports of the runtime are taken in at once.
 const BATCH: usize = 256;
+/// Requests wait for a step: it ends after this, and goes on after a pause that is so many times as long. What happens
+/// meanwhile is looked at together.
+const STEP: Duration = Duration::from_millis(2);
+const PAUSE: u32 = 2;
 
 /// Runs the scheduler until `shutdown`. The containers are the runtime's, and stay.
 pub async fn run(lab: Arc<Lab>, shutdown: CancellationToken) {
@@ -33,10 +37,15 @@ pub async fn run(lab: Arc<Lab>, shutdown: CancellationToken) {
             break;
         }
         let seen = *changes.borrow_and_update();
+        let began = Instant::now();
         let outcome = take_step(&lab, std::mem::take(&mut batch));
+        let took = began.elapsed();
         let others = *changes.borrow_and_update() != seen + u64::from(outcome.changed);
         for effect in outcome.effects {
             tokio::spawn(perform(lab.clone(), effect, performed.clone()));
+        }
+        if took >= STEP {
+            tokio::time::sleep(took * PAUSE).await;
         }
         if others {
             continue;
@@ -61,7 +70,7 @@ fn take_step(lab: &Lab, observations: Vec<Observation>) -> super::Outcome {
         for observation in observations {
             observe(state, observation);
         }
-        let mut outcome = step(state, context);
+        let mut outcome = step_until(state, context, Instant::now() + STEP);
         outcome.changed |= observed;
         let changed = outcome.changed;
         (outcome, changed)

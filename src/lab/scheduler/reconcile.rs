@@ -1,12 +1,10 @@
 //! Brings a service's tasks to what its deployments ask for: starts, replaces, scales, rolls.
 
-use std::collections::BTreeSet;
-
 use serde_json::Value;
 
 use crate::lab::clock::Pace;
 use crate::lab::ecs::{
-    model::{Deployment, Rollout, Service, ServiceStatus, Task, TaskStatus},
+    model::{Deployment, Rollout, Service, ServiceStatus, TaskStatus},
     service_view, task_definitions,
     tasks::halt,
 };
@@ -60,12 +58,14 @@ pub(super) fn reconcile(step: &mut Step, service: &mut Service) {
     stop_spare(step, service, lower.min(service.desired_count));
     start_missing(step, service, upper);
     let members = members(step, service);
-    for deployment in &mut service.deployments {
-        let wanted = members.iter().filter(|member| member.deployment == deployment.id).count() as i64;
-        deployment.desired_count = wanted;
-    }
-    if let Some(primary) = service.deployments.first_mut().filter(|primary| primary.rollout != Rollout::Failed) {
-        primary.desired_count = service.desired_count;
+    for (at, deployment) in service.deployments.iter_mut().enumerate() {
+        let wanted = match at == 0 && deployment.rollout != Rollout::Failed {
+            true => service.desired_count,
+            false => members.iter().filter(|member| member.deployment == deployment.id).count() as i64,
+        };
+        if std::mem::replace(&mut deployment.desired_count, wanted) != wanted {
+            step.changed();
+        }
     }
     rollout::finish(step, service, &members);
 }
@@ -85,13 +85,8 @@ fn percent(service: &Service, name: &str) -> i64 {
 
 pub(super) fn members(step: &mut Step, service: &Service) -> Vec<Member> {
     let (group, context) = (service.group(), step.context);
-    let mine = |task: &&Task| task.cluster == service.cluster && task.group == group && task.is_wanted();
-    let members: Vec<Member> = step
-        .state
-        .ecs
-        .tasks
-        .values()
-        .filter(mine)
+    let tasks = step.state.ecs.tasks.of_group(&service.cluster, &group).filter(|task| task.is_wanted());
+    let members: Vec<Member> = tasks
         .map(|task| Member {
             id: task.id.clone(),
             deployment: task.started_by.clone().unwrap_or_default(),
@@ -110,14 +105,12 @@ pub(super) fn members(step: &mut Step, service: &Service) -> Vec<Member> {
 
 /// Tasks of the service that may still answer requests, wanted or not.
 pub(super) fn remaining(step: &Step, service: &Service, deployment: &str) -> usize {
-    let group = service.group();
-    let tasks = step.state.ecs.tasks.values().filter(|task| task.cluster == service.cluster && task.group == group);
+    let tasks = step.state.ecs.tasks.of_group(&service.cluster, &service.group());
     tasks.filter(|of| of.started_by.as_deref() == Some(deployment) && of.status < TaskStatus::Stopping).count()
 }
 
 fn unstopped(step: &Step, service: &Service) -> i64 {
-    let group = service.group();
-    let tasks = step.state.ecs.tasks.values().filter(|task| task.cluster == service.cluster && task.group == group);
+    let tasks = step.state.ecs.tasks.of_group(&service.cluster, &service.group());
     tasks.filter(|task| !task.is_stopped()).count() as i64
 }
 
@@ -126,7 +119,9 @@ fn drain(step: &mut Step, service: &mut Service) {
     let all: Vec<&Member> = members.iter().collect();
     stop(step, service, &all, "ServiceSchedulerInitiated", "Service was deleted");
     for deployment in &mut service.deployments {
-        deployment.desired_count = 0;
+        if std::mem::take(&mut deployment.desired_count) != 0 {
+            step.changed();
+        }
     }
     if unstopped(step, service) == 0 {
         service.status = ServiceStatus::Inactive;
@@ -156,19 +151,12 @@ fn stop(step: &mut Step, service: &mut Service, members: &[&Member], code: &str,
 
 /// Tasks that ended by themselves count against their deployment, once each.
 fn count_failures(step: &mut Step, service: &mut Service) {
-    let group = service.group();
-    let ended: BTreeSet<String> = step
-        .state
-        .ecs
-        .tasks
-        .values()
-        .filter(|task| task.cluster == service.cluster && task.group == group && task.stop && !task.counted)
-        .map(|task| task.id.clone())
-        .collect();
+    let tasks = step.state.ecs.tasks.of_group(&service.cluster, &service.group());
+    let ended: Vec<String> = tasks.filter(|task| task.stop && !task.counted).map(|task| task.id.clone()).collect();
     for id in ended {
         let Some(task) = step.state.ecs.tasks.get_mut(&id) else { continue };
         task.counted = true;
-        step.outcome.changed = true;
+        (step.altered, step.outcome.changed) = (true, true);
         service.steady = false;
         let failed = match task.stop_code.as_deref() {
             Some("TaskFailedToStart" | "EssentialContainerExited") => true,
@@ -339,6 +327,7 @@ fn start_missing(step: &mut Step, service: &mut Service, upper: i64) {
         match placement::place(step.state, now, wanted) {
             Ok(id) => started.push(id),
             Err(misfit) => {
+                step.no_room = true;
                 if say_trouble(service, now, &misfit.sentence()) {
                     step.changed();
                 }

@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::ServiceKey;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum ServiceStatus {
     #[default]
@@ -50,6 +52,10 @@ pub struct Service {
 }
 
 impl Service {
+    pub fn key(&self) -> ServiceKey {
+        (self.cluster.clone(), self.name.clone())
+    }
+
     pub fn group(&self) -> String {
         format!("service:{}", self.name)
     }
