@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::lab::{Lab, runtime::RuntimeEvent};
@@ -16,6 +16,8 @@ const BATCH: usize = 256;
 /// meanwhile is looked at together.
 const STEP: Duration = Duration::from_millis(2);
 const PAUSE: u32 = 2;
+/// So many tasks' images are looked up at once: of thousands that start together, the others let requests pass.
+static LOOKUPS: Semaphore = Semaphore::const_new(2);
 
 /// Runs the scheduler until `shutdown`. The containers are the runtime's, and stay.
 pub async fn run(lab: Arc<Lab>, shutdown: CancellationToken) {
@@ -121,7 +123,10 @@ async fn perform(lab: Arc<Lab>, effect: Effect, performed: mpsc::UnboundedSender
 }
 
 async fn start(lab: &Lab, task_id: String) -> Observation {
-    let spec = match lab.read(|state| launch::spec(state, &lab.settings, lab.clock, &task_id)) {
+    let permit = LOOKUPS.acquire().await;
+    let spec = lab.read(|state| launch::spec(state, &lab.settings, lab.clock, &task_id));
+    drop(permit);
+    let spec = match spec {
         Ok(spec) => spec,
         Err(refusal) => {
             return Observation::NotStarted { task_id, container: refusal.container, reason: refusal.reason };
