@@ -29,6 +29,20 @@ SERVICES = {
         "DescribeAvailabilityZones", "DescribeInstances", "DescribeNetworkInterfaces", "DescribeSecurityGroups",
         "DescribeSubnets", "DescribeVpcs",
     ],
+    "ssm": [
+        "AddTagsToResource", "DeleteParameter", "DeleteParameters", "DescribeParameters", "GetParameter",
+        "GetParameterHistory", "GetParameters", "GetParametersByPath", "ListTagsForResource", "PutParameter",
+        "RemoveTagsFromResource",
+    ],
+    "secretsmanager": [
+        "CreateSecret", "DeleteSecret", "DescribeSecret", "GetSecretValue", "ListSecretVersionIds", "ListSecrets",
+        "PutSecretValue", "RestoreSecret", "TagResource", "UntagResource", "UpdateSecret",
+    ],
+    "iam": [
+        "AttachRolePolicy", "CreateRole", "DeleteRole", "DeleteRolePolicy", "DetachRolePolicy", "GetRole",
+        "GetRolePolicy", "ListAttachedRolePolicies", "ListRolePolicies", "ListRoleTags", "ListRoles", "PutRolePolicy",
+        "TagRole", "UntagRole", "UpdateAssumeRolePolicy",
+    ],
 }
 
 

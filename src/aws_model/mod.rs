@@ -25,10 +25,15 @@ pub enum Service {
     Sts,
     /// Only the `Describe` operations of networks and instances.
     Ec2,
+    /// Only the operations of parameters.
+    Ssm,
+    SecretsManager,
+    /// Only the operations of roles.
+    Iam,
 }
 
 impl Service {
-    pub const ALL: [Service; 7] = [
+    pub const ALL: [Service; 10] = [
         Service::Ecs,
         Service::Ecr,
         Service::Elbv2,
@@ -36,6 +41,9 @@ impl Service {
         Service::Logs,
         Service::Sts,
         Service::Ec2,
+        Service::Ssm,
+        Service::SecretsManager,
+        Service::Iam,
     ];
 
     /// The service's model, parsed at its first use.

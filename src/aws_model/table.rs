@@ -233,6 +233,9 @@ tables! {
     Logs => "logs.json",
     Sts => "sts.json",
     Ec2 => "ec2.json",
+    Ssm => "ssm.json",
+    SecretsManager => "secretsmanager.json",
+    Iam => "iam.json",
 }
 
 fn read(text: &str) -> Model {

@@ -8,10 +8,9 @@ use crate::error::{Error, Kind};
 /// Members of CreateService that UpdateService does not have.
 const CREATE_ONLY: [&str; 5] = ["tags", "role", "launchType", "clientToken", "schedulingStrategy"];
 
-/// Members whose change makes ECS start a deployment; others take effect at once.
-const DEPLOYING: [&str; 10] = [
-    "taskDefinition",
-    "capacityProviderStrategy",
+/// The members of a service revision, beside its task definition, that UpdateService takes: a change of them is a
+/// release.
+pub(super) const RELEASED: [&str; 7] = [
     "networkConfiguration",
     "platformVersion",
     "loadBalancers",
@@ -19,8 +18,10 @@ const DEPLOYING: [&str; 10] = [
     "serviceConnectConfiguration",
     "volumeConfigurations",
     "vpcLatticeConfigurations",
-    "forceNewDeployment",
 ];
+
+/// The other members that make ECS start a deployment; what is in neither list takes effect at once.
+const DEPLOYING: [&str; 3] = ["taskDefinition", "capacityProviderStrategy", "forceNewDeployment"];
 
 #[derive(Debug)]
 pub enum Decision {
@@ -63,7 +64,7 @@ pub fn decide(live: Option<&Value>, wanted: &Value, fail_fast: u32, warnings: &m
     }
     let mut changes = changes(live, wanted, warnings);
     let mut input = update_input(live, wanted, &changes);
-    let deploys = changes.iter().any(|change| DEPLOYING.contains(&change.as_str()));
+    let deploys = changes.iter().any(|change| RELEASED.iter().chain(&DEPLOYING).any(|member| member == change));
     let Some(primary) = primary(live) else { return Decision::Update { input, changes, deploys } };
     let id = text(primary, "id").to_owned();
     let settled = changes.is_empty();

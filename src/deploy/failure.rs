@@ -46,7 +46,12 @@ pub async fn explain(
 
 /// The last service event that names a cause which tasks and targets do not show, or show only for a moment.
 fn telling(messages: &[String]) -> Option<String> {
-    let causes = [" is unhealthy in ", "was unable to place a task", "unable to consistently start tasks"];
+    let causes = [
+        " is unhealthy in ",
+        "was unable to place a task",
+        "failed to launch a task with",
+        "unable to consistently start tasks",
+    ];
     let told = messages.iter().rev().find(|message| causes.iter().any(|cause| message.contains(cause)))?;
     Some(format!("ECS said: {told}"))
 }

@@ -270,17 +270,6 @@ async fn stop(service_deployment: Option<&str>, clients: &Clients) -> bool {
     clients.stop_service_deployment(json!({ "serviceDeploymentArn": arn, "stopType": "ROLLBACK" })).await.is_ok()
 }
 
-/// The members of a service revision that a release may have changed, and UpdateService takes.
-const RELEASED: [&str; 7] = [
-    "networkConfiguration",
-    "platformVersion",
-    "loadBalancers",
-    "serviceRegistries",
-    "serviceConnectConfiguration",
-    "volumeConfigurations",
-    "vpcLatticeConfigurations",
-];
-
 /// UpdateService's input that brings a release back with the settings it ran with. What is so already is not sent.
 pub(super) async fn update_to(
     (cluster, service): (&str, &str),
@@ -292,7 +281,7 @@ pub(super) async fn update_to(
     let Some(arn) = &release.service_revision else { return Ok(input) };
     let revisions = history::service_revisions(std::slice::from_ref(arn), clients).await?;
     let Some(revision) = revisions.first() else { return Ok(input) };
-    for member in RELEASED {
+    for member in decide::RELEASED {
         let now = decide::live_member(live, member);
         let then = match revision.get(member).filter(|value| !value.is_null()) {
             Some(then) => then.clone(),

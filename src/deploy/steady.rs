@@ -146,6 +146,10 @@ pub fn verdict(seen: &Observation, ours: &Ours<'_>) -> Verdict {
         Some("COMPLETED") if matches!(record, "PENDING" | "IN_PROGRESS") => {
             return Verdict::Pending("ECS watches the completed deployment".into());
         }
+        // Away from ours, which is about to show, or back to ours.
+        Some("COMPLETED") if matches!(record, "ROLLBACK_REQUESTED" | "ROLLBACK_IN_PROGRESS") => {
+            return Verdict::Pending("ECS rolls a deployment back".into());
+        }
         Some("COMPLETED") => return proved(seen, ours),
         // Counts alone prove nothing of targets that cannot be seen.
         None if ours.expects_targets && seen.targets_denied.is_some() => {

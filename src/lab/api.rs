@@ -51,3 +51,11 @@ pub fn random_digits(digits: usize) -> String {
         .map(|(at, byte)| char::from(b'0' + if at == 0 { 1 + byte % 9 } else { byte % 10 }))
         .collect()
 }
+
+/// `count` random letters and digits (a secret's ARN ends with 6).
+pub fn random_letters(count: usize) -> String {
+    const LETTERS: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    let mut bytes = vec![0; count];
+    SystemRandom::new().fill(&mut bytes).expect("the system's random source answers");
+    bytes.into_iter().map(|byte| char::from(LETTERS[usize::from(byte) % LETTERS.len()])).collect()
+}

@@ -32,6 +32,8 @@ pub mod floor {
     pub const STOP: Duration = Duration::from_secs(10);
     /// `healthCheckGracePeriodSeconds`.
     pub const GRACE: Duration = Duration::from_secs(60);
+    /// A lifecycle hook's `timeoutInMinutes`: those who are asked answer no faster.
+    pub const HOOK: Duration = Duration::from_secs(60);
     /// A new target that does not answer yet.
     pub const STARTUP: Duration = Duration::from_secs(15);
     /// A healthy target that begins to fail its checks.

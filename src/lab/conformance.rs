@@ -19,7 +19,12 @@ pub fn checked(service: Service, name: &str, reply: ApiResult) -> ApiResult {
         && let Ok(reply) = &reply
     {
         let findings = findings(service, name, reply);
-        assert!(findings.is_empty(), "{name} of {service:?} answers what AWS does not: {findings:#?}\n{reply:#}");
+        // not what secrets hold
+        let reply = match service {
+            Service::Ssm | Service::SecretsManager => String::new(),
+            _ => format!("{reply:#}"),
+        };
+        assert!(findings.is_empty(), "{name} of {service:?} answers what AWS does not: {findings:#?}\n{reply}");
     }
     reply
 }

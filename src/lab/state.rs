@@ -9,7 +9,7 @@ use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::changes::{self, Recorder};
-use super::{Lab, discovery, disk, ec2, ecr, ecs, elbv2, logs};
+use super::{Lab, discovery, disk, ec2, ecr, ecs, elbv2, iam, logs, secretsmanager, ssm};
 use crate::error::{Error, Result};
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -23,6 +23,9 @@ pub struct State {
     #[serde(skip)]
     pub logs: logs::LogsState,
     pub discovery: discovery::DiscoveryState,
+    pub ssm: ssm::SsmState,
+    pub secrets: secretsmanager::SecretsState,
+    pub iam: iam::IamState,
 }
 
 /// The journal may grow to this, or to the snapshot's size where that is more.

@@ -50,7 +50,8 @@ struct Constraint {
 fn refusal(service: Service, failed: &[Constraint]) -> ApiError {
     let code = match service {
         Service::Ecs | Service::Ecr | Service::Logs => "InvalidParameterException",
-        Service::Elbv2 | Service::Sts => "ValidationError",
+        Service::Elbv2 | Service::Sts | Service::Iam => "ValidationError",
+        Service::Ssm | Service::SecretsManager => "ValidationException",
         Service::ServiceDiscovery => "InvalidInput",
         Service::Ec2 => "InvalidParameterValue",
     };
@@ -60,7 +61,12 @@ fn refusal(service: Service, failed: &[Constraint]) -> ApiError {
         return ApiError::new(code, message);
     }
     let each = failed.iter().map(|Constraint { value, path, demand }| {
-        format!("Value {value} at '{path}' failed to satisfy constraint: {demand}")
+        // What a secret holds is not repeated.
+        let value = match path.as_str() {
+            "secretString" | "secretBinary" => String::new(),
+            _ => format!(" {value}"),
+        };
+        format!("Value{value} at '{path}' failed to satisfy constraint: {demand}")
     });
     let errors = if failed.len() == 1 { "error" } else { "errors" };
     let all = each.collect::<Vec<_>>().join("; ");

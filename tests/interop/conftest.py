@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import socket
 import subprocess
@@ -11,13 +12,12 @@ import time
 import urllib.error
 import urllib.request
 
-import boto3
 import pytest
+from amazon import REGION, Amazon
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 STEADY = pathlib.Path(os.environ.get("STEADY", ROOT / "target/debug/steady")).resolve()
 TOOLS = pathlib.Path(sys.executable).parent
-REGION = "us-east-1"
 
 
 def free_port():
@@ -90,6 +90,59 @@ class Project:
         return json.loads(finished.stdout)
 
 
+def aws(environment, *arguments):
+    """What a command of the AWS CLI prints, from JSON, or as text where it is none."""
+    finished = aws_run(environment, *arguments)
+    assert finished.returncode == 0, f"aws {' '.join(arguments)}\n{finished.stdout}{finished.stderr}"
+    output = finished.stdout.strip()
+    return json.loads(output) if output.startswith(("{", "[")) else output
+
+
+def aws_refused(environment, *arguments):
+    """What the AWS CLI says about a command that has to fail: the error's code and its message."""
+    finished = aws_run(environment, *arguments)
+    said = re.search(r"An error occurred \((\w+)\) when calling the \w+ operation: (.*)", finished.stderr)
+    assert finished.returncode != 0 and said, f"aws {' '.join(arguments)}\n{finished.stdout}{finished.stderr}"
+    return said.groups()
+
+
+def aws_run(environment, *arguments):
+    command = [str(TOOLS / "aws"), *arguments, "--output", "json"]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180)
+
+
+DOCKERFILE = """\
+FROM scratch
+COPY hello /hello
+COPY public /public
+ENV PORT=80
+EXPOSE 80/tcp
+ENTRYPOINT ["/hello"]
+"""
+
+
+def docker_context(folder, program):
+    """A folder to build an image from that serves a page on `PORT`."""
+    context = folder / "context"
+    shutil.copytree(ROOT / "examples/ecs-demo/public", context / "public")
+    shutil.copy(program, context / "hello")
+    (context / "Dockerfile").write_text(DOCKERFILE)
+    return context
+
+
+def page(address):
+    return urllib.request.urlopen(f"http://{address}/", timeout=10).read().decode()
+
+
+def until(seconds, ask, done):
+    """The first answer that satisfies `done`."""
+    deadline = time.monotonic() + seconds
+    while not done(answer := ask()):
+        assert time.monotonic() < deadline, f"still: {answer}"
+        time.sleep(0.05)
+    return answer
+
+
 @pytest.fixture
 def base_environment(tmp_path):
     home = tmp_path / "home"
@@ -152,17 +205,23 @@ def registry(tmp_path):
         log.close()
 
 
-@pytest.fixture
-def hello(tmp_path, base_environment):
-    """A copy of examples/hello, whose program CI has built with the debug binary's cargo."""
+@pytest.fixture(scope="session")
+def hello_program():
+    """The program of examples/hello; it needs nothing else in its image."""
     source = ROOT / "examples/hello"
     program = source / "target/release/hello"
     if not program.exists():
         subprocess.run(["cargo", "build", "--quiet", "--release"], cwd=source, check=True)
+    return program
+
+
+@pytest.fixture
+def hello(tmp_path, base_environment, hello_program):
+    """A copy of examples/hello, built."""
     folder = tmp_path / "hello"
-    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("target", ".cargo"))
+    shutil.copytree(ROOT / "examples/hello", folder, ignore=shutil.ignore_patterns("target", ".cargo"))
     (folder / "target/release").mkdir(parents=True)
-    shutil.copy(program, folder / "target/release/hello")
+    shutil.copy(hello_program, folder / "target/release/hello")
     text = (folder / "steady.yaml").read_text()
     (folder / "steady.yaml").write_text(text.replace("run: cargo build --release", "run: 'true'"))
     return Project(folder, base_environment)
@@ -190,7 +249,6 @@ def lab(tmp_path, base_environment):
         steady("lab", "stop")
 
 
-def client(service, url):
-    return boto3.client(
-        service, endpoint_url=url, region_name=REGION, aws_access_key_id="steady-lab", aws_secret_access_key="steady-lab"
-    )
+@pytest.fixture
+def amazon(lab):
+    return Amazon(lab["AWS_ENDPOINT_URL"])

@@ -1,6 +1,7 @@
 """Another AWS-compatible server: revisions and ECR calls. Its services never run, and it has no registry behind its ECR."""
 
-from conftest import client, free_port
+from amazon import client
+from conftest import free_port
 
 STEADY_YAML = """\
 cluster: default

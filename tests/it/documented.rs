@@ -94,7 +94,7 @@ fn what_each_command_prints_is_documented() {
     as_documented("lab status", &status);
     as_documented("init", &lab.steady("init -C shop --template ec2 -o json").json(0));
     super::scenario::program(&lab, "shop/target/my_service");
-    let port = crate::rehearsal::free_port();
+    let port = crate::ports::free_port();
     let text = std::fs::read_to_string(lab.path("shop/steady.yaml")).unwrap();
     let run = text.lines().find(|line| line.trim_start().starts_with("run: ")).unwrap().to_owned();
     lab.replace(

@@ -54,6 +54,9 @@ fn what_the_scenario_calls_is_there() {
         (Service::Logs, "FilterLogEvents GetLogEvents CreateLogGroup"),
         (Service::Sts, "GetCallerIdentity"),
         (Service::Ec2, "DescribeVpcs DescribeSubnets DescribeSecurityGroups DescribeInstances"),
+        (Service::Ssm, "PutParameter GetParameters GetParametersByPath DescribeParameters AddTagsToResource"),
+        (Service::SecretsManager, "CreateSecret PutSecretValue GetSecretValue DeleteSecret RestoreSecret"),
+        (Service::Iam, "CreateRole GetRole PutRolePolicy AttachRolePolicy ListAttachedRolePolicies"),
     ];
     for (service, names) in table {
         for name in names.split(' ') {

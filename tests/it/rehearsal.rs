@@ -213,8 +213,3 @@ pub fn get(url: &str) -> (u16, String) {
     let host = if host.contains(':') { host.to_owned() } else { format!("{host}:80") };
     http("GET", &host, &path, "", "")
 }
-
-/// A port that nothing listens on now.
-pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}

@@ -44,8 +44,11 @@ pub fn signer(headers: &[(&str, &str)], body: &[u8]) -> Signer<'static> {
         "AmazonEC2ContainerRegistry_V20150921" => "ecr",
         "Route53AutoNaming_v20170314" => "servicediscovery",
         "Logs_20140328" => "logs",
+        "AmazonSSM" => "ssm",
+        "secretsmanager" => "secretsmanager",
         _ if form.contains("Version=2016-11-15") => "ec2",
         _ if form.contains("Version=2011-06-15") => "sts",
+        _ if form.contains("Version=2010-05-08") => "iam",
         _ => "elasticloadbalancing",
     };
     Signer { key: (ACCESS_KEY_ID, SECRET_ACCESS_KEY), service, time: SystemTime::now() }

@@ -166,6 +166,7 @@ fn answer(lab: &Lab, operation: &str, input: Value) -> ApiResult {
         "ListNamespaces" => Some(namespaces::list),
         "GetNamespace" => Some(namespaces::get),
         "GetOperation" => Some(get_operation),
+        "ListOperations" => Some(list_operations),
         "ListServices" => Some(services::list),
         "GetService" => Some(services::get),
         "ListInstances" => Some(instances::list),
@@ -240,6 +241,24 @@ fn get_operation(state: &State, _: &Scope, input: Input) -> ApiResult {
             "Targets": operation.targets,
         },
     }))
+}
+
+fn list_operations(state: &State, _: &Scope, input: Input) -> ApiResult {
+    let mut found = Vec::new();
+    for operation in &state.discovery.operations {
+        let target = |kind: &str| operation.targets.get(kind).cloned().unwrap_or_default();
+        let value_of = |filter: &str| match filter {
+            "NAMESPACE_ID" => Some(target("NAMESPACE")),
+            "SERVICE_ID" => Some(target("SERVICE")),
+            "TYPE" => Some(operation.kind.clone()),
+            "STATUS" => Some("SUCCESS".to_owned()),
+            _ => None,
+        };
+        if passes(input, value_of)? {
+            found.push(json!({ "Id": operation.id, "Status": "SUCCESS" }));
+        }
+    }
+    listing(input, "Operations", found)
 }
 
 fn tags_of<'a>(state: &'a mut State, arn: &str) -> Result<&'a mut BTreeMap<String, String>, ApiError> {

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::manifest::{self, Incoming, Refused};
 use super::{
     EcrState, Image, Repository, blob_path, invalid, is_digest, not_found, page, repository, required, required_list,
+    scans,
 };
 use crate::lab::Lab;
 use crate::lab::api::{ApiError, ApiResult};
@@ -16,7 +17,7 @@ pub fn describe(lab: &Lab, input: &Value) -> ApiResult {
         let wanted = input.get("imageIds").and_then(Value::as_array).filter(|ids| !ids.is_empty());
         let found: Vec<&String> = match wanted {
             Some(ids) => {
-                let one = |id| find(repository, id).ok_or_else(|| image_not_found(lab, repository, id));
+                let one = |id| found(repository, id).ok_or_else(|| image_not_found(lab, repository, id));
                 let mut digests = ids.iter().map(one).collect::<Result<Vec<_>, _>>()?;
                 digests.sort();
                 digests.dedup();
@@ -32,7 +33,8 @@ pub fn describe(lab: &Lab, input: &Value) -> ApiResult {
 }
 
 fn detail(lab: &Lab, repository: &Repository, digest: &str) -> Value {
-    let Image { media_type, image_size, artifact_media_type, subject, pushed_at, .. } = &repository.images[digest];
+    let image = &repository.images[digest];
+    let Image { media_type, image_size, artifact_media_type, subject, pushed_at, .. } = image;
     let tags = repository.tags_of(digest);
     json!({
         "registryId": lab.settings.account_id,
@@ -45,6 +47,7 @@ fn detail(lab: &Lab, repository: &Repository, digest: &str) -> Value {
         "artifactMediaType": artifact_media_type,
         "subjectManifestDigest": subject,
         "imageStatus": "ACTIVE",
+        "imageScanStatus": scans::status(&lab.clock, image),
     })
 }
 
@@ -213,7 +216,7 @@ fn image_reply(lab: &Lab, input: &Value, image_id: Value, content: String, media
     })
 }
 
-fn find<'a>(repository: &'a Repository, id: &Value) -> Option<&'a String> {
+pub fn found<'a>(repository: &'a Repository, id: &Value) -> Option<&'a String> {
     known(repository, id).ok()
 }
 
@@ -248,7 +251,7 @@ fn failure(id: &Value, code: &str, reason: &str) -> Value {
     json!({ "imageId": id, "failureCode": code, "failureReason": reason })
 }
 
-fn image_not_found(lab: &Lab, repository: &Repository, image: &Value) -> ApiError {
+pub fn image_not_found(lab: &Lab, repository: &Repository, image: &Value) -> ApiError {
     let quoted = |member: &str| image[member].as_str().map_or("'null'".to_owned(), |text| format!("'{text}'"));
     let (digest, tag, id) = (quoted("imageDigest"), quoted("imageTag"), &lab.settings.account_id);
     let name = &repository.name;

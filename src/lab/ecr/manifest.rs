@@ -4,15 +4,18 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::{EcrState, Image, Repository, blob_path, blobs_folder, digest_of, is_digest};
+use super::{EcrState, Image, Repository, blob_path, blobs_folder, digest_of, is_digest, scans};
 use crate::lab::{Settings, disk};
 
 pub const LARGEST: usize = 4 * 1024 * 1024;
 
-const IMAGES: [&str; 2] =
+pub const IMAGES: [&str; 2] =
     ["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"];
 const INDEXES: [&str; 2] =
     ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
+
+pub const CONFIGS: [&str; 2] =
+    ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
 
 /// An image manifest or an index; the other one's members are empty.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -170,7 +173,7 @@ pub fn put(state: &mut EcrState, settings: &Settings, incoming: Incoming<'_>) ->
             .and_then(|()| disk::replace(&blob_path(data, &digest), content))
             .map_err(|error| Refused::Disk(error.to_string()))?;
         let config_type = manifest.config.as_ref().map(|config| config.media_type.clone());
-        let image = Image {
+        let mut image = Image {
             media_type: manifest.media_type.clone(),
             manifest_size: content.len() as u64,
             image_size: manifest.image_size(repository),
@@ -179,7 +182,9 @@ pub fn put(state: &mut EcrState, settings: &Settings, incoming: Incoming<'_>) ->
             annotations: manifest.annotations.clone().filter(|_| manifest.subject.is_some()).unwrap_or_default(),
             refers_to: manifest.descriptors().map(|descriptor| descriptor.digest.clone()).collect(),
             pushed_at: now,
+            scanned_at: None,
         };
+        image.scanned_at = (repository.scan_on_push && scans::is_scannable(&image)).then_some(now);
         repository.images.insert(digest.clone(), image);
     }
     if let Some(tag) = tag {

@@ -6,6 +6,7 @@ mod layers;
 pub mod manifest;
 mod repositories;
 mod resolve;
+mod scans;
 mod token;
 
 use std::collections::BTreeMap;
@@ -72,6 +73,8 @@ pub struct Image {
     pub refers_to: Vec<String>,
     /// Epoch milliseconds.
     pub pushed_at: i64,
+    /// When its last scan began, in epoch milliseconds.
+    pub scanned_at: Option<i64>,
 }
 
 /// ECR, `AmazonEC2ContainerRegistry_V20150921`.
@@ -101,6 +104,8 @@ fn answer(lab: &Lab, operation: &str, input: Value) -> ApiResult {
         "BatchGetImage" => images::batch_get(lab, &input),
         "BatchDeleteImage" => images::batch_delete(lab, &input),
         "PutImage" => images::put(lab, &input),
+        "StartImageScan" => scans::start(lab, &input),
+        "DescribeImageScanFindings" => scans::findings(lab, &input),
         "BatchCheckLayerAvailability" => layers::check_availability(lab, &input),
         "InitiateLayerUpload" => layers::initiate(lab, &input),
         "UploadLayerPart" => layers::upload_part(lab, &input),

@@ -8,6 +8,7 @@ pub mod service_deployments;
 pub mod service_rules;
 pub mod service_view;
 pub mod services;
+pub mod strategy_rules;
 pub mod tags;
 pub mod task_definition_rules;
 pub mod task_definitions;
@@ -60,6 +61,7 @@ fn operation(name: &str) -> Option<Operation> {
         "DescribeServiceDeployments" => Read(service_deployments::describe),
         "DescribeServiceRevisions" => Read(service_deployments::revisions),
         "StopServiceDeployment" => Write(service_deployments::stop),
+        "ContinueServiceDeployment" => Write(service_deployments::go_on),
         "ListTasks" => Read(tasks::list),
         "DescribeTasks" => Read(tasks::describe),
         "RunTask" => Write(tasks::run),

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     arn,
-    model::{Revision, Service, ServiceDeployment, ServiceStatus},
+    model::{Hook, Revision, Service, ServiceDeployment, ServiceStatus},
     request::{Request, failure, invalid, put, seconds},
     service_view, services,
 };
@@ -71,20 +71,42 @@ fn view(state: &State, settings: &Settings, service: &Service, of: &ServiceDeplo
     reply.shift_remove("targetServiceRevisionArn");
     put(&mut reply, "stoppedAt", of.stopped_at.map(seconds));
     reply.insert("updatedAt".into(), seconds(of.updated_at));
+    let shift = of.shift.as_ref();
+    let live =
+        service.deployments.iter().find(|deployment| deployment.was_completed && deployment.revision != of.target);
+    let live = live.map(|deployment| &deployment.revision).or(of.sources.first().map(|(revision, _)| revision));
+    // A share of the traffic, as it was asked for: the old revision has what the new one has not.
+    let share = |new: Option<u32>, revision: &str| {
+        let tenths = match () {
+            () if revision == of.target => new?,
+            () if live.is_some_and(|live| live == revision) => 1000 - new?,
+            () => new.map(|_| 0)?,
+        };
+        Some(json!(f64::from(tenths) / 10.0))
+    };
     let summary = |revision: &str, requested: i64| {
         let deployment = service.deployments.iter().find(|deployment| deployment.revision == revision);
         let (running, pending) = deployment.map_or((0, 0), |of| service_view::counts(state, service, &of.id));
-        json!({
-            "arn": revision,
-            "requestedTaskCount": requested,
-            "runningTaskCount": running,
-            "pendingTaskCount": pending,
-        })
+        let mut summary = Map::new();
+        summary.insert("arn".into(), json!(revision));
+        summary.insert("requestedTaskCount".into(), json!(requested));
+        summary.insert("runningTaskCount".into(), json!(running));
+        summary.insert("pendingTaskCount".into(), json!(pending));
+        put(&mut summary, "requestedTestTrafficWeight", shift.and_then(|shift| share(shift.test, revision)));
+        put(
+            &mut summary,
+            "requestedProductionTrafficWeight",
+            shift.and_then(|shift| share(shift.production, revision)),
+        );
+        Value::Object(summary)
     };
     let sources = of.sources.iter().map(|(revision, requested)| summary(revision, *requested));
     reply.insert("sourceServiceRevisions".into(), sources.collect());
     let desired = service.deployments.iter().find(|deployment| deployment.revision == of.target);
     reply.insert("targetServiceRevision".into(), summary(&of.target, desired.map_or(0, |of| of.desired_count)));
+    put(&mut reply, "lifecycleStage", shift.map(|shift| json!(shift.phase.stage(shift.step))));
+    let hooks: Vec<Value> = shift.into_iter().flat_map(|shift| &shift.hooks).map(hook_view).collect();
+    put(&mut reply, "lifecycleHookDetails", (!hooks.is_empty()).then(|| json!(hooks)));
     reply.insert("deploymentConfiguration".into(), of.configuration.clone());
     let rollback = of
         .rollback
@@ -96,6 +118,17 @@ fn view(state: &State, settings: &Settings, service: &Service, of: &ServiceDeplo
         json!({"status": of.breaker, "failureCount": of.failures, "threshold": of.threshold}),
     );
     reply.insert("alarms".into(), json!({"status": "DISABLED"}));
+    Value::Object(reply)
+}
+
+fn hook_view(hook: &Hook) -> Value {
+    let mut reply = Map::new();
+    reply.insert("hookId".into(), json!(hook.id));
+    reply.insert("targetType".into(), json!(if hook.is_pause() { "PAUSE" } else { "AWS_LAMBDA" }));
+    put(&mut reply, "targetArn", hook.target.as_ref().map(|target| json!(target)));
+    reply.insert("status".into(), json!(hook.status));
+    reply.insert("expiresAt".into(), seconds(hook.expires_at));
+    reply.insert("timeoutAction".into(), json!(hook.on_timeout));
     Value::Object(reply)
 }
 
@@ -139,8 +172,19 @@ fn revision_view(settings: &Settings, service: &Service, revision: &Revision) ->
     });
     reply.insert("containerImages".into(), images.collect());
     reply.insert("guardDutyEnabled".into(), json!(false));
+    put(&mut reply, "resolvedConfiguration", resolved(revision));
     reply.insert("createdAt".into(), seconds(revision.created_at));
     Value::Object(reply)
+}
+
+/// Which of its target groups the revision's tasks are in.
+fn resolved(revision: &Revision) -> Option<Value> {
+    let balancers = revision.settings.get("loadBalancers")?.as_array()?;
+    let rules = balancers.iter().map(|of| &of["advancedConfiguration"]["productionListenerRule"]);
+    let resolved = rules.filter(|rule| rule.is_string()).zip(&revision.target_groups);
+    let resolved: Vec<Value> =
+        resolved.map(|(rule, group)| json!({"targetGroupArn": group, "productionListenerRule": rule})).collect();
+    (!resolved.is_empty()).then(|| json!({"loadBalancers": resolved}))
 }
 
 /// The scheduler carries out what this asks for.
@@ -166,6 +210,39 @@ pub fn stop(state: &mut State, request: &Request) -> ApiResult {
     // A rollback that runs goes on: asking again changes nothing.
     if deployment.status != "ROLLBACK_IN_PROGRESS" || status == "STOP_REQUESTED" {
         deployment.status = status.into();
+    }
+    deployment.updated_at = request.now;
+    Ok(json!({"serviceDeploymentArn": name}))
+}
+
+/// ContinueServiceDeployment: what a pause waits for.
+pub fn go_on(state: &mut State, request: &Request) -> ApiResult {
+    let name = request.required("serviceDeploymentArn")?;
+    let id = request.required("hookId")?;
+    let deployment =
+        state.ecs.services.deployment_mut(name).ok_or_else(|| {
+            ApiError::new("ServiceDeploymentNotFoundException", "The service deployment does not exist.")
+        })?;
+    if deployment.is_over() {
+        return Err(invalid(
+            "Continuing a service deployment is not allowed for service deployment in terminal states.",
+        ));
+    }
+    let well_formed = ["ecs-pause-", "ecs-lambda-"].iter().any(|kind| id.starts_with(kind));
+    if !well_formed {
+        return Err(invalid("Invalid hookId: hookId must follow the format: ecs-{hookType}-{id}"));
+    }
+    let in_progress = deployment.status == "IN_PROGRESS";
+    let hooks = deployment.shift.iter_mut().flat_map(|shift| &mut shift.hooks);
+    let hook = { hooks }.find(|hook| hook.id == id && hook.status == "AWAITING_ACTION").filter(|_| in_progress);
+    let hook = hook.ok_or_else(|| {
+        invalid("Provided hookId is either completed, unavailable, or not associated with the given Resource ARN")
+    })?;
+    if request.text("action") == Some("ROLLBACK") {
+        hook.status = "FAILED".into();
+        deployment.status = "ROLLBACK_REQUESTED".into();
+    } else {
+        hook.status = "SUCCEEDED".into();
     }
     deployment.updated_at = request.now;
     Ok(json!({"serviceDeploymentArn": name}))

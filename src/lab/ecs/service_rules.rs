@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{model::TaskDefinition, request::invalid};
+use super::{model::TaskDefinition, request::invalid, strategy_rules};
 use crate::lab::{api::ApiError, discovery, ec2, elbv2, state::State};
 
 type Checked = Result<(), ApiError>;
@@ -57,7 +57,7 @@ pub fn check(state: &State, settings: &Map<String, Value>, definition: &TaskDefi
     if let Some(deployment) = settings.get("deploymentConfiguration") {
         percents(deployment)?;
     }
-    Ok(())
+    strategy_rules::check(state, settings)
 }
 
 /// Launch type and network configuration fit the task definition (RunTask, CreateService).
@@ -180,6 +180,12 @@ pub fn deployment_configuration(given: &Value, before: &Value) -> Value {
     let mut merged = before.as_object().cloned().unwrap_or_default();
     for (member, value) in given.as_object().into_iter().flatten() {
         merged.insert(member.clone(), value.clone());
+    }
+    // What belongs to another strategy goes with it, unless it is asked for.
+    for (strategy, member) in [("CANARY", "canaryConfiguration"), ("LINEAR", "linearConfiguration")] {
+        if given["strategy"].is_string() && given["strategy"] != strategy && given.get(member).is_none() {
+            merged.shift_remove(member);
+        }
     }
     json!(merged)
 }

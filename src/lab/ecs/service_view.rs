@@ -65,6 +65,17 @@ pub fn deployment_configuration(service: &Service) -> Value {
     reply.entry("minimumHealthyPercent").or_insert(json!(100));
     reply.entry("strategy").or_insert(json!("ROLLING"));
     reply.entry("bakeTimeInMinutes").or_insert(json!(0));
+    let (member, defaults) = match reply["strategy"].as_str() {
+        Some("CANARY") => ("canaryConfiguration", json!({"canaryPercent": 5.0, "canaryBakeTimeInMinutes": 10})),
+        Some("LINEAR") => ("linearConfiguration", json!({"stepPercent": 10.0, "stepBakeTimeInMinutes": 6})),
+        _ => return json!(reply),
+    };
+    let given = reply.entry(member).or_insert_with(|| json!({}));
+    for (member, value) in defaults.as_object().into_iter().flatten() {
+        if given[member].is_null() {
+            given[member] = value.clone();
+        }
+    }
     json!(reply)
 }
 

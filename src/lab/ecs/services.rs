@@ -126,6 +126,7 @@ pub fn deploy(service: &mut Service, definition: &TaskDefinition, settings: &Set
                 (text("name"), text("image"), text("image").split_once('@').map(|(_, digest)| digest.to_owned()))
             })
             .collect(),
+        target_groups: Vec::new(),
     };
     for earlier in service.service_deployments.iter_mut().filter(|earlier| !earlier.is_over()) {
         earlier.status = "STOPPED".into();

@@ -85,6 +85,7 @@ fn container(container: &Value, document: &Map<String, Value>, mode: &str) -> Ch
             return setting("The health check has no command: it is [\"CMD-SHELL\", \"…\"] or [\"CMD\", \"…\", …].");
         }
     }
+    secrets(container, document)?;
     let volumes: Vec<&Value> = document.get("volumes").and_then(Value::as_array).into_iter().flatten().collect();
     for mount in container["mountPoints"].as_array().into_iter().flatten() {
         let volume = mount["sourceVolume"].as_str().unwrap_or_default();
@@ -119,6 +120,46 @@ fn container(container: &Value, document: &Map<String, Value>, mode: &str) -> Ch
     }
     if mode == "awsvpc" && text(container.get("hostname")).is_some() {
         return Err(client("Hostname is not supported when networkMode=awsvpc."));
+    }
+    Ok(())
+}
+
+/// What is said of a name that is none is known to this point only; AWS goes on to say which characters one may have.
+fn secrets(container: &Value, document: &Map<String, Value>) -> Checked {
+    let mut names = HashSet::new();
+    let environment = container["environment"].as_array().into_iter().flatten();
+    let plain: HashSet<&str> = environment.filter_map(|variable| variable["name"].as_str()).collect();
+    for secret in container["secrets"].as_array().into_iter().flatten() {
+        let (name, from) = (secret["name"].as_str().unwrap_or_default(), secret["valueFrom"].as_str());
+        if text(document.get("executionRoleArn")).is_none() {
+            return Err(client(
+                "When you are specifying container secrets, you must also specify a value for 'executionRoleArn'.",
+            ));
+        }
+        if !names.insert(name) || plain.contains(name) {
+            return Err(client(format!(
+                "The secret name must be unique and not shared with any new or existing environment variables set on \
+                 the container, such as '{name}'."
+            )));
+        }
+        let from = from.unwrap_or_default();
+        if from.starts_with("arn:") && from.split(':').nth(2) == Some("secretsmanager") {
+            // the ARN alone, or with JSON key, version stage and version id
+            if ![7, 10].contains(&from.split(':').count()) {
+                return Err(client(
+                    "An invalid ARN format for the AWS Secrets Manager secret was specified. Specify a valid ARN and \
+                     try again.",
+                ));
+            }
+            continue;
+        }
+        let parameter = match from.split_once(":parameter/") {
+            Some((arn, name)) if arn.starts_with("arn:") && arn.split(':').nth(2) == Some("ssm") => name,
+            _ => from,
+        };
+        if parameter.is_empty() || !parameter.chars().all(|c| c.is_ascii_alphanumeric() || "_.-/".contains(c)) {
+            return Err(client(format!("The Systems Manager parameter name specified for secret {name} is invalid.")));
+        }
     }
     Ok(())
 }

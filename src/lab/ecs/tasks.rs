@@ -10,7 +10,10 @@ use super::{
 };
 use crate::lab::{
     api::{ApiError, ApiResult},
-    scheduler::placement::{self, Wanted},
+    scheduler::{
+        placement::{self, Wanted},
+        roles,
+    },
     state::State,
 };
 
@@ -88,6 +91,9 @@ pub fn run(state: &mut State, request: &Request) -> ApiResult {
                 "Override for container named ".to_owned() + name + " is not a container in the TaskDefinition.",
             ));
         }
+    }
+    if let Some(refusal) = roles::refusal(state, &definition, settings.get("overrides")) {
+        return Err(client(refusal));
     }
     let instances = state.ecs.instances.values().any(|instance| instance.cluster == cluster);
     if launch_type == "EC2" && !instances {

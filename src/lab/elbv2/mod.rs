@@ -23,6 +23,7 @@ use super::{Lab, Settings};
 use crate::aws_model::Service;
 
 pub use model::*;
+pub use rules::{forwards, set_weights};
 pub use targets::{
     TargetHealth, deregister_target, is_attached, register_target, target_groups_of_load_balancer, target_health,
     target_is_gone,

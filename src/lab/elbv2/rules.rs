@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{LoadBalancerType, Rule, Scope, actions, listeners, listing, load_balancers, page};
+use super::{Action, LoadBalancerType, Rule, Scope, actions, listeners, listing, load_balancers, page};
 use crate::lab::api::{ApiError, ApiResult, random_hex};
 use crate::lab::input::Input;
 use crate::lab::state::State;
@@ -96,6 +96,34 @@ fn find<'a>(state: &'a State, arn: &str) -> Result<(String, &'a Rule), ApiError>
             Some((listener.arn.clone(), rule))
         })
         .ok_or_else(not_found)
+}
+
+/// What a rule, or the default action of a listener, forwards to, with the weights; `None` when there is no such one.
+pub fn forwards(state: &State, arn: &str) -> Option<Vec<(String, u32)>> {
+    let mut listeners = state.elbv2.listeners.iter();
+    let action = listeners.find_map(|listener| match listener.arn == arn {
+        true => listener.default_action(),
+        false => listener.rules.iter().find(|rule| rule.arn == arn).map(|rule| &rule.action),
+    });
+    action.map(|action| action.target_groups().to_vec())
+}
+
+/// Gives these target groups these weights in a rule, or in the default action of a listener. Others keep theirs.
+pub fn set_weights(state: &mut State, arn: &str, weights: &[(&str, u32)]) {
+    let mut listeners = state.elbv2.listeners.iter_mut();
+    let rule = listeners.find_map(|listener| match listener.arn == arn {
+        true => listener.rules.last_mut(),
+        false => listener.rules.iter_mut().find(|rule| rule.arn == arn),
+    });
+    let Some(rule) = rule else { return };
+    let mut groups = rule.action.target_groups().to_vec();
+    for (group, weight) in weights {
+        match groups.iter_mut().find(|(known, _)| known == group) {
+            Some((_, known)) => *known = *weight,
+            None => groups.push(((*group).to_owned(), *weight)),
+        }
+    }
+    rule.action = Action::Forward { groups };
 }
 
 fn not_found() -> ApiError {

@@ -7,7 +7,7 @@ use super::Endpoint;
 use crate::error::{Error, Result};
 
 /// Variables that would lead a client elsewhere in spite of [`environment`].
-pub const UNSET: [&str; 13] = [
+pub const UNSET: [&str; 16] = [
     "AWS_PROFILE",
     "AWS_DEFAULT_PROFILE",
     "AWS_SESSION_TOKEN",
@@ -21,6 +21,9 @@ pub const UNSET: [&str; 13] = [
     "AWS_ENDPOINT_URL_CLOUDWATCH_LOGS",
     "AWS_ENDPOINT_URL_STS",
     "AWS_ENDPOINT_URL_EC2",
+    "AWS_ENDPOINT_URL_SSM",
+    "AWS_ENDPOINT_URL_SECRETS_MANAGER",
+    "AWS_ENDPOINT_URL_IAM",
 ];
 
 /// The variables that point any AWS client at a lab; [`UNSET`] goes with them.
@@ -32,6 +35,8 @@ pub fn environment(endpoint: &Endpoint) -> Vec<(&'static str, String)> {
         ("AWS_REGION", endpoint.region.clone()),
         ("AWS_DEFAULT_REGION", endpoint.region.clone()),
         ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
+        // Cloud Map's DiscoverInstances goes to `data-` and the host, a name that an address cannot have.
+        ("AWS_DISABLE_HOST_PREFIX_INJECTION", "true".to_owned()),
     ]
 }
 

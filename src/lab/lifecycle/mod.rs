@@ -38,7 +38,7 @@ use record::{Kept, Lock, Record};
 pub const DEFAULT_PORT: u16 = 4580;
 pub const REGION: &str = "us-east-1";
 pub const ACCOUNT_ID: &str = "111122223333";
-/// The lab takes any credentials; these are nobody's.
+/// The key that requests to the lab are signed with. It keeps strangers' mistakes out, and is no secret.
 pub const ACCESS_KEY_ID: &str = "steady-lab";
 pub const SECRET_ACCESS_KEY: &str = "steady-lab";
 

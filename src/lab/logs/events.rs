@@ -86,24 +86,26 @@ pub(super) fn filter(state: &State, input: Input) -> ApiResult {
     }
     let prefix = input.text("logStreamNamePrefix").unwrap_or_default();
     let (from, until) = (input.number("startTime")?, input.number("endTime")?);
-    let mut found: Vec<(&String, u64, &LogEvent)> = group
+    let mut found: Vec<(&String, u64, u64, &LogEvent)> = group
         .streams
         .iter()
         .filter(|(name, _)| (names.is_empty() || names.contains(&name.as_str())) && name.starts_with(prefix))
-        .flat_map(|(name, stream)| (stream.first..).zip(&stream.events).map(move |(at, event)| (name, at, event)))
-        .filter(|(_, _, event)| from.is_none_or(|from| event.timestamp >= from))
-        .filter(|(_, _, event)| until.is_none_or(|until| event.timestamp <= until))
-        .filter(|(_, _, event)| pattern.matches(&event.message))
+        .flat_map(|(name, stream)| {
+            (stream.first..).zip(&stream.events).map(move |(at, event)| (name, stream.id, at, event))
+        })
+        .filter(|(.., event)| from.is_none_or(|from| event.timestamp >= from))
+        .filter(|(.., event)| until.is_none_or(|until| event.timestamp <= until))
+        .filter(|(.., event)| pattern.matches(&event.message))
         .collect();
-    found.sort_by_key(|(_, _, event)| event.timestamp);
+    found.sort_by_key(|(.., event)| event.timestamp);
     let (found, next) = page(input, found, MOST_EVENTS)?;
-    let events = found.into_iter().map(|(name, at, event)| {
+    let events = found.into_iter().map(|(name, stream, at, event)| {
         json!({
             "logStreamName": name,
             "timestamp": event.timestamp,
             "message": event.message,
             "ingestionTime": event.ingested_at,
-            "eventId": format!("{:037}{at:019}", event.timestamp),
+            "eventId": format!("{:020}{stream:017}{at:019}", event.timestamp),
         })
     });
     let mut reply = listing("events", events.collect(), next);

@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::lab::{Lab, runtime::RuntimeEvent};
+use crate::lab::{Lab, clock::floor, runtime::RuntimeEvent};
 
-use super::{Context, Effect, Observation, launch, observe, output, step_until};
+use super::{Context, Effect, Observation, function, launch, observe, output, step_until};
 
 /// So many reports of the runtime are taken in at once.
 const BATCH: usize = 256;
+/// As long as Lambda lets a function run.
+const MOST_OF_A_CALL: Duration = Duration::from_secs(900);
 /// Requests wait for a step: it ends after this, and goes on after a pause that is so many times as long. What happens
 /// meanwhile is looked at together.
 const STEP: Duration = Duration::from_millis(2);
@@ -118,6 +120,10 @@ async fn perform(lab: Arc<Lab>, effect: Effect, performed: mpsc::UnboundedSender
             Observation::Stopped { task_id }
         }
         Effect::Start { task_id } => start(&lab, task_id).await,
+        Effect::Call { deployment, hook, url, event } => {
+            let answer = function::call(&url, event, lab.clock.wait_at_least(MOST_OF_A_CALL, floor::HOOK)).await;
+            Observation::Answered { deployment, hook, answer }
+        }
     };
     let _ = performed.send(observation);
 }

@@ -17,13 +17,14 @@ use crate::lab::{
     state::State,
 };
 
-/// A container that cannot be started, and ECS's reason.
+use super::secrets;
+
+/// A container that cannot be started, or with no name the whole task, and ECS's reason.
 pub(super) struct Refusal {
     pub container: String,
     pub reason: String,
 }
 
-const NO_SECRETS: &str = "ResourceInitializationError: unable to pull secrets or registry auth: the lab has no Secrets Manager and no Parameter Store";
 const MIB: u64 = 1024 * 1024;
 /// At the fast pace: checks come no more often than this, …
 const LEAST_INTERVAL: Duration = Duration::from_millis(100);
@@ -34,19 +35,20 @@ const LONGEST_START: Duration = Duration::from_secs(10);
 /// … and there always is a start period of this.
 const START_ALLOWANCE: Duration = Duration::from_secs(1);
 
-/// What the runtime starts for a task, with its images found.
+/// What the runtime starts for a task, with its images and secrets found.
 pub(super) fn spec(state: &State, settings: &Settings, clock: Clock, task_id: &str) -> Result<TaskSpec, Refusal> {
     let refuse = |container: &str, reason: String| Refusal { container: container.into(), reason };
     let gone = || refuse("", "CannotStartContainerError: the task or its definition was deleted".into());
     let task = state.ecs.tasks.get(task_id).ok_or_else(gone)?;
     let definition = task_definitions::find(&state.ecs, &task.task_definition).ok_or_else(gone)?;
     let mut spec = task_spec(task, definition, clock);
+    for variable in secrets::fetch(state, settings, task, definition).map_err(|reason| refuse("", reason))? {
+        let Some(container) = spec.containers.iter_mut().find(|of| of.name == variable.container) else { continue };
+        container.environment.retain(|(name, _)| *name != variable.name);
+        container.environment.push((variable.name, variable.value.open().to_owned()));
+    }
     for container in &mut spec.containers {
         let name = &container.name;
-        let given = definition.container(name).and_then(|of| of["secrets"].as_array());
-        if given.is_some_and(|secrets| !secrets.is_empty()) {
-            return Err(refuse(name, NO_SECRETS.into()));
-        }
         let of = task.containers.iter().find(|of| of.name == *name).ok_or_else(gone)?;
         container.image = ecr::resolve_image(state, settings, &of.image).map_err(|reason| refuse(name, reason))?;
     }

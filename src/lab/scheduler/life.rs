@@ -194,7 +194,10 @@ fn note(step: &mut Step, task: &Task, what: What) {
 fn register(step: &mut Step, task: &mut Task) {
     let deployment = service(step, task)
         .and_then(|service| service.deployments.iter().find(|of| Some(&of.id) == task.started_by.as_ref()));
-    let Some(settings) = deployment.map(|deployment| deployment.settings.clone()) else { return };
+    let Some((settings, mut groups)) = deployment.map(|of| (of.settings.clone(), of.target_groups.clone().into_iter()))
+    else {
+        return;
+    };
     let items = |member: &str| settings.get(member).and_then(Value::as_array).cloned().unwrap_or_default();
     let id = match (&task.interface, &task.instance) {
         (Some(interface), _) => interface.address.clone(),
@@ -202,7 +205,8 @@ fn register(step: &mut Step, task: &mut Task) {
         (None, None) => return,
     };
     for balancer in items("loadBalancers") {
-        let group = balancer["targetGroupArn"].as_str().unwrap_or_default();
+        let chosen = balancer["advancedConfiguration"].is_object().then(|| groups.next()).flatten();
+        let group = chosen.as_deref().or(balancer["targetGroupArn"].as_str()).unwrap_or_default();
         let Some(port) = host_port(task, &balancer) else { continue };
         if elbv2::register_target(step.state, group, &id, port, step.context.now) {
             task.targets.push(Target { target_group: group.into(), id: id.clone(), port });

@@ -6,14 +6,21 @@
 mod agenda;
 mod driver;
 mod events;
+mod function;
 mod health;
+mod hooks;
 pub mod launch;
 mod life;
+mod members;
 mod observe;
 pub mod output;
 pub mod placement;
 mod reconcile;
+pub mod roles;
 mod rollout;
+mod secrets;
+mod shift;
+mod traffic;
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -52,8 +59,20 @@ impl Context<'_> {
 /// What the runtime has to do. The answer comes as an [`Observation`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    Start { task_id: String },
-    Stop { task_id: String, timeout: Duration },
+    Start {
+        task_id: String,
+    },
+    Stop {
+        task_id: String,
+        timeout: Duration,
+    },
+    /// Asks a lifecycle hook's function.
+    Call {
+        deployment: String,
+        hook: String,
+        url: String,
+        event: String,
+    },
 }
 
 #[derive(Debug, Default)]

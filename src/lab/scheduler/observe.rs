@@ -1,5 +1,6 @@
 //! What the runtime reports, written into the state.
 
+use super::hooks;
 use crate::lab::{
     ecs::{
         model::{Run, Task},
@@ -18,7 +19,8 @@ pub enum Observation {
         task_id: String,
         digests: Vec<(String, String)>,
     },
-    /// None runs; the reason begins with its kind, such as `CannotPullContainerError: `.
+    /// None runs; the reason begins with its kind, such as `CannotPullContainerError: `. No container is named when it
+    /// is the task's.
     NotStarted {
         task_id: String,
         container: String,
@@ -50,10 +52,16 @@ pub enum Observation {
     Stopped {
         task_id: String,
     },
+    /// What a lifecycle hook's function said, or why it said nothing.
+    Answered {
+        deployment: String,
+        hook: String,
+        answer: Result<String, String>,
+    },
 }
 
 impl Observation {
-    fn task_id(&self) -> &str {
+    fn task_id(&self) -> Option<&str> {
         match self {
             Observation::Started { task_id, .. }
             | Observation::NotStarted { task_id, .. }
@@ -61,14 +69,19 @@ impl Observation {
             | Observation::Skipped { task_id, .. }
             | Observation::Exited { task_id, .. }
             | Observation::Health { task_id, .. }
-            | Observation::Stopped { task_id } => task_id,
+            | Observation::Stopped { task_id } => Some(task_id),
+            Observation::Answered { .. } => None,
         }
     }
 }
 
 /// Takes an observation in; the next step draws the conclusions.
 pub fn observe(state: &mut State, observation: Observation) {
-    let Some(task) = state.ecs.tasks.get_mut(observation.task_id()) else { return };
+    if let Observation::Answered { deployment, hook, answer } = observation {
+        return hooks::answered(state, &deployment, &hook, answer);
+    }
+    let task = observation.task_id().and_then(|id| state.ecs.tasks.get_mut(id));
+    let Some(task) = task else { return };
     task.version += 1;
     match observation {
         Observation::Started { digests, .. } => {
@@ -119,6 +132,7 @@ pub fn observe(state: &mut State, observation: Observation) {
                 container.exited = true;
             }
         }
+        Observation::Answered { .. } => {}
     }
 }
 
@@ -131,6 +145,6 @@ fn not_started(task: &mut Task, container: &str, reason: &str) {
         }
     }
     // On EC2 the container has the reason, on Fargate the task, too; a task's resources have no container.
-    let tell = task.launch_type == "FARGATE" || reason.starts_with("ResourceInitializationError");
+    let tell = task.launch_type == "FARGATE" || container.is_empty();
     halt(task, "TaskFailedToStart", if tell { reason } else { "Task failed to start" });
 }

@@ -1,36 +1,15 @@
 //! Brings a service's tasks to what its deployments ask for: starts, replaces, scales, rolls.
 
-use serde_json::Value;
-
 use crate::lab::clock::Pace;
-use crate::lab::ecs::{
-    model::{Deployment, Rollout, Service, ServiceStatus, TaskStatus},
-    service_view, task_definitions,
-    tasks::halt,
-};
+use crate::lab::ecs::model::{Deployment, Rollout, Service, ServiceStatus};
 
 use super::{
     Step,
-    events::{say, say_once, say_trouble, tasks as named},
-    health::{self, Cause, Health},
-    placement::{self, Wanted},
-    rollout,
+    events::{say, say_once, say_trouble},
+    health::{Cause, Health},
+    members::{Member, members, start, stop, unstopped},
+    rollout, shift,
 };
-
-/// One of the service's tasks that is wanted, as it is now.
-pub(super) struct Member {
-    pub id: String,
-    pub deployment: String,
-    pub created_at: i64,
-    pub running: bool,
-    pub health: Health,
-}
-
-impl Member {
-    fn is_healthy(&self) -> bool {
-        self.health == Health::Healthy
-    }
-}
 
 /// Seconds at AWS between tasks that never ran: doubled each time, up to 15 minutes.
 const FIRST_BACKOFF: u64 = 5;
@@ -52,6 +31,12 @@ pub(super) fn reconcile(step: &mut Step, service: &mut Service) {
     count_failures(step, service);
     rollout::judge(step, service);
     stop_unhealthy(step, service);
+    shift::advance(step, service);
+    if let Some(wanted) = shift::scale(step, service) {
+        shift::bring_to(step, service, &wanted);
+        let members = members(step, service);
+        return rollout::finish(step, service, &members);
+    }
     let share = |name: &str| service.desired_count.saturating_mul(percent(service, name));
     let lower = share("minimumHealthyPercent").saturating_add(99).div_euclid(100);
     let upper = share("maximumPercent").div_euclid(100);
@@ -83,37 +68,6 @@ fn percent(service: &Service, name: &str) -> i64 {
     )
 }
 
-pub(super) fn members(step: &mut Step, service: &Service) -> Vec<Member> {
-    let (group, context) = (service.group(), step.context);
-    let tasks = step.state.ecs.tasks.of_group(&service.cluster, &group).filter(|task| task.is_wanted());
-    let members: Vec<Member> = tasks
-        .map(|task| Member {
-            id: task.id.clone(),
-            deployment: task.started_by.clone().unwrap_or_default(),
-            created_at: task.created_at,
-            running: task.status == TaskStatus::Running,
-            health: health::of(step.state, service, task, context),
-        })
-        .collect();
-    for member in &members {
-        if let Health::Waiting(Some(at)) = member.health {
-            step.wake_at(at);
-        }
-    }
-    members
-}
-
-/// Tasks of the service that may still answer requests, wanted or not.
-pub(super) fn remaining(step: &Step, service: &Service, deployment: &str) -> usize {
-    let tasks = step.state.ecs.tasks.of_group(&service.cluster, &service.group());
-    tasks.filter(|of| of.started_by.as_deref() == Some(deployment) && of.status < TaskStatus::Stopping).count()
-}
-
-fn unstopped(step: &Step, service: &Service) -> i64 {
-    let tasks = step.state.ecs.tasks.of_group(&service.cluster, &service.group());
-    tasks.filter(|task| !task.is_stopped()).count() as i64
-}
-
 fn drain(step: &mut Step, service: &mut Service) {
     let members = members(step, service);
     let all: Vec<&Member> = members.iter().collect();
@@ -125,26 +79,6 @@ fn drain(step: &mut Step, service: &mut Service) {
     }
     if unstopped(step, service) == 0 {
         service.status = ServiceStatus::Inactive;
-        step.changed();
-    }
-}
-
-fn stop(step: &mut Step, service: &mut Service, members: &[&Member], code: &str, reason: &str) {
-    for member in members {
-        if let Some(task) = step.state.ecs.tasks.get_mut(&member.id) {
-            halt(task, code, reason);
-        }
-    }
-    let running: Vec<String> = members.iter().filter(|of| of.running).map(|of| of.id.clone()).collect();
-    let pending = members.len() - running.len();
-    if !running.is_empty() {
-        say(service, step.context.now, format!("has stopped {} running tasks: {}.", running.len(), named(&running)));
-    }
-    if pending > 0 {
-        say(service, step.context.now, format!("stopped {pending} pending tasks."));
-    }
-    if !members.is_empty() {
-        service.steady = false;
         step.changed();
     }
 }
@@ -165,12 +99,15 @@ fn count_failures(step: &mut Step, service: &mut Service) {
         let (ran, by) = (task.started_at.is_some(), task.started_by.clone());
         let brief = task.started_at.is_some_and(|at| step.context.now < at + BRIEF);
         let reasons = task.containers.iter().filter_map(|container| container.reason.clone());
-        let pull = reasons.chain(task.stopped_reason.clone()).find(|of| of.starts_with("CannotPullContainerError"));
+        let kinds = ["CannotPullContainerError", "ResourceInitializationError", "Fetching secret data"];
+        let told = |reason: &String| kinds.iter().any(|kind| reason.starts_with(kind));
+        let resource = reasons.chain(task.stopped_reason.clone()).find(told);
         if !failed {
             continue;
         }
         let now = step.context.now;
-        if let Some(reason) = pull {
+        if let Some(reason) = resource {
+            let reason = reason.trim_end_matches('.');
             say_once(service, now, &format!("was unable to place a task. Reason: {reason}."));
         }
         let Some(deployment) = service.deployments.iter_mut().find(|of| Some(&of.id) == by.as_ref()) else { continue };
@@ -297,53 +234,5 @@ fn start_missing(step: &mut Step, service: &mut Service, upper: i64) {
     let ours = members.iter().filter(|member| member.deployment == primary.id).count() as i64;
     // The maximum counts tasks until they are STOPPED.
     let missing = (service.desired_count - ours).min(upper - unstopped(step, service));
-    if missing <= 0 {
-        return;
-    }
-    let now = step.context.now;
-    if now < primary.not_before {
-        return step.wake_at(primary.not_before);
-    }
-    let Some(definition) = task_definitions::find(&step.state.ecs, &primary.task_definition).cloned() else { return };
-    let mut settings = service.settings.clone();
-    settings.extend(primary.settings.clone());
-    let tags = match service.settings.get("propagateTags").and_then(Value::as_str) {
-        Some("SERVICE") => service.tags.clone(),
-        Some("TASK_DEFINITION") => definition.tags.clone(),
-        _ => Vec::new(),
-    };
-    let mut started = Vec::new();
-    for _ in 0..missing {
-        let wanted = Wanted {
-            cluster: &service.cluster,
-            definition: &definition,
-            launch_type: if service_view::on_fargate(&primary.settings) { "FARGATE" } else { "EC2" },
-            settings: &settings,
-            group: service.group(),
-            started_by: Some(primary.id.clone()),
-            overrides: None,
-            tags: tags.clone(),
-        };
-        match placement::place(step.state, now, wanted) {
-            Ok(id) => started.push(id),
-            Err(misfit) => {
-                step.no_room = true;
-                if say_trouble(service, now, &misfit.sentence()) {
-                    step.changed();
-                }
-                break;
-            }
-        }
-    }
-    if started.is_empty() {
-        return;
-    }
-    let replaced = std::mem::take(&mut service.replacing).min(started.len());
-    let suffix = match replaced {
-        0 => String::new(),
-        count => format!(" Amazon ECS replaced {count} tasks due to an unhealthy status."),
-    };
-    say(service, now, format!("has started {} tasks: {}.{suffix}", started.len(), named(&started)));
-    service.steady = false;
-    step.changed();
+    start(step, service, &primary, missing);
 }

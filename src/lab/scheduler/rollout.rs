@@ -7,7 +7,8 @@ use super::{
     Step,
     events::say,
     health::Health,
-    reconcile::{Member, remaining},
+    members::{Member, remaining},
+    shift,
 };
 
 const TRIPPED: &str = "Service deployment rolled back because the circuit breaker threshold was exceeded.";
@@ -48,11 +49,12 @@ pub(super) fn begin(step: &mut Step, service: &mut Service) {
             current.status = "IN_PROGRESS".into();
             current.started_at = Some(now);
             current.updated_at = now;
+            shift::begin(step, service);
         }
         "ROLLBACK_REQUESTED" => {
             let why = "Service deployment rolled back because of a user request.";
             fail(service, now, "Service deployment stopped by user.");
-            go_back(service, now, "Service deployment stopped by user", why);
+            go_back(step, service, "Service deployment stopped by user", why);
         }
         "STOP_REQUESTED" => {
             fail(service, now, "Service deployment stopped by user.");
@@ -89,7 +91,7 @@ pub(super) fn judge(step: &mut Step, service: &mut Service) {
     });
     match () {
         () if was_going_back => end(service, now, "ROLLBACK_FAILED", None),
-        () if rolls_back => go_back(service, now, "ECS deployment circuit breaker", TRIPPED),
+        () if rolls_back => go_back(step, service, "ECS deployment circuit breaker", TRIPPED),
         () => end(
             service,
             now,
@@ -100,8 +102,20 @@ pub(super) fn judge(step: &mut Step, service: &mut Service) {
     step.changed();
 }
 
+/// Ends a deployment that may not go on, and goes back.
+pub(super) fn give_up(step: &mut Step, service: &mut Service, by: &str, why: &str) {
+    let now = step.context.now;
+    fail(service, now, &format!("{by} failed: {why}"));
+    let id = service.primary().map(|primary| primary.id.clone()).unwrap_or_default();
+    say(service, now, format!("(deployment {id}) deployment failed: {why}"));
+    go_back(step, service, by, why);
+    step.changed();
+}
+
 /// Makes the last deployment that was COMPLETED the PRIMARY one again.
-fn go_back(service: &mut Service, now: i64, by: &str, why: &str) {
+fn go_back(step: &mut Step, service: &mut Service, by: &str, why: &str) {
+    let now = step.context.now;
+    shift::back(step, service);
     let candidate = service.deployments.iter().skip(1).position(|deployment| deployment.was_completed);
     let Some(at) = candidate.map(|at| at + 1) else {
         return end(service, now, "ROLLBACK_FAILED", Some(NO_CANDIDATE));
@@ -127,6 +141,7 @@ fn go_back(service: &mut Service, now: i64, by: &str, why: &str) {
     }
     service.deployments.insert(0, to);
     service.steady = false;
+    shift::went_back(step, service);
 }
 
 /// Completes the PRIMARY deployment and says the steady state, when both are so.
@@ -137,7 +152,7 @@ pub(super) fn finish(step: &mut Step, service: &mut Service, members: &[Member])
     let complete =
         ours().count() as i64 == service.desired_count && ours().all(|member| member.health == Health::Healthy);
     let others = service.deployments.iter().skip(1).map(|of| remaining(step, service, &of.id)).sum::<usize>();
-    if !complete || others > 0 || primary.rollout == Rollout::Failed {
+    if !complete || others > 0 || primary.rollout == Rollout::Failed || !shift::may_finish(step, service) {
         return;
     }
     if primary.rollout == Rollout::InProgress {

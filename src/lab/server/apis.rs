@@ -14,25 +14,28 @@ use super::signature::{self, Refusal};
 use crate::lab::api::{ApiError, ApiResult, random_hex};
 use crate::lab::lifecycle::Instance;
 use crate::lab::wire::{self, query, xml};
-use crate::lab::{Lab, discovery, ec2, ecr, ecs, elbv2, logs, sts};
+use crate::lab::{Lab, discovery, ec2, ecr, ecs, elbv2, iam, logs, secretsmanager, ssm, sts};
 
 /// ECR takes layer parts of 20 MiB, in base64.
 const LARGEST: usize = 32 * 1024 * 1024;
 
 type Handler = fn(&Lab, &str, Value) -> ApiResult;
 
-const BY_TARGET: [(&str, Handler); 4] = [
+const BY_TARGET: [(&str, Handler); 6] = [
     ("AmazonEC2ContainerServiceV20141113", ecs::handle),
     ("AmazonEC2ContainerRegistry_V20150921", ecr::handle),
     ("Route53AutoNaming_v20170314", discovery::handle),
     ("Logs_20140328", logs::handle),
+    ("AmazonSSM", ssm::handle),
+    ("secretsmanager", secretsmanager::handle),
 ];
 
 /// Name in the SigV4 scope, `Version`, and what they stand for.
-const BY_SCOPE: [(&str, &str, xml::Dialect, Handler); 3] = [
+const BY_SCOPE: [(&str, &str, xml::Dialect, Handler); 4] = [
     ("elasticloadbalancing", "2015-12-01", xml::Dialect::Elbv2, elbv2::handle),
     ("sts", "2011-06-15", xml::Dialect::Sts, sts::handle),
     ("ec2", "2016-11-15", xml::Dialect::Ec2, ec2::handle),
+    ("iam", "2010-05-08", xml::Dialect::Iam, iam::handle),
 ];
 
 /// A request id as AWS makes them, a UUID.

@@ -10,6 +10,7 @@ pub enum Dialect {
     Elbv2,
     Sts,
     Ec2,
+    Iam,
 }
 
 impl Dialect {
@@ -18,13 +19,14 @@ impl Dialect {
             Dialect::Elbv2 => "http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/",
             Dialect::Sts => "https://sts.amazonaws.com/doc/2011-06-15/",
             Dialect::Ec2 => "http://ec2.amazonaws.com/doc/2016-11-15/",
+            Dialect::Iam => "https://iam.amazonaws.com/doc/2010-05-08/",
         }
     }
 
     fn item(self) -> &'static str {
         match self {
             Dialect::Ec2 => "item",
-            Dialect::Elbv2 | Dialect::Sts => "member",
+            Dialect::Elbv2 | Dialect::Sts | Dialect::Iam => "member",
         }
     }
 }
@@ -81,7 +83,7 @@ impl Writer {
     fn new(dialect: Dialect) -> Self {
         let text = match dialect {
             Dialect::Ec2 => "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n".to_owned(),
-            Dialect::Elbv2 | Dialect::Sts => String::new(),
+            Dialect::Elbv2 | Dialect::Sts | Dialect::Iam => String::new(),
         };
         Writer { text, item: dialect.item() }
     }

@@ -282,6 +282,7 @@ fn the_table_of_verdicts() {
             }),
             "superseded",
         ),
+        ("an alarm in its bake", with(|s| s.service_deployment = ended("ROLLBACK_REQUESTED")), "pending"),
         (
             "a rollback to our very deployment, under way",
             with(|s| {

@@ -4,7 +4,8 @@ use insta::assert_snapshot;
 use serde_json::{Value, json};
 use steadystate::lab::{Lab, ec2, elbv2};
 
-use super::{Front, elb, error_text, free_port, lab, text};
+use super::{Front, elb, error_text, lab, text};
+use crate::ports::free_port;
 
 fn subnets(lab: &Lab) -> Vec<String> {
     lab.read(|state| state.ec2.subnets.iter().map(|subnet| subnet.id.clone()).collect())

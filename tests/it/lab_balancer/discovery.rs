@@ -28,6 +28,32 @@ fn service(lab: &Lab, namespace: &str) -> Value {
 }
 
 #[test]
+fn operations_are_listed() {
+    let lab = lab();
+    let namespace = namespace(&lab);
+    let id = text(&service(&lab, &namespace), "/Id");
+    let attributes = json!({ "AWS_INSTANCE_IPV4": "172.31.0.1", "AWS_INSTANCE_PORT": "80" });
+    let input = json!({ "ServiceId": id, "InstanceId": "i", "Attributes": attributes });
+    let registered = text(&call(&lab, "RegisterInstance", input), "/OperationId");
+    let table = [
+        (json!([]), 2),
+        (json!([{ "Name": "NAMESPACE_ID", "Values": [namespace] }]), 1),
+        (json!([{ "Name": "SERVICE_ID", "Values": [id] }]), 1),
+        (json!([{ "Name": "TYPE", "Values": ["REGISTER_INSTANCE"] }]), 1),
+        (json!([{ "Name": "STATUS", "Values": ["SUCCESS"] }]), 2),
+        (json!([{ "Name": "STATUS", "Values": ["FAIL"] }]), 0),
+    ];
+    for (filters, count) in table {
+        let found = call(&lab, "ListOperations", json!({ "Filters": filters }));
+        assert_eq!(found["Operations"].as_array().unwrap().len(), count, "{filters}: {found}");
+    }
+    let first = call(&lab, "ListOperations", json!({ "MaxResults": 1 }));
+    let second = call(&lab, "ListOperations", json!({ "MaxResults": 1, "NextToken": text(&first, "/NextToken") }));
+    assert_eq!(second["Operations"], json!([{ "Id": registered, "Status": "SUCCESS" }]));
+    assert!(second.get("NextToken").is_none(), "{second}");
+}
+
+#[test]
 fn the_scenario_s_service_is_found_with_its_instances() {
     let lab = lab();
     let namespace = namespace(&lab);

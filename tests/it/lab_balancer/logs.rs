@@ -1,5 +1,7 @@
 //! CloudWatch Logs: groups, streams, reading from either end, filtering.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 use steadystate::lab::{Lab, logs};
 
@@ -89,6 +91,21 @@ fn patterns_filter_over_streams() {
         input["logGroupName"] = json!("/g");
         assert_eq!(messages(&call(&lab, "FilterLogEvents", input.clone())), expected, "{input}");
     }
+}
+
+#[test]
+fn no_two_events_have_one_id() {
+    let lab = lab();
+    call(&lab, "CreateLogGroup", json!({ "logGroupName": "/g" }));
+    for stream in ["a", "b"] {
+        call(&lab, "CreateLogStream", json!({ "logGroupName": "/g", "logStreamName": stream }));
+        let events = json!([{ "timestamp": 1000, "message": "1" }, { "timestamp": 1000, "message": "2" }]);
+        call(&lab, "PutLogEvents", json!({ "logGroupName": "/g", "logStreamName": stream, "logEvents": events }));
+    }
+    let found = call(&lab, "FilterLogEvents", json!({ "logGroupName": "/g" }));
+    let ids: BTreeSet<String> = (0..4).map(|at| text(&found, &format!("/events/{at}/eventId"))).collect();
+    assert_eq!(ids.len(), 4, "the same time and place in two streams: {found}");
+    assert!(ids.iter().all(|id| id.len() == 56), "{ids:?}");
 }
 
 #[test]

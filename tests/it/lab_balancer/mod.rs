@@ -25,6 +25,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::ports::free_port;
+
 pub fn lab_with(state: State) -> Arc<Lab> {
     let settings = Settings {
         // Never written to; its random name keeps the load balancers' addresses of two tests apart.
@@ -52,11 +54,6 @@ pub fn error(result: ApiResult) -> ApiError {
 /// `code: message`, with what differs from run to run cut out.
 pub fn error_text(result: ApiResult) -> String {
     error(result).to_string()
-}
-
-/// A port that was free a moment ago on every loopback address.
-pub fn free_port() -> u16 {
-    std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap().local_addr().unwrap().port()
 }
 
 /// A load balancer with one listener that forwards to one target group of type ip.

@@ -7,8 +7,9 @@ mod health;
 mod placement;
 mod properties;
 mod rollout;
+mod strategies;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
@@ -33,6 +34,9 @@ pub fn settings() -> Settings {
     }
 }
 
+/// What a lifecycle hook's function answers, or why it does not.
+pub type Answer = Result<&'static str, &'static str>;
+
 /// A lab without a runtime and a balancer: it plays them, in a time of its own.
 pub struct Sim {
     pub state: State,
@@ -50,6 +54,9 @@ pub struct Sim {
     /// How long (milliseconds) a target's connections last after its deregistration.
     pub draining: i64,
     pub pace: Pace,
+    /// What the functions at these URLs answer, call by call; then nothing. And what they were told.
+    pub functions: BTreeMap<String, VecDeque<Answer>>,
+    pub events_of_hooks: Vec<Value>,
 }
 
 impl Sim {
@@ -68,6 +75,8 @@ impl Sim {
             watch: false,
             draining: 0,
             pace: Pace::Aws,
+            functions: BTreeMap::new(),
+            events_of_hooks: Vec::new(),
         }
     }
 
@@ -142,6 +151,14 @@ impl Sim {
     fn perform(&mut self, effect: Effect) {
         match effect {
             Effect::Stop { task_id, .. } => self.observe(Observation::Stopped { task_id }),
+            Effect::Call { deployment, hook, url, event } => {
+                self.events_of_hooks.push(serde_json::from_str(&event).expect("an event"));
+                let answer = self.functions.get_mut(&url).and_then(VecDeque::pop_front);
+                if let Some(answer) = answer {
+                    let answer = answer.map(str::to_owned).map_err(str::to_owned);
+                    self.observe(Observation::Answered { deployment, hook, answer });
+                }
+            }
             Effect::Start { task_id } => {
                 let task = &self.state.ecs.tasks[&task_id];
                 let image = task.containers[0].image.clone();
@@ -168,8 +185,13 @@ impl Sim {
 
     /// New targets become healthy, those of sick images unhealthy, and draining takes its time.
     fn balance(&mut self) {
-        let Some(group) = self.state.elbv2.target_groups.first().cloned() else { return };
-        let mut targets = group.targets;
+        for at in 0..self.state.elbv2.target_groups.len() {
+            self.check_targets(at);
+        }
+    }
+
+    fn check_targets(&mut self, group: usize) {
+        let mut targets = self.state.elbv2.target_groups[group].targets.clone();
         for target in &mut targets {
             let task =
                 ecs::locate(&self.state, &target.id, target.port).and_then(|(id, _)| self.state.ecs.tasks.get(&id));
@@ -186,7 +208,7 @@ impl Sim {
             };
         }
         targets.retain(|target| !matches!(target.status, TargetStatus::Draining { drained: true, .. }));
-        self.state.elbv2.target_groups[0].targets = targets;
+        self.state.elbv2.target_groups[group].targets = targets;
     }
 
     fn healthy_targets(&self) -> usize {

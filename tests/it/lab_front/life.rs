@@ -9,6 +9,7 @@ use steadystate::lab::runtime::Level;
 use tokio::net::TcpListener;
 
 use super::{TestLab, options};
+use crate::ports::free_port;
 
 #[tokio::test]
 async fn state_blobs_and_logins_outlive_the_process() {
@@ -189,8 +190,8 @@ async fn beyond_loopback_is_refused() {
 #[tokio::test]
 async fn a_port_that_is_taken_is_an_error_and_no_drift() {
     let folder = tempfile::tempdir().unwrap();
-    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = taken.local_addr().unwrap().port();
+    let port = free_port();
+    let taken = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
     let options = Options { port: Some(port), executable: Some("/nonexistent".into()), ..options(folder.path()) };
     for error in [
         lifecycle::start(&options).await.unwrap_err(),
@@ -207,9 +208,7 @@ async fn a_port_that_is_taken_is_an_error_and_no_drift() {
 #[tokio::test]
 async fn the_port_stays_with_the_folder() {
     let folder = tempfile::tempdir().unwrap();
-    // Not one that the system gives to whoever asks for any: it has to be free a second time.
-    let is_free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    let free = Options { port: (20_000..30_000).find(is_free), ..options(folder.path()) };
+    let free = Options { port: Some(free_port()), ..options(folder.path()) };
     let mut urls = Vec::new();
     for options in [free, options(folder.path())] {
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();

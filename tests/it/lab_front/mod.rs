@@ -4,6 +4,7 @@ mod ecr;
 mod life;
 mod registry;
 mod resolve;
+mod scans;
 mod server;
 mod simulated;
 mod wire;
@@ -28,16 +29,16 @@ use tokio_util::sync::CancellationToken;
 use crate::signing::{Signer, signer};
 
 /// A lab in this process, on a free port, in a folder that goes with it.
-struct TestLab {
+pub(crate) struct TestLab {
     host: String,
-    folder: TempDir,
+    pub(crate) folder: TempDir,
     stop: CancellationToken,
     served: JoinHandle<steadystate::error::Result<()>>,
     client: Client<HttpConnector, Full<Bytes>>,
 }
 
-struct Answer {
-    status: StatusCode,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
     headers: HeaderMap,
     body: Bytes,
 }
@@ -47,11 +48,11 @@ fn options(data: &Path) -> Options {
 }
 
 impl TestLab {
-    async fn start() -> TestLab {
+    pub(crate) async fn start() -> TestLab {
         TestLab::start_in(tempfile::tempdir().unwrap()).await
     }
 
-    async fn start_in(folder: TempDir) -> TestLab {
+    pub(crate) async fn start_in(folder: TempDir) -> TestLab {
         let options = options(folder.path());
         TestLab::start_with(folder, options).await
     }
@@ -68,13 +69,19 @@ impl TestLab {
     }
 
     /// Ends the lab and gives its folder back.
-    async fn end(self) -> TempDir {
+    pub(crate) async fn end(self) -> TempDir {
         self.stop.cancel();
         self.served.await.unwrap().unwrap();
         self.folder
     }
 
-    async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
+    pub(crate) async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Answer {
         let uri = if path.starts_with("http:") { path.to_owned() } else { format!("http://{}{path}", self.host) };
         let mut request = Request::builder().method(Method::from_bytes(method.as_bytes()).unwrap()).uri(uri);
         for (name, value) in headers {
@@ -101,7 +108,7 @@ impl TestLab {
         self.send("POST", "/", &headers, body.to_owned()).await
     }
 
-    async fn json(&self, target: &str, body: &Value) -> Answer {
+    pub(crate) async fn json(&self, target: &str, body: &Value) -> Answer {
         self.send("POST", "/", &[("x-amz-target", target)], body.to_string()).await
     }
 
@@ -150,11 +157,11 @@ impl TestLab {
 }
 
 impl Answer {
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("not JSON: {}", self.text()))
     }
 

@@ -152,7 +152,7 @@ async fn targets_are_healthy_after_a_check_s_time_and_urls_say_why_nobody_answer
         let settings = format!("Name={kind}&Protocol={protocol}&Port=80&VpcId={vpc}&TargetType=instance");
         let created = lab.elb(format!("Action=CreateTargetGroup&{settings}")).await;
         let group = tag(&created, "TargetGroupArn");
-        let port = crate::lab_balancer::free_port();
+        let port = crate::ports::free_port();
         let action = format!("DefaultActions.member.1.Type=forward&DefaultActions.member.1.TargetGroupArn={group}");
         let listener = format!("LoadBalancerArn={balancer}&Protocol={protocol}&Port={port}&{action}");
         lab.elb(format!("Action=CreateListener&{listener}")).await;

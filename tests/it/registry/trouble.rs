@@ -261,9 +261,7 @@ async fn a_tag_is_checked_before_anything_is_asked() {
 
 #[tokio::test]
 async fn no_registry_at_all() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    drop(listener);
+    let url = format!("http://127.0.0.1:{}", crate::ports::free_port());
     let client = Client::with_patience(&url, None, patience()).unwrap();
     let error = client.ping().await.unwrap_err();
     assert_eq!(error.kind(), Kind::BuildOrPush);

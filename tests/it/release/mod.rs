@@ -4,6 +4,7 @@ mod afresh;
 mod bad_releases;
 mod others;
 mod rolling;
+mod strategies;
 
 use std::fs;
 use std::path::Path;
@@ -14,6 +15,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use steadystate::aws::{self, Clients, Settings};
 use steadystate::lab::lifecycle::{self, Options};
+use steadystate::lab::runtime::Level;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
@@ -27,26 +29,32 @@ const STEADY: &str = env!("CARGO_BIN_EXE_steady");
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A project and the lab that it is deployed to. Both go with their folder.
-struct Bench {
-    folder: TempDir,
+pub(crate) struct Bench {
+    pub(crate) folder: TempDir,
     port: u16,
+    level: Option<Level>,
     stop: CancellationToken,
     served: JoinHandle<steadystate::error::Result<()>>,
 }
 
 /// How one run of the binary ended.
-struct Run {
+pub(crate) struct Run {
     code: i32,
     stdout: String,
-    stderr: String,
+    pub(crate) stderr: String,
 }
 
 impl Bench {
     /// A service `web` of one task behind a network load balancer.
-    async fn start() -> Bench {
+    pub(crate) async fn start() -> Bench {
+        Bench::start_at(None).await
+    }
+
+    /// The same with containers at this level.
+    pub(crate) async fn start_at(level: Option<Level>) -> Bench {
         let folder = tempfile::tempdir().unwrap();
-        let (port, stop, served) = serve(folder.path(), 0).await;
-        let bench = Bench { folder, port, stop, served };
+        let (port, stop, served) = serve(folder.path(), 0, level).await;
+        let bench = Bench { folder, port, level, stop, served };
         fs::create_dir(bench.project()).unwrap();
         fs::copy(program::compiled("release/web.rs"), bench.project().join("web")).unwrap();
         bench.page("one");
@@ -56,33 +64,33 @@ impl Bench {
         bench
     }
 
-    async fn end(self) {
+    pub(crate) async fn end(self) {
         self.stop.cancel();
         tokio::time::timeout(PATIENCE, self.served).await.expect("the lab ends").unwrap().unwrap();
     }
 
     /// `lab stop` and `lab start`: the same folder and port.
-    async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         self.stop.cancel();
         tokio::time::timeout(PATIENCE, &mut self.served).await.expect("the lab ends").unwrap().unwrap();
-        (self.port, self.stop, self.served) = serve(self.folder.path(), self.port).await;
+        (self.port, self.stop, self.served) = serve(self.folder.path(), self.port, self.level).await;
     }
 
     fn project(&self) -> std::path::PathBuf {
         self.folder.path().join("project")
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         fs::write(self.project().join(name), text).unwrap();
     }
 
     /// What the next release answers.
-    fn page(&self, text: &str) {
+    pub(crate) fn page(&self, text: &str) {
         self.write("page", text);
     }
 
     /// `rollout` is a member of `rollout:`; `more` are members of the service.
-    fn configure(&self, rollout: &str, more: &str) {
+    pub(crate) fn configure(&self, rollout: &str, more: &str) {
         let text = format!(
             r#"
 cluster: default
@@ -144,12 +152,12 @@ variables: {{ fail: "" }}
         command
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
     /// Runs `steady` to its end.
-    async fn steady(&self, arguments: &[&str]) -> Run {
+    pub(crate) async fn steady(&self, arguments: &[&str]) -> Run {
         let output = tokio::time::timeout(PATIENCE, self.command(arguments).output()).await;
         Run::of(output.unwrap_or_else(|_| panic!("steady {arguments:?} does not end")).unwrap())
     }
@@ -161,7 +169,7 @@ variables: {{ fail: "" }}
     }
 
     /// A deploy that is expected to end with 0: what `--output json` says.
-    async fn deploy(&self) -> Value {
+    pub(crate) async fn deploy(&self) -> Value {
         self.good(&["deploy"]).await
     }
 
@@ -171,7 +179,7 @@ variables: {{ fail: "" }}
         serde_json::from_str(&run.stdout).unwrap()
     }
 
-    async fn clients(&self) -> Clients {
+    pub(crate) async fn clients(&self) -> Clients {
         let secret = SecretString::from(lifecycle::SECRET_ACCESS_KEY.to_owned());
         let settings = Settings {
             region: Some(lifecycle::REGION.into()),
@@ -182,7 +190,7 @@ variables: {{ fail: "" }}
         aws::connect(&settings).await.unwrap()
     }
 
-    async fn service(&self) -> Value {
+    pub(crate) async fn service(&self) -> Value {
         let asked = self.clients().await.describe_services(json!({ "services": ["web"] })).await;
         asked.unwrap()["services"][0].clone()
     }
@@ -217,12 +225,16 @@ variables: {{ fail: "" }}
     }
 }
 
-async fn serve(folder: &Path, port: u16) -> (u16, CancellationToken, JoinHandle<steadystate::error::Result<()>>) {
+async fn serve(
+    folder: &Path,
+    port: u16,
+    runtime_level: Option<Level>,
+) -> (u16, CancellationToken, JoinHandle<steadystate::error::Result<()>>) {
     let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let stop = CancellationToken::new();
     let told = stop.clone();
-    let options = Options { executable: Some(STEADY.into()), ..Options::new(folder.join("lab")) };
+    let options = Options { executable: Some(STEADY.into()), runtime_level, ..Options::new(folder.join("lab")) };
     let served = tokio::spawn(lifecycle::serve_on(listener, options, async move { told.cancelled().await }));
     (port, stop, served)
 }
@@ -234,7 +246,7 @@ impl Run {
     }
 
     /// Ended with this code, and said all of these.
-    fn assert(&self, code: i32, said: &[&str]) {
+    pub(crate) fn assert(&self, code: i32, said: &[&str]) {
         assert_eq!(self.code, code, "{}\n{}", self.stdout, self.stderr);
         for text in said {
             assert!(self.stderr.contains(text), "`{text}` is missing in: {}", self.stderr);
@@ -243,7 +255,7 @@ impl Run {
 }
 
 /// GETs a page: its text, if the status is 200.
-async fn get(url: &str) -> Result<String, String> {
+pub(crate) async fn get(url: &str) -> Result<String, String> {
     steadystate::registry::use_ring();
     let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap();
     let answer = client.get(url).timeout(Duration::from_secs(10)).send().await.map_err(|error| format!("{error:?}"))?;
@@ -252,6 +264,6 @@ async fn get(url: &str) -> Result<String, String> {
     if status.as_u16() == 200 { Ok(text) } else { Err(format!("{status}: {text}")) }
 }
 
-fn text<'a>(value: &'a Value, member: &str) -> &'a str {
+pub(crate) fn text<'a>(value: &'a Value, member: &str) -> &'a str {
     value[member].as_str().unwrap_or_else(|| panic!("no `{member}` in {value}"))
 }

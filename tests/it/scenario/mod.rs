@@ -12,7 +12,8 @@ mod walk;
 use std::os::unix::fs::PermissionsExt;
 
 use crate::lab_runtime::image::tool_path;
-use crate::rehearsal::{Rehearsal, free_port};
+use crate::ports::free_port;
+use crate::rehearsal::Rehearsal;
 
 /// A lab, and `examples/ecs-demo` in the folder `ecs-demo`: what cargo would build is the test program, and the listener
 /// has a port that any user may bind.

@@ -5,7 +5,8 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::rehearsal::{Rehearsal, Run, command, free_port, get};
+use crate::ports::free_port;
+use crate::rehearsal::{Rehearsal, Run, command, get};
 
 /// `init`, and nothing after it but another port for the listener: another test may have this one.
 fn init(template: &str) -> (Rehearsal, String) {

@@ -3,6 +3,7 @@
 mod ledger;
 mod service;
 mod services;
+mod shift;
 mod task;
 mod tasks;
 
@@ -14,6 +15,7 @@ use serde_json::{Map, Value};
 pub use ledger::Ledger;
 pub use service::{Deployment, Event, Revision, Rollback, Rollout, Service, ServiceDeployment, ServiceStatus};
 pub use services::{ServiceKey, Services};
+pub use shift::{Hook, Phase, Shift};
 pub use task::{Binding, Container, Interface, Run, Target, Task, TaskStatus};
 pub use tasks::Tasks;
 

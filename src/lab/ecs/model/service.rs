@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::ServiceKey;
+use super::shift::Shift;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum ServiceStatus {
@@ -69,6 +70,11 @@ impl Service {
         self.settings.get("deploymentConfiguration").and_then(|of| of[name].as_i64()).unwrap_or(default)
     }
 
+    /// The service deployment that is under way.
+    pub fn current(&self) -> Option<&ServiceDeployment> {
+        self.service_deployments.first().filter(|current| !current.is_over())
+    }
+
     /// Whether the circuit breaker is on, and whether it rolls back.
     pub fn circuit_breaker(&self) -> (bool, bool) {
         let breaker = &self.settings.get("deploymentConfiguration").unwrap_or(&Value::Null)["deploymentCircuitBreaker"];
@@ -104,6 +110,8 @@ pub struct Deployment {
     pub settings: Map<String, Value>,
     /// The service revision that it deploys.
     pub revision: String,
+    /// Of each load balancer with two target groups the one that this deployment's tasks are in.
+    pub target_groups: Vec<String>,
     pub created_at: i64,
     pub updated_at: i64,
     pub desired_count: i64,
@@ -148,6 +156,8 @@ pub struct ServiceDeployment {
     pub failures: i64,
     pub threshold: i64,
     pub breaker: String,
+    /// None when it replaces tasks without shifting traffic.
+    pub shift: Option<Shift>,
 }
 
 impl ServiceDeployment {
@@ -172,4 +182,6 @@ pub struct Revision {
     pub created_at: i64,
     /// Container, image, and the digest that it resolved to.
     pub images: Vec<(String, String, Option<String>)>,
+    /// As its deployment's.
+    pub target_groups: Vec<String>,
 }

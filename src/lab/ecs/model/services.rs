@@ -5,7 +5,7 @@ use std::ops::{Deref, Index, IndexMut};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::Service;
+use super::{Service, ServiceDeployment};
 
 /// A service's cluster and name.
 pub type ServiceKey = (String, String);
@@ -58,6 +58,12 @@ impl Services {
     pub fn find_mut(&mut self, cluster: &str, name: &str) -> Option<&mut Service> {
         let at = self.place(cluster, name)?;
         Some(&mut self[at])
+    }
+
+    /// A service deployment by its ARN.
+    pub fn deployment_mut(&mut self, arn: &str) -> Option<&mut ServiceDeployment> {
+        let at = self.list.iter().position(|service| service.service_deployments.iter().any(|of| of.arn == arn))?;
+        self[at].service_deployments.iter_mut().find(|of| of.arn == arn)
     }
 
     /// Adds a service; it takes the place of one of the same name.

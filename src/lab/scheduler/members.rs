@@ -1,0 +1,147 @@
+//! A service's tasks: those that are wanted, how they are started and stopped.
+
+use serde_json::Value;
+
+use crate::lab::ecs::{
+    model::{Deployment, Service, TaskStatus},
+    service_view, task_definitions,
+    tasks::halt,
+};
+
+use super::{
+    Step,
+    events::{say, say_once, say_trouble, tasks as named},
+    health::{self, Health},
+    placement::{self, Wanted},
+    roles,
+};
+
+/// Seconds at AWS until a role that could not be taken is asked for again (inferred).
+const ASK_AGAIN: u64 = 10;
+
+/// One of the service's tasks that is wanted, as it is now.
+pub(super) struct Member {
+    pub id: String,
+    pub deployment: String,
+    pub created_at: i64,
+    pub running: bool,
+    pub health: Health,
+}
+
+impl Member {
+    pub(super) fn is_healthy(&self) -> bool {
+        self.health == Health::Healthy
+    }
+}
+
+pub(super) fn members(step: &mut Step, service: &Service) -> Vec<Member> {
+    let context = step.context;
+    let tasks = step.state.ecs.tasks.of_group(&service.cluster, &service.group()).filter(|task| task.is_wanted());
+    let members: Vec<Member> = tasks
+        .map(|task| Member {
+            id: task.id.clone(),
+            deployment: task.started_by.clone().unwrap_or_default(),
+            created_at: task.created_at,
+            running: task.status == TaskStatus::Running,
+            health: health::of(step.state, service, task, context),
+        })
+        .collect();
+    for member in &members {
+        if let Health::Waiting(Some(at)) = member.health {
+            step.wake_at(at);
+        }
+    }
+    members
+}
+
+/// Tasks of the service that may still answer requests, wanted or not.
+pub(super) fn remaining(step: &Step, service: &Service, deployment: &str) -> usize {
+    let tasks = step.state.ecs.tasks.of_group(&service.cluster, &service.group());
+    tasks.filter(|of| of.started_by.as_deref() == Some(deployment) && of.status < TaskStatus::Stopping).count()
+}
+
+pub(super) fn unstopped(step: &Step, service: &Service) -> i64 {
+    let tasks = step.state.ecs.tasks.of_group(&service.cluster, &service.group());
+    tasks.filter(|task| !task.is_stopped()).count() as i64
+}
+
+pub(super) fn stop(step: &mut Step, service: &mut Service, members: &[&Member], code: &str, reason: &str) {
+    for member in members {
+        if let Some(task) = step.state.ecs.tasks.get_mut(&member.id) {
+            halt(task, code, reason);
+        }
+    }
+    let running: Vec<String> = members.iter().filter(|of| of.running).map(|of| of.id.clone()).collect();
+    let pending = members.len() - running.len();
+    if !running.is_empty() {
+        say(service, step.context.now, format!("has stopped {} running tasks: {}.", running.len(), named(&running)));
+    }
+    if pending > 0 {
+        say(service, step.context.now, format!("stopped {pending} pending tasks."));
+    }
+    if !members.is_empty() {
+        service.steady = false;
+        step.changed();
+    }
+}
+
+/// Starts so many tasks of a deployment, unless it has to wait after those that failed.
+pub(super) fn start(step: &mut Step, service: &mut Service, deployment: &Deployment, missing: i64) {
+    if missing <= 0 {
+        return;
+    }
+    let now = step.context.now;
+    if now < deployment.not_before {
+        return step.wake_at(deployment.not_before);
+    }
+    let Some(definition) = task_definitions::find(&step.state.ecs, &deployment.task_definition).cloned() else {
+        return;
+    };
+    if let Some(refusal) = roles::refusal(step.state, &definition, None) {
+        if say_once(service, now, &format!("failed to launch a task with (error {refusal}).")) {
+            step.changed();
+        }
+        return step.wake_at(now + step.context.wait(ASK_AGAIN));
+    }
+    let mut settings = service.settings.clone();
+    settings.extend(deployment.settings.clone());
+    let tags = match service.settings.get("propagateTags").and_then(Value::as_str) {
+        Some("SERVICE") => service.tags.clone(),
+        Some("TASK_DEFINITION") => definition.tags.clone(),
+        _ => Vec::new(),
+    };
+    let mut started = Vec::new();
+    for _ in 0..missing {
+        let wanted = Wanted {
+            cluster: &service.cluster,
+            definition: &definition,
+            launch_type: if service_view::on_fargate(&deployment.settings) { "FARGATE" } else { "EC2" },
+            settings: &settings,
+            group: service.group(),
+            started_by: Some(deployment.id.clone()),
+            overrides: None,
+            tags: tags.clone(),
+        };
+        match placement::place(step.state, now, wanted) {
+            Ok(id) => started.push(id),
+            Err(misfit) => {
+                step.no_room = true;
+                if say_trouble(service, now, &misfit.sentence()) {
+                    step.changed();
+                }
+                break;
+            }
+        }
+    }
+    if started.is_empty() {
+        return;
+    }
+    let replaced = std::mem::take(&mut service.replacing).min(started.len());
+    let suffix = match replaced {
+        0 => String::new(),
+        count => format!(" Amazon ECS replaced {count} tasks due to an unhealthy status."),
+    };
+    say(service, now, format!("has started {} tasks: {}.{suffix}", started.len(), named(&started)));
+    service.steady = false;
+    step.changed();
+}

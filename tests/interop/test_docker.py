@@ -1,0 +1,150 @@
+"""The lab's registry and its runtime, by docker: Debian's daemon, a throw-away one without a bridge or firewall rules."""
+
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+import pytest
+from conftest import aws, docker_context, ended, until
+
+
+class Docker:
+    """A client of a daemon of its own, with a configuration of its own."""
+
+    def __init__(self, folder, environment):
+        socket = f"unix://{folder / 'docker.sock'}"
+        self.environment = {**environment, "DOCKER_HOST": socket, "DOCKER_CONFIG": str(folder / "client")}
+        # Debian's client may come without buildx, and then has the old builder only.
+        self.environment["DOCKER_BUILDKIT"] = "0"
+
+    def run(self, *arguments, **more):
+        command = ["docker", *arguments]
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=120, **more)
+
+    def __call__(self, *arguments, **more):
+        finished = self.run(*arguments, **more)
+        assert finished.returncode == 0, f"docker {' '.join(arguments)}\n{finished.stdout}{finished.stderr}"
+        return finished.stdout.strip()
+
+
+@pytest.fixture
+def docker(lab):
+    missing = [program for program in ["docker", "dockerd"] if not shutil.which(program)]
+    if missing:
+        pytest.skip(f"no {' and no '.join(missing)} here: apt-get install docker.io")
+    # A short path: the daemon's sockets are in it.
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="steady-docker-"))
+    docker = Docker(folder, lab)
+    command = ["dockerd", "--host", docker.environment["DOCKER_HOST"], "--storage-driver", "vfs"]
+    command += ["--data-root", str(folder / "data"), "--exec-root", str(folder / "exec")]
+    command += ["--pidfile", str(folder / "pid"), "--bridge", "none", "--iptables=false", "--ip6tables=false"]
+    log = open(folder / "log", "w")
+    daemon = subprocess.Popen(command, stdout=log, stderr=log, env=lab)
+    try:
+        deadline = time.monotonic() + 60
+        while docker.run("version").returncode != 0:
+            if daemon.poll() is not None or time.monotonic() > deadline:
+                pytest.skip(f"dockerd does not run here: {last_line((folder / 'log').read_text())}")
+            time.sleep(0.1)
+        yield docker
+        for container in docker("ps", "--all", "--quiet").split():
+            docker("rm", "--force", container)
+    finally:
+        ended(daemon)
+        log.close()
+        unmount(folder)
+        shutil.rmtree(folder)
+
+
+def unmount(folder):
+    """What the daemon left mounted."""
+    mounts = [line.split()[1] for line in pathlib.Path("/proc/mounts").read_text().splitlines()]
+    for mount in sorted((mount for mount in mounts if mount.startswith(f"{folder}/")), reverse=True):
+        subprocess.run(["umount", "--lazy", mount], check=True)
+
+
+def serve(docker, image):
+    """Runs an image in a network of its own; the page that it serves there, or None and why it does not run."""
+    started = docker.run("run", "--detach", "--network", "none", "--env", "RELEASE=docked", image)
+    if started.returncode != 0:
+        return None, last_line(started.stderr)
+    container = started.stdout.strip()
+    log = until(20, lambda: docker("logs", container), lambda log: "listening" in log)
+    process = docker("inspect", "--format", "{{.State.Pid}}", container)
+    inside = ["nsenter", "--target", process, "--net", sys.executable, "-c"]
+    get = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:80/', timeout=10).read().decode())"
+    got = subprocess.run([*inside, get], capture_output=True, text=True, timeout=60)
+    docker("stop", "--time", "10", container)
+    assert "asked to stop" in docker("logs", container), log
+    return got.stdout, last_line(got.stderr)
+
+
+def last_line(text):
+    return text.strip().rsplit("\n", 1)[-1]
+
+
+def build(docker, context, image):
+    built = docker.run("build", "--tag", image, str(context))
+    if built.returncode != 0:
+        pytest.skip(f"docker cannot build here: {last_line(built.stderr)}")
+
+
+def test_login_build_push_pull_and_run(docker, lab, tmp_path, hello_program):
+    registry = lab["AWS_ENDPOINT_URL"].removeprefix("http://")
+    image = f"{registry}/hello"
+    build(docker, docker_context(tmp_path, hello_program), f"{image}:1")
+    assert "no basic auth credentials" in docker.run("push", f"{image}:1").stderr
+
+    password = aws(lab, "ecr", "get-login-password")
+    wrong = docker.run("login", "--username", "AWS", "--password-stdin", registry, input="wrong")
+    assert wrong.returncode != 0
+    assert docker("login", "--username", "AWS", "--password-stdin", registry, input=password) == "Login Succeeded"
+    missing = docker.run("push", f"{image}:1")
+    assert "The repository with name 'hello' does not exist in the registry with id '111122223333'" in missing.stderr
+
+    aws(lab, "ecr", "create-repository", "--repository-name", "hello", "--image-tag-mutability", "IMMUTABLE")
+    pushed = docker("push", f"{image}:1")
+    shown = aws(lab, "ecr", "describe-images", "--repository-name", "hello")["imageDetails"]
+    digest = shown[0]["imageDigest"]
+    assert f"1: digest: {digest} size: " in pushed
+    assert shown[0]["imageManifestMediaType"] == "application/vnd.docker.distribution.manifest.v2+json"
+    # The same content under a second tag sends no layer, and another content under the first is refused.
+    docker("tag", f"{image}:1", f"{image}:2")
+    again = docker("push", f"{image}:2")
+    assert again.count("Layer already exists") == 2 and digest in again
+    (tmp_path / "context/public/index.html").write_text("other")
+    build(docker, tmp_path / "context", f"{image}:1")
+    refused = docker.run("push", f"{image}:1")
+    assert refused.returncode != 0 and "cannot be overwritten because the tag is immutable" in refused.stderr
+    built, why = serve(docker, f"{image}:2")
+
+    docker("rmi", "--force", f"{image}:1", f"{image}:2")
+    assert f"Digest: {digest}" in docker("pull", f"{image}@{digest}")
+    inspected = json.loads(docker("image", "inspect", f"{image}@{digest}"))[0]
+    assert inspected["RepoDigests"] == [f"{image}@{digest}"]
+    if built is None:
+        pytest.skip(f"pushed and pulled; docker cannot run a container here: {why}")
+    pulled, why = serve(docker, f"{image}@{digest}")
+    assert "release docked." in pulled, why
+
+
+def test_what_docker_built_runs_as_a_task(docker, lab, tmp_path, hello_program):
+    registry = lab["AWS_ENDPOINT_URL"].removeprefix("http://")
+    build(docker, docker_context(tmp_path, hello_program), f"{registry}/hello:1")
+    aws(lab, "ecr", "create-repository", "--repository-name", "hello")
+    docker("login", "--username", "AWS", "--password-stdin", registry, input=aws(lab, "ecr", "get-login-password"))
+    docker("push", f"{registry}/hello:1")
+    container = {"name": "hello", "image": f"{registry}/hello:1", "memory": 64}
+    container["portMappings"] = [{"containerPort": 80, "hostPort": 0}]
+    container["environment"] = [{"name": "RELEASE", "value": "tasked"}]
+    register = ["--family", "hello", "--container-definitions", json.dumps([container])]
+    aws(lab, "ecs", "register-task-definition", *register)
+    task = aws(lab, "ecs", "run-task", "--task-definition", "hello")["tasks"][0]["taskArn"]
+    aws(lab, "ecs", "wait", "tasks-running", "--tasks", task)
+    running = aws(lab, "ecs", "describe-tasks", "--tasks", task)["tasks"][0]["containers"][0]
+    digest = aws(lab, "ecr", "describe-images", "--repository-name", "hello")["imageDetails"][0]["imageDigest"]
+    assert running["imageDigest"] == digest
