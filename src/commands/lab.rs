@@ -46,7 +46,7 @@ struct How {
     #[arg(long, value_name = "PACE", value_parser = pace)]
     pace: Option<Pace>,
     /// How containers are isolated, instead of the best that this machine allows: namespaces, user-namespaces, chroot
-    /// or process
+    /// or process; `simulated` runs none and only goes through their states
     #[arg(long, value_name = "LEVEL")]
     runtime: Option<Level>,
 }

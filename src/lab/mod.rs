@@ -4,6 +4,7 @@
 
 pub mod api;
 pub mod balancer;
+pub mod changes;
 pub mod clock;
 pub mod conformance;
 pub mod discovery;
@@ -30,6 +31,7 @@ pub mod sts;
 pub mod validation;
 pub mod wire;
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard};
@@ -49,6 +51,15 @@ pub struct Settings {
     pub address: SocketAddr,
     pub region: String,
     pub account_id: String,
+}
+
+thread_local! {
+    static WRITES: Cell<u64> = const { Cell::new(0) };
+}
+
+/// How often this thread wrote to labs. A handler runs on one thread, so that this tells whether it wrote.
+pub fn writes_here() -> u64 {
+    WRITES.get()
 }
 
 /// One running lab. Handlers are synchronous functions over [`State`]; what takes time (containers,
@@ -85,7 +96,7 @@ impl Lab {
     /// Changes the state and wakes everyone who waits on [`Lab::changes`].
     pub fn write<T>(&self, write: impl FnOnce(&mut State) -> T) -> T {
         let written = write(&mut self.lock());
-        self.changes.send_modify(|generation| *generation += 1);
+        self.wrote();
         written
     }
 
@@ -93,9 +104,14 @@ impl Lab {
     pub fn update<T>(&self, write: impl FnOnce(&mut State) -> (T, bool)) -> T {
         let (written, changed) = write(&mut self.lock());
         if changed {
-            self.changes.send_modify(|generation| *generation += 1);
+            self.wrote();
         }
         written
+    }
+
+    fn wrote(&self) {
+        WRITES.set(WRITES.get() + 1);
+        self.changes.send_modify(|generation| *generation += 1);
     }
 
     /// A counter that grows with every write.

@@ -130,6 +130,8 @@ pub(super) enum Pick {
 pub(super) enum NoTarget {
     NoneRegistered,
     AllRefused,
+    /// No program runs that could.
+    Simulated,
 }
 
 /// The next target of a group in turn, beyond those that were tried: a healthy one, or else any that is not draining.

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connections::{NoTarget, OpenConnection, in_service};
 use super::route::{self, Asked};
-use super::{Balancer, tcp};
+use super::{Balancer, simulated, tcp};
 use crate::lab::api::random_hex;
 use crate::lab::elbv2::Action;
 
@@ -133,6 +133,10 @@ async fn forward(
             Ok(connected) => connected,
             Err(NoTarget::NoneRegistered) => return error_page(StatusCode::SERVICE_UNAVAILABLE),
             Err(NoTarget::AllRefused) => return error_page(StatusCode::BAD_GATEWAY),
+            Err(NoTarget::Simulated) => {
+                let text = simulated::EXPLANATION.to_owned();
+                return own_answer(StatusCode::SERVICE_UNAVAILABLE, "text/plain; charset=utf-8", text);
+            }
         };
         let connection = Arc::new(connection);
         let request = Request::from_parts(parts.clone(), body.take().unwrap_or_else(empty));

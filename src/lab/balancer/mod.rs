@@ -6,6 +6,7 @@ mod drain;
 mod health;
 mod http;
 mod route;
+mod simulated;
 mod sockets;
 mod tcp;
 
@@ -68,8 +69,13 @@ pub async fn run_with(lab: Arc<Lab>, dial: Dial, shutdown: CancellationToken) {
     balancer.forget_health();
     loop {
         changes.borrow_and_update();
-        let look_again = [balancer.serve_listeners(), balancer.finish_drains()];
-        balancer.watch_targets(&mut checks);
+        let verdicts = if simulated::is(&lab) {
+            balancer.judge_simulated()
+        } else {
+            balancer.watch_targets(&mut checks);
+            None
+        };
+        let look_again = [balancer.serve_listeners(), balancer.finish_drains(), verdicts];
         let timer = async {
             match look_again.into_iter().flatten().min() {
                 Some(pause) => tokio::time::sleep(pause).await,
@@ -176,6 +182,9 @@ impl Balancer {
     /// Connects to a target of a group. One that refuses, as a task does that is just stopping, costs nothing but the
     /// attempt: nothing was sent yet, and the next one is asked. `tried` are targets not to ask again.
     async fn connect(&self, group: &str, tried: &mut Vec<TargetKey>) -> Result<(TcpStream, OpenConnection), NoTarget> {
+        if simulated::is(&self.lab) {
+            return Err(NoTarget::Simulated);
+        }
         let until = tokio::time::Instant::now() + STARTING_PATIENCE;
         loop {
             match connections::pick(&self.lab, group, tried) {

@@ -7,8 +7,8 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional_with_sizes};
 use tokio::net::TcpStream;
 
-use super::connections::{Activity, OpenConnection};
-use super::{Balancer, route};
+use super::connections::{Activity, NoTarget, OpenConnection};
+use super::{Balancer, route, simulated};
 use crate::lab::clock::Clock;
 use crate::lab::elbv2::Listener;
 
@@ -18,7 +18,10 @@ pub(super) async fn serve(balancer: &Balancer, mut client: TcpStream, listener: 
     let groups = listener.default_action().map(|action| action.target_groups()).unwrap_or_default();
     let group = route::weighted(groups, || balancer.lab.sockets.connections.turn(&listener.arn));
     let connected = match group {
-        Some(group) => balancer.connect(group, &mut Vec::new()).await.ok(),
+        Some(group) => match balancer.connect(group, &mut Vec::new()).await {
+            Err(NoTarget::Simulated) => return simulated::explain(&mut client).await,
+            connected => connected.ok(),
+        },
         None => None,
     };
     let Some((mut target, connection)) = connected else {

@@ -167,12 +167,7 @@ pub fn describe_instances(state: &State, request: &Request) -> ApiResult {
 }
 
 fn instance_view(state: &State, settings: &Settings, instance: &Instance) -> Value {
-    let tasks: Vec<&Task> = state
-        .ecs
-        .tasks
-        .values()
-        .filter(|task| task.instance.as_ref() == Some(&instance.id) && !task.is_stopped())
-        .collect();
+    let tasks: Vec<&Task> = state.ecs.tasks.on_instance(&instance.id).collect();
     let used = |of: fn(&Task) -> i64| tasks.iter().map(|task| of(task)).sum::<i64>();
     let number = |name: &str, value: i64| json!({"name": name, "type": "INTEGER", "doubleValue": 0.0, "longValue": 0, "integerValue": value});
     let ports = |taken: Vec<String>| json!({"name": "PORTS", "type": "STRINGSET", "doubleValue": 0.0, "longValue": 0, "integerValue": 0, "stringSetValue": taken});

@@ -113,16 +113,13 @@ fn unknown(operation: &str) -> ApiError {
 pub fn locate(state: &State, target_id: &str, port: u16) -> Option<(String, u16)> {
     let instances = &state.ecs.instances;
     let instance = instances.values().find(|instance| instance.ec2_instance_id == target_id).map(|of| &of.id);
-    let mut tasks = state.ecs.tasks.values().filter(|task| !task.is_stopped());
     match instance {
-        Some(instance) => tasks.filter(|task| task.instance.as_ref() == Some(instance)).find_map(|task| {
+        Some(instance) => state.ecs.tasks.on_instance(instance).find_map(|task| {
             let mut bindings = task.containers.iter().flat_map(|container| &container.bindings);
             let binding = bindings.find(|binding| binding.host_port == port && !binding.udp)?;
             Some((task.id.clone(), binding.container_port))
         }),
-        None => tasks
-            .find(|task| task.interface.as_ref().is_some_and(|interface| interface.address == target_id))
-            .map(|task| (task.id.clone(), port)),
+        None => state.ecs.tasks.at_address(target_id).map(|task| (task.id.clone(), port)),
     }
 }
 

@@ -195,11 +195,13 @@ pub fn stop(state: &mut State, request: &Request) -> ApiResult {
         Some("ABORT") => "STOP_REQUESTED",
         Some(_) => return Err(invalid("stopType must be one of: ABORT, ROLLBACK")),
     };
-    let active = state.ecs.services.iter_mut().filter(|service| service.status == ServiceStatus::Active);
-    let deployment = active
-        .flat_map(|service| service.service_deployments.iter_mut())
-        .find(|deployment| deployment.arn == name)
+    let position = |service: &Service| service.service_deployments.iter().position(|of| of.arn == name);
+    let active = |service: &Service| service.status == ServiceStatus::Active;
+    let mut services = state.ecs.services.iter().enumerate().filter(|(_, service)| active(service));
+    let (service, at) = services
+        .find_map(|(of, service)| Some((of, position(service)?)))
         .ok_or_else(|| ApiError::new("ServiceDeploymentNotFoundException", "Service deployment not found."))?;
+    let deployment = &mut state.ecs.services[service].service_deployments[at];
     if deployment.is_over() {
         let message =
             format!("The service deployment cannot be stopped because it is in the {} status.", deployment.status);
@@ -217,10 +219,10 @@ pub fn stop(state: &mut State, request: &Request) -> ApiResult {
 pub fn go_on(state: &mut State, request: &Request) -> ApiResult {
     let name = request.required("serviceDeploymentArn")?;
     let id = request.required("hookId")?;
-    let mut deployments = state.ecs.services.iter_mut().flat_map(|service| &mut service.service_deployments);
-    let deployment = deployments
-        .find(|of| of.arn == name)
-        .ok_or_else(|| ApiError::new("ServiceDeploymentNotFoundException", "The service deployment does not exist."))?;
+    let deployment =
+        state.ecs.services.deployment_mut(name).ok_or_else(|| {
+            ApiError::new("ServiceDeploymentNotFoundException", "The service deployment does not exist.")
+        })?;
     if deployment.is_over() {
         return Err(invalid(
             "Continuing a service deployment is not allowed for service deployment in terminal states.",

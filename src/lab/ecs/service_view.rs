@@ -45,10 +45,8 @@ pub fn list(state: &State, request: &Request) -> ApiResult {
 
 /// Tasks of a deployment that are RUNNING, and that are on their way there.
 pub fn counts(state: &State, service: &Service, deployment: &str) -> (i64, i64) {
-    let group = service.group();
-    let tasks = state.ecs.tasks.values().filter(|task| {
-        task.cluster == service.cluster && task.group == group && task.started_by.as_deref() == Some(deployment)
-    });
+    let tasks = state.ecs.tasks.of_group(&service.cluster, &service.group());
+    let tasks = tasks.filter(|task| task.started_by.as_deref() == Some(deployment));
     tasks.fold((0, 0), |(running, pending), task| match task.status {
         TaskStatus::Running => (running + 1, pending),
         status if status < TaskStatus::Running && !task.stop => (running, pending + 1),

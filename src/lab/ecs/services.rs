@@ -50,8 +50,7 @@ pub fn create(state: &mut State, request: &Request) -> ApiResult {
         _ => return Err(invalid("The request is no JSON object.")),
     };
     let asked = Value::Object(settings.clone());
-    if let Some(service) = state.ecs.services.iter().find(|service| service.cluster == cluster && service.name == name)
-    {
+    if let Some(service) = state.ecs.services.find(&cluster, name) {
         match service.status {
             ServiceStatus::Active if request.text("clientToken").is_some() && service.request == asked => {
                 return Ok(json!({"service": service_view::view(state, request.settings, service, true)}));
@@ -89,9 +88,8 @@ pub fn create(state: &mut State, request: &Request) -> ApiResult {
     };
     deploy(&mut service, &definition, request.settings, request.now);
     service.deployments[0].desired_count = desired;
-    state.ecs.services.retain(|service| !(service.cluster == cluster && service.name == name));
     let view = service_view::view(state, request.settings, &service, true);
-    state.ecs.services.push(service);
+    state.ecs.services.put(service);
     Ok(json!({"service": view}))
 }
 
@@ -177,14 +175,12 @@ pub fn circuit_breaker_threshold(desired: i64) -> i64 {
 }
 
 pub fn find<'s>(ecs: &'s EcsState, cluster: &str, name: &str) -> Option<&'s Service> {
-    let name = arn::short(name);
-    ecs.services.iter().find(|service| service.cluster == cluster && service.name == name)
+    ecs.services.find(cluster, arn::short(name))
 }
 
 fn position(state: &State, request: &Request, name: &str) -> Result<usize, ApiError> {
     let cluster = &request.cluster(state)?.name;
-    let name = arn::short(name);
-    let at = state.ecs.services.iter().position(|service| service.cluster == *cluster && service.name == name);
+    let at = state.ecs.services.place(cluster, arn::short(name));
     let at = at.ok_or_else(|| ApiError::new("ServiceNotFoundException", "Service not found."))?;
     match state.ecs.services[at].status {
         ServiceStatus::Active => Ok(at),
@@ -256,12 +252,10 @@ pub fn update(state: &mut State, request: &Request) -> ApiResult {
 pub fn delete(state: &mut State, request: &Request) -> ApiResult {
     let name = request.required("service")?;
     let cluster = request.cluster(state)?.name.clone();
-    let short = arn::short(name);
     let at = state
         .ecs
         .services
-        .iter()
-        .position(|service| service.cluster == cluster && service.name == short)
+        .place(&cluster, arn::short(name))
         .filter(|at| state.ecs.services[*at].status != ServiceStatus::Inactive)
         .ok_or_else(|| ApiError::new("ServiceNotFoundException", "Service not found."))?;
     let service = &mut state.ecs.services[at];

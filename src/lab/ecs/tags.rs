@@ -19,8 +19,7 @@ fn tags<'s>(ecs: &'s mut EcsState, name: &str) -> Result<&'s mut Vec<Value>, Api
         "cluster" => ecs.clusters.get_mut(path).map(|cluster| &mut cluster.tags),
         "service" => {
             let (cluster, service) = path.split_once('/').unwrap_or(("default", path));
-            let mut services = ecs.services.iter_mut();
-            services.find(|of| of.cluster == cluster && of.name == service).map(|service| &mut service.tags)
+            ecs.services.find_mut(cluster, service).map(|service| &mut service.tags)
         }
         "task" => ecs.tasks.get_mut(arn::short(path)).map(|task| &mut task.tags),
         "task-definition" => path.split_once(':').and_then(|(family, revision)| {

@@ -25,7 +25,7 @@ pub fn register(state: &mut State, request: &Request) -> ApiResult {
     };
     fill_in(&mut document);
     let family = document["family"].as_str().unwrap_or_default().to_owned();
-    let revisions = state.ecs.families.entry(family.clone()).or_default();
+    let revisions = state.ecs.families.or_default(&family);
     revisions.last += 1;
     let revision = revisions.last;
     document.insert("taskDefinitionArn".into(), json!(arn::task_definition(request.settings, &family, revision)));

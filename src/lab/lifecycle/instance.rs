@@ -11,15 +11,16 @@ use tokio_util::sync::CancellationToken;
 use super::Options;
 use crate::error::{Error, Result};
 use crate::lab::clock::Clock;
-use crate::lab::runtime::Runtime;
+use crate::lab::runtime::{Level, Runtime};
 use crate::lab::state::Store;
-use crate::lab::{Lab, Settings, balancer, disk, ecr, ecs, scheduler};
+use crate::lab::{self, Lab, Settings, balancer, disk, ecr, ecs, scheduler};
 
 /// What is in a data folder besides `lock`, `lab.json`, `settings.json` and the log, and goes with a reset.
-const CONTENTS: [&str; 6] = ["state.json", "logs.json", "logs.jsonl", "blobs", "uploads", "runtime"];
+const CONTENTS: [&str; 8] =
+    ["state.json", "changes.old.jsonl", "changes.jsonl", "logs.json", "logs.jsonl", "blobs", "uploads", "runtime"];
 
 /// The shortest pause between two saves of what the loops wrote.
-const SAVE_PAUSE: Duration = Duration::from_millis(200);
+const SAVE_PAUSE: Duration = Duration::from_millis(50);
 /// How long the loops may take to end.
 const END: Duration = Duration::from_secs(10);
 /// How long containers may take after their stop signal.
@@ -82,6 +83,7 @@ impl Instance {
         state.ecr.collect_all(&settings.data);
         let _ = std::fs::remove_dir_all(settings.data.join("uploads"));
         let runtime = match &options.executable {
+            _ if options.runtime_level == Some(Level::Simulated) => Runtime::simulated(),
             Some(helper) => Runtime::new(settings.data.clone(), options.runtime_level, helper.clone())?,
             None => Runtime::disabled(),
         };
@@ -106,11 +108,12 @@ impl Instance {
         Ok(instance)
     }
 
-    /// Does something to the lab, and saves the state if it was written meanwhile.
+    /// Does something to the lab, and saves the state if that wrote it. Who only reads does not wait for what others
+    /// write.
     pub fn run<T>(&self, work: impl FnOnce(&Lab) -> T) -> io::Result<T> {
-        let changes = self.lab.changes();
+        let before = lab::writes_here();
         let done = work(&self.lab);
-        if changes.has_changed().unwrap_or(true) {
+        if lab::writes_here() != before {
             self.store.save(&self.lab)?;
         }
         Ok(done)
@@ -148,7 +151,7 @@ impl Instance {
         if let Err(error) = self.store.save_all(&self.lab) {
             tracing::error!(%error, "the lab's state could not be saved");
         }
-        self.store.close();
+        self.store.close(&self.lab);
         // What ran is kept as running, so that the next lab starts it again.
         self.lab.runtime.shutdown(STOP_CONTAINERS).await;
     }
@@ -174,7 +177,7 @@ async fn keep_saving(instance: Arc<Instance>) {
         if let Ok(Err(error)) = saved {
             tracing::error!(%error, "the lab's state could not be saved");
         }
-        pause = SAVE_PAUSE.max(began.elapsed() * 20);
+        pause = SAVE_PAUSE.max(began.elapsed() * 4);
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Each task gets a helper process (this executable again, see [`helper`]), which is the parent of its containers
 //! and ends with the lab. How far containers are kept apart depends on what this machine permits, which is found
-//! out by doing it ([`Runtime::probe`]); at every [`Level`] two tasks can listen on the same container port.
+//! out by doing it ([`Runtime::probe`]); at every [`Level`] two tasks can listen on the same container port. One level
+//! runs nothing and has to be asked for by name: [`Level::Simulated`].
 
 #[cfg(target_os = "linux")]
 mod config;
@@ -16,12 +17,12 @@ mod images;
 mod inroot;
 #[cfg(target_os = "linux")]
 mod launch;
-#[cfg(target_os = "linux")]
 mod order;
 #[cfg(target_os = "linux")]
 mod output;
 #[cfg(target_os = "linux")]
 mod probe;
+mod simulated;
 mod spec;
 #[cfg(target_os = "linux")]
 mod task;
@@ -63,6 +64,7 @@ pub enum Roots {
 pub struct Runtime {
     #[cfg(target_os = "linux")]
     tasks: Option<tasks::Tasks>,
+    simulated: Option<simulated::Simulated>,
     level: Option<Level>,
     events: Mutex<Option<UnboundedReceiver<RuntimeEvent>>>,
     output: Mutex<Option<Receiver<Output>>>,
@@ -77,6 +79,9 @@ impl Runtime {
     /// [`crate::error::Kind::Preflight`] when this machine permits no level, or not the one that is asked for.
     #[cfg(target_os = "linux")]
     pub fn new(data: PathBuf, level: Option<Level>, helper: PathBuf) -> Result<Runtime> {
+        if level == Some(Level::Simulated) {
+            return Ok(Runtime::simulated());
+        }
         let base = tasks::prepare(&data.join("runtime")).map_err(|error| {
             Error::preflight(format!("the lab's folder {} cannot be used", data.display())).cause(error)
         })?;
@@ -90,6 +95,7 @@ impl Runtime {
                     let reports = output::Reports { events, output };
                     return Ok(Runtime {
                         tasks: Some(tasks::Tasks::new(base, candidate, roots, helper, reports)),
+                        simulated: None,
                         level: Some(candidate),
                         events: Mutex::new(Some(told)),
                         output: Mutex::new(Some(written)),
@@ -107,7 +113,10 @@ impl Runtime {
     }
 
     #[cfg(not(target_os = "linux"))]
-    pub fn new(_data: PathBuf, _level: Option<Level>, _helper: PathBuf) -> Result<Runtime> {
+    pub fn new(_data: PathBuf, level: Option<Level>, _helper: PathBuf) -> Result<Runtime> {
+        if level == Some(Level::Simulated) {
+            return Ok(Runtime::simulated());
+        }
         Err(Error::preflight("the lab's own container runtime needs Linux")
             .hint("`--runtime docker` runs containers with Docker, `--runtime simulated` runs none"))
     }
@@ -117,8 +126,22 @@ impl Runtime {
         Runtime {
             #[cfg(target_os = "linux")]
             tasks: None,
+            simulated: None,
             level: None,
             events: Mutex::new(Some(mpsc::unbounded_channel().1)),
+            output: Mutex::new(Some(mpsc::channel(1).1)),
+        }
+    }
+
+    /// Has containers go through their states without a process.
+    pub fn simulated() -> Runtime {
+        let (events, told) = mpsc::unbounded_channel();
+        Runtime {
+            #[cfg(target_os = "linux")]
+            tasks: None,
+            simulated: Some(simulated::Simulated::new(events)),
+            level: Some(Level::Simulated),
+            events: Mutex::new(Some(told)),
             output: Mutex::new(Some(mpsc::channel(1).1)),
         }
     }
@@ -153,6 +176,10 @@ impl Runtime {
                 "containers run as plain processes WITHOUT ANY ISOLATION: this machine permits neither namespaces \
                  nor chroot; only statically linked programs work",
             ),
+            Level::Simulated => Some(
+                "containers are simulated: no process runs, so that load balancers have nothing to ask and answer 503 \
+                 at every URL",
+            ),
         }
     }
 
@@ -173,6 +200,9 @@ impl Runtime {
         if let Some(tasks) = &self.tasks {
             return tasks.start(task).await;
         }
+        if let Some(simulated) = &self.simulated {
+            return simulated.start(task).await;
+        }
         let container = task.containers.first().map_or("", |container| container.name.as_str());
         Err(StartError::cannot_start(container, "this lab runs no containers"))
     }
@@ -183,6 +213,9 @@ impl Runtime {
         #[cfg(target_os = "linux")]
         if let Some(tasks) = &self.tasks {
             tasks.stop(task_id, timeout).await;
+        }
+        if let Some(simulated) = &self.simulated {
+            simulated.stop(task_id);
         }
     }
 
@@ -198,11 +231,23 @@ impl Runtime {
         Err(io::Error::new(io::ErrorKind::NotFound, format!("task {task_id} does not run on port {port}")))
     }
 
+    /// Whether a simulated task would pass health checks; `None` when it does not run, or is none.
+    pub fn answers(&self, task_id: &str) -> Option<bool> {
+        self.simulated.as_ref()?.answers(task_id)
+    }
+
+    pub fn is_simulated(&self) -> bool {
+        self.simulated.is_some()
+    }
+
     /// Stops all tasks, as [`Runtime::stop`] does.
     pub async fn shutdown(&self, timeout: Duration) {
         #[cfg(target_os = "linux")]
         if let Some(tasks) = &self.tasks {
             tasks.shutdown(timeout).await;
+        }
+        if let Some(simulated) = &self.simulated {
+            simulated.shutdown();
         }
     }
 }

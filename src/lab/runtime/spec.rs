@@ -21,9 +21,12 @@ pub enum Level {
     Chroot,
     /// A plain process whose working directory is the unpacked root, with the same supervisor. No isolation.
     Process,
+    /// No container runs at all: its states are gone through. Only by name, never taken in place of another one.
+    Simulated,
 }
 
 impl Level {
+    /// Those that run containers, in the order in which they are tried.
     pub const ALL: [Level; 4] = [Level::Namespaces, Level::UserNamespaces, Level::Chroot, Level::Process];
 
     pub const fn name(self) -> &'static str {
@@ -32,6 +35,7 @@ impl Level {
             Level::UserNamespaces => "user-namespaces",
             Level::Chroot => "chroot",
             Level::Process => "process",
+            Level::Simulated => "simulated",
         }
     }
 
@@ -51,10 +55,11 @@ impl FromStr for Level {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        Level::ALL
-            .into_iter()
-            .find(|level| level.name() == name)
-            .ok_or_else(|| format!("{name:?} is no runtime level: {}", Level::ALL.map(Level::name).join(", ")))
+        let mut levels = Level::ALL.into_iter().chain([Level::Simulated]);
+        levels.find(|level| level.name() == name).ok_or_else(|| {
+            let names = Level::ALL.map(Level::name).join(", ");
+            format!("{name:?} is no runtime level: {names}, {}", Level::Simulated)
+        })
     }
 }
 

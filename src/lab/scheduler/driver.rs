@@ -1,19 +1,25 @@
 //! Runs [`step`]s when something happened or is due, and has the runtime do what they say.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::lab::{Lab, clock::floor, runtime::RuntimeEvent};
 
-use super::{Context, Effect, Observation, function, launch, observe, output, step};
+use super::{Context, Effect, Observation, function, launch, observe, output, step_until};
 
 /// So many reports of the runtime are taken in at once.
 const BATCH: usize = 256;
 /// As long as Lambda lets a function run.
 const MOST_OF_A_CALL: Duration = Duration::from_secs(900);
+/// Requests wait for a step: it ends after this, and goes on after a pause that is so many times as long. What happens
+/// meanwhile is looked at together.
+const STEP: Duration = Duration::from_millis(2);
+const PAUSE: u32 = 2;
+/// So many tasks' images are looked up at once: of thousands that start together, the others let requests pass.
+static LOOKUPS: Semaphore = Semaphore::const_new(2);
 
 /// Runs the scheduler until `shutdown`. The containers are the runtime's, and stay.
 pub async fn run(lab: Arc<Lab>, shutdown: CancellationToken) {
@@ -35,10 +41,15 @@ pub async fn run(lab: Arc<Lab>, shutdown: CancellationToken) {
             break;
         }
         let seen = *changes.borrow_and_update();
+        let began = Instant::now();
         let outcome = take_step(&lab, std::mem::take(&mut batch));
+        let took = began.elapsed();
         let others = *changes.borrow_and_update() != seen + u64::from(outcome.changed);
         for effect in outcome.effects {
             tokio::spawn(perform(lab.clone(), effect, performed.clone()));
+        }
+        if took >= STEP {
+            tokio::time::sleep(took * PAUSE).await;
         }
         if others {
             continue;
@@ -63,7 +74,7 @@ fn take_step(lab: &Lab, observations: Vec<Observation>) -> super::Outcome {
         for observation in observations {
             observe(state, observation);
         }
-        let mut outcome = step(state, context);
+        let mut outcome = step_until(state, context, Instant::now() + STEP);
         outcome.changed |= observed;
         let changed = outcome.changed;
         (outcome, changed)
@@ -118,7 +129,10 @@ async fn perform(lab: Arc<Lab>, effect: Effect, performed: mpsc::UnboundedSender
 }
 
 async fn start(lab: &Lab, task_id: String) -> Observation {
-    let spec = match lab.read(|state| launch::spec(state, &lab.settings, lab.clock, &task_id)) {
+    let permit = LOOKUPS.acquire().await;
+    let spec = lab.read(|state| launch::spec(state, &lab.settings, lab.clock, &task_id));
+    drop(permit);
+    let spec = match spec {
         Ok(spec) => spec,
         Err(refusal) => {
             return Observation::NotStarted { task_id, container: refusal.container, reason: refusal.reason };

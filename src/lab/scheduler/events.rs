@@ -11,12 +11,6 @@ const MOST_EVENTS: usize = 100;
 const SEE_ALSO: &str = "For more information, see the Troubleshooting section of the Amazon ECS Developer Guide.";
 
 /// What happened to a service's task, to be told together with what happened to others.
-pub(super) struct Note {
-    pub cluster: String,
-    pub group: String,
-    pub what: What,
-}
-
 #[derive(PartialEq, Eq)]
 pub(super) enum What {
     Registered(String),
@@ -53,22 +47,20 @@ pub(super) fn tasks(ids: &[String]) -> String {
 
 /// Tells the service what was noted of its tasks.
 pub(super) fn tell(step: &mut Step, service: &mut Service) {
-    let group = service.group();
-    let (mine, others): (Vec<Note>, Vec<Note>) =
-        step.notes.drain(..).partition(|note| note.cluster == service.cluster && note.group == group);
-    step.notes = others;
+    let mine = step.notes.remove(&service.key()).unwrap_or_default();
     let mut told: Vec<&What> = Vec::new();
-    for note in &mine {
-        if told.contains(&&note.what) {
+    for what in &mine {
+        if told.contains(&what) {
             continue;
         }
-        told.push(&note.what);
-        let count = mine.iter().filter(|other| other.what == note.what).count();
-        let message = match &note.what {
+        told.push(what);
+        let count = mine.iter().filter(|other| *other == what).count();
+        let message = match what {
             What::Registered(group) => format!("registered {count} targets in (target-group {group})"),
             What::Deregistered(group) => format!("deregistered {count} targets in (target-group {group})"),
             What::Draining => format!("has begun draining connections on {count} tasks."),
         };
         say(service, step.context.now, message);
+        step.changed();
     }
 }

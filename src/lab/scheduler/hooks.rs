@@ -137,8 +137,7 @@ fn ask(step: &mut Step, event: &Value, deployment: &str, hook: &mut Hook) {
 
 /// What a function answered, or why it did not, for the next step.
 pub(super) fn answered(state: &mut State, deployment: &str, hook: &str, answer: Result<String, String>) {
-    let deployments = state.ecs.services.iter_mut().flat_map(|service| &mut service.service_deployments);
-    let shift = { deployments }.find(|of| of.arn == deployment).and_then(|of| of.shift.as_mut());
+    let shift = state.ecs.services.deployment_mut(deployment).and_then(|of| of.shift.as_mut());
     let hook = shift.and_then(|shift| shift.hooks.iter_mut().find(|of| of.id == hook));
     if let Some(hook) = hook.filter(|hook| hook.called) {
         hook.called = false;

@@ -17,10 +17,7 @@ use crate::lab::{
     elbv2,
 };
 
-use super::{
-    Effect, Step,
-    events::{Note, What},
-};
+use super::{Effect, Step, events::What};
 
 /// Seconds at AWS.
 const PROVISIONING: u64 = 2;
@@ -31,33 +28,31 @@ const DEFAULT_STOP_TIMEOUT: u64 = 30;
 const MOST_STOPPED: usize = 1000;
 const KEPT_STOPPED: i64 = 3_600_000;
 
-pub(super) fn advance(step: &mut Step) {
-    forget(step);
-    let ids: Vec<String> =
-        step.state.ecs.tasks.values().filter(|task| !task.is_stopped()).map(|of| of.id.clone()).collect();
-    for id in ids {
-        let Some(mut task) = step.state.ecs.tasks.remove(&id) else { continue };
-        // A defect ends the scheduler; the task is to outlive that.
-        let done = catch_unwind(AssertUnwindSafe(|| {
-            while let Some(status) = next(step, &mut task) {
-                enter(step, &mut task, status);
-            }
-        }));
-        step.state.ecs.tasks.insert(id, task);
-        done.unwrap_or_else(|panic| resume_unwind(panic));
+/// Brings a task as far as it comes now; its service is to look at what came of that.
+pub(super) fn advance(step: &mut Step, id: &str) {
+    let Some(mut task) = step.state.ecs.tasks.lend(id) else { return };
+    (step.again, step.altered) = (None, false);
+    // A defect ends the scheduler; the task is to outlive that.
+    let done = catch_unwind(AssertUnwindSafe(|| {
+        while let Some(status) = next(step, &mut task) {
+            enter(step, &mut task, status);
+        }
+    }));
+    if let Some(name) = task.group.strip_prefix("service:") {
+        step.state.ecs.services.touch(&task.cluster, name);
     }
+    step.state.ecs.agenda.plan_task(id, step.again);
+    step.state.ecs.tasks.put_back(task, step.altered || done.is_err());
+    done.unwrap_or_else(|panic| resume_unwind(panic));
 }
 
-fn forget(step: &mut Step) {
-    let stopped = step.state.ecs.tasks.values().filter_map(|task| Some((task.stopped_at?, task.id.clone())));
-    let mut stopped: Vec<(i64, String)> = stopped.collect();
-    stopped.sort();
-    let spare = stopped.len().saturating_sub(MOST_STOPPED);
-    let now = step.context.now;
-    for (at, (stopped_at, id)) in stopped.into_iter().enumerate() {
-        if at < spare || stopped_at + KEPT_STOPPED < now {
-            step.state.ecs.tasks.remove(&id);
-        }
+pub(super) fn forget(step: &mut Step) {
+    let tasks = &mut step.state.ecs.tasks;
+    while let Some((stopped_at, id)) = tasks.stopped().first()
+        && (tasks.stopped().len() > MOST_STOPPED || stopped_at + KEPT_STOPPED < step.context.now)
+    {
+        let id = id.clone();
+        tasks.remove(&id);
     }
 }
 
@@ -187,11 +182,12 @@ fn stop_timeout(step: &Step, task: &Task) -> Duration {
 
 fn service<'s>(step: &'s Step, task: &Task) -> Option<&'s Service> {
     let name = task.group.strip_prefix("service:")?;
-    step.state.ecs.services.iter().find(|service| service.cluster == task.cluster && service.name == name)
+    step.state.ecs.services.find(&task.cluster, name)
 }
 
 fn note(step: &mut Step, task: &Task, what: What) {
-    step.notes.push(Note { cluster: task.cluster.clone(), group: task.group.clone(), what });
+    let Some(name) = task.group.strip_prefix("service:") else { return };
+    step.notes.entry((task.cluster.clone(), name.to_owned())).or_default().push(what);
 }
 
 /// Makes the task a target of its deployment's load balancers, and an instance of its registries.

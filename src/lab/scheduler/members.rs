@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::lab::ecs::{
-    model::{Deployment, Service, Task, TaskStatus},
+    model::{Deployment, Service, TaskStatus},
     service_view, task_definitions,
     tasks::halt,
 };
@@ -15,6 +15,9 @@ use super::{
     placement::{self, Wanted},
     roles,
 };
+
+/// Seconds at AWS until a role that could not be taken is asked for again (inferred).
+const ASK_AGAIN: u64 = 10;
 
 /// One of the service's tasks that is wanted, as it is now.
 pub(super) struct Member {
@@ -32,14 +35,9 @@ impl Member {
 }
 
 pub(super) fn members(step: &mut Step, service: &Service) -> Vec<Member> {
-    let (group, context) = (service.group(), step.context);
-    let mine = |task: &&Task| task.cluster == service.cluster && task.group == group && task.is_wanted();
-    let members: Vec<Member> = step
-        .state
-        .ecs
-        .tasks
-        .values()
-        .filter(mine)
+    let context = step.context;
+    let tasks = step.state.ecs.tasks.of_group(&service.cluster, &service.group()).filter(|task| task.is_wanted());
+    let members: Vec<Member> = tasks
         .map(|task| Member {
             id: task.id.clone(),
             deployment: task.started_by.clone().unwrap_or_default(),
@@ -58,14 +56,12 @@ pub(super) fn members(step: &mut Step, service: &Service) -> Vec<Member> {
 
 /// Tasks of the service that may still answer requests, wanted or not.
 pub(super) fn remaining(step: &Step, service: &Service, deployment: &str) -> usize {
-    let group = service.group();
-    let tasks = step.state.ecs.tasks.values().filter(|task| task.cluster == service.cluster && task.group == group);
+    let tasks = step.state.ecs.tasks.of_group(&service.cluster, &service.group());
     tasks.filter(|of| of.started_by.as_deref() == Some(deployment) && of.status < TaskStatus::Stopping).count()
 }
 
 pub(super) fn unstopped(step: &Step, service: &Service) -> i64 {
-    let group = service.group();
-    let tasks = step.state.ecs.tasks.values().filter(|task| task.cluster == service.cluster && task.group == group);
+    let tasks = step.state.ecs.tasks.of_group(&service.cluster, &service.group());
     tasks.filter(|task| !task.is_stopped()).count() as i64
 }
 
@@ -105,7 +101,7 @@ pub(super) fn start(step: &mut Step, service: &mut Service, deployment: &Deploym
         if say_once(service, now, &format!("failed to launch a task with (error {refusal}).")) {
             step.changed();
         }
-        return;
+        return step.wake_at(now + step.context.wait(ASK_AGAIN));
     }
     let mut settings = service.settings.clone();
     settings.extend(deployment.settings.clone());
@@ -129,6 +125,7 @@ pub(super) fn start(step: &mut Step, service: &mut Service, deployment: &Deploym
         match placement::place(step.state, now, wanted) {
             Ok(id) => started.push(id),
             Err(misfit) => {
+                step.no_room = true;
                 if say_trouble(service, now, &misfit.sentence()) {
                     step.changed();
                 }

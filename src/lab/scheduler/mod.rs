@@ -3,6 +3,7 @@
 //! [`step`] is a function of the state and the time; it says what the runtime must do. [`run`] does that,
 //! and tells [`observe`] what came of it.
 
+mod agenda;
 mod driver;
 mod events;
 mod function;
@@ -21,13 +22,20 @@ mod secrets;
 mod shift;
 mod traffic;
 
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+pub use agenda::Agenda;
 pub use driver::run;
 pub use observe::{Observation, observe};
 
-use super::{Settings, clock::Clock, ecs, state::State};
+use super::{
+    Settings,
+    clock::Clock,
+    ecs::{self, model::ServiceKey},
+    state::State,
+};
 
 /// When and where a step is done; `now` in epoch milliseconds.
 #[derive(Clone, Copy)]
@@ -75,50 +83,104 @@ pub struct Outcome {
     pub changed: bool,
 }
 
+/// Passes over what follows from each other in one step: the bound is for a rule that would contradict another.
+const PASSES: usize = 32;
+/// The same where a pass is over a part.
+const MOST_PASSES: usize = 512;
+/// Tasks in a pass of a step that is to end soon.
+const IN_PART: usize = 16;
+/// Milliseconds until what such rules left is looked at again.
+const CONTRADICTION: i64 = 100;
+
 struct Step<'a> {
     state: &'a mut State,
     context: Context<'a>,
     outcome: Outcome,
-    notes: Vec<events::Note>,
+    /// What happened to tasks, for their services.
+    notes: HashMap<ServiceKey, Vec<events::What>>,
+    /// Of the task or service that is looked at: when to do so again, …
+    again: Option<i64>,
+    /// …, whether it changed, …
+    altered: bool,
+    /// … and whether there was no room for a task of it.
+    no_room: bool,
 }
 
 impl Step<'_> {
     fn wake_at(&mut self, at: i64) {
-        self.outcome.next = Some(self.outcome.next.map_or(at, |next| next.min(at)));
+        self.again = Some(self.again.map_or(at, |next| next.min(at)));
     }
 
     fn changed(&mut self) {
+        self.altered = true;
         self.outcome.changed = true;
     }
 }
 
 /// Does everything that is due at `context.now`.
 pub fn step(state: &mut State, context: Context) -> Outcome {
+    pass_by_pass(state, context, usize::MAX, None)
+}
+
+/// As [`step`], but ends soon after `until`; `next` is now when something is left.
+pub fn step_until(state: &mut State, context: Context, until: Instant) -> Outcome {
+    pass_by_pass(state, context, IN_PART, Some(until))
+}
+
+/// Looks at `most` tasks in each pass, and at the services of these.
+fn pass_by_pass(state: &mut State, context: Context, most: usize, until: Option<Instant>) -> Outcome {
     ecs::prepare(state, context.now);
-    let mut step = Step { state, context, outcome: Outcome::default(), notes: Vec::new() };
-    // One task's end makes room for another: until nothing follows from anything. The bound is for
-    // a rule that would contradict another.
-    let mut changed = false;
-    for _ in 0..32 {
-        step.outcome.next = None;
-        step.outcome.changed = false;
-        life::advance(&mut step);
-        for at in 0..step.state.ecs.services.len() {
-            let mut service = std::mem::take(&mut step.state.ecs.services[at]);
-            // A defect ends the scheduler; the service is to outlive that.
-            let done = catch_unwind(AssertUnwindSafe(|| {
-                events::tell(&mut step, &mut service);
-                reconcile::reconcile(&mut step, &mut service);
-            }));
-            step.state.ecs.services[at] = service;
-            done.unwrap_or_else(|panic| resume_unwind(panic));
+    let (outcome, notes) = (Outcome::default(), HashMap::new());
+    let mut step = Step { state, context, outcome, notes, again: None, altered: false, no_room: false };
+    life::forget(&mut step);
+    agenda::call_up(step.state, context.now);
+    // One task's end makes room for another: until nothing follows from anything.
+    let mut passes = 0;
+    let late = loop {
+        let tasks = step.state.ecs.tasks.take_touched(most);
+        let idle = tasks.is_empty() && !step.state.ecs.services.is_touched();
+        if idle {
+            break false;
+        }
+        tasks.iter().for_each(|id| life::advance(&mut step, id));
+        for at in step.state.ecs.services.take_touched() {
+            look_at(&mut step, at);
         }
         step.notes.clear();
-        if !step.outcome.changed {
-            break;
+        passes += 1;
+        match until {
+            _ if passes == if until.is_none() { PASSES } else { MOST_PASSES } => break false,
+            Some(until) if Instant::now() >= until => break true,
+            _ => {}
         }
-        changed = true;
-    }
-    step.outcome.changed = changed;
+    };
+    let more = step.state.ecs.tasks.is_touched() || step.state.ecs.services.is_touched();
+    let next = step.state.ecs.agenda.next();
+    step.outcome.next = match (more, late) {
+        (true, true) => Some(context.now),
+        (true, _) => Some(next.map_or(i64::MAX, |next| next).min(context.now + CONTRADICTION)),
+        (false, _) => next,
+    };
     step.outcome
+}
+
+fn look_at(step: &mut Step, at: usize) {
+    let mut service = step.state.ecs.services.lend(at);
+    (step.again, step.altered, step.no_room) = (None, false, false);
+    // A defect ends the scheduler; the service is to outlive that.
+    let done = catch_unwind(AssertUnwindSafe(|| {
+        events::tell(step, &mut service);
+        reconcile::reconcile(step, &mut service);
+    }));
+    let key = service.key();
+    step.state.ecs.services.put_back(at, service, step.altered || done.is_err());
+    step.state.ecs.agenda.plan_service(key.clone(), step.again);
+    if step.no_room {
+        step.state.ecs.agenda.has_no_room(key.clone());
+    }
+    if step.altered {
+        // What was just decided may lead to more.
+        step.state.ecs.services.touch(&key.0, &key.1);
+    }
+    done.unwrap_or_else(|panic| resume_unwind(panic));
 }

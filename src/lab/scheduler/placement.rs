@@ -1,6 +1,5 @@
 //! Where a task goes: a container instance with room and free ports, or Fargate, which has always room.
 
-use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
 use serde_json::{Map, Value, json};
@@ -151,8 +150,8 @@ fn static_ports(definition: &TaskDefinition) -> Vec<(u16, bool)> {
 
 /// Host ports of an instance in use: until its task is STOPPED.
 fn bound(ecs: &EcsState, instance: &str) -> Vec<(u16, bool)> {
-    let tasks = ecs.tasks.values().filter(|task| task.instance.as_deref() == Some(instance) && !task.is_stopped());
-    let bindings = tasks.filter(|task| task.interface.is_none()).flat_map(|task| &task.containers);
+    let bindings =
+        ecs.tasks.on_instance(instance).filter(|task| task.interface.is_none()).flat_map(|task| &task.containers);
     let used = bindings.flat_map(|container| &container.bindings).map(|binding| (binding.host_port, binding.udp));
     used.chain(AGENT_PORTS.iter().map(|port| (*port, false))).collect()
 }
@@ -160,10 +159,7 @@ fn bound(ecs: &EcsState, instance: &str) -> Vec<(u16, bool)> {
 fn choose(ecs: &EcsState, cluster: &str, cpu: i64, memory: i64, wanted: &[(u16, bool)]) -> Result<String, Misfit> {
     let mut nearest = Misfit::NoInstances;
     for instance in ecs.instances.values().filter(|instance| instance.cluster == cluster) {
-        let tasks = || {
-            let on = |task: &&Task| task.instance.as_ref() == Some(&instance.id) && !task.is_stopped();
-            ecs.tasks.values().filter(on)
-        };
+        let tasks = || ecs.tasks.on_instance(&instance.id);
         let id = || instance.id.clone();
         if tasks().map(|task| task.cpu).sum::<i64>() + cpu > instance.cpu {
             nearest = Misfit::Cpu(id());
@@ -224,25 +220,29 @@ fn dynamic_port(instance: &mut Instance, taken: &[(u16, bool)], udp: bool) -> u1
     FIRST_DYNAMIC_PORT
 }
 
-/// How many of a subnet's addresses tasks can have.
-const ADDRESSES: u32 = 2000;
+/// What a /20 has for interfaces: the first four addresses and the last one are AWS's own.
+const ADDRESSES: u32 = 4091;
 
 fn interface(state: &mut State, wanted: &Wanted) -> Result<Interface, Misfit> {
     let network = wanted.settings.get("networkConfiguration").map(|network| &network["awsvpcConfiguration"]);
     let subnets = network.and_then(|network| network["subnets"].as_array()).map_or(&[][..], Vec::as_slice);
-    let at = state.ecs.addresses as usize;
-    let subnet = subnets.get(at % subnets.len().max(1)).and_then(Value::as_str).unwrap_or_default();
-    let of = state.ec2.subnets.iter().find(|of| of.id == subnet);
-    let network = of.map_or(Ipv4Addr::new(10, 0, 0, 0), |subnet| subnet.network);
-    let unstopped = state.ecs.tasks.values().filter(|task| !task.is_stopped());
-    let taken: HashSet<&str> = unstopped.filter_map(|task| Some(task.interface.as_ref()?.address.as_str())).collect();
-    let (at, address) = (0..ADDRESSES)
+    let subnets: Vec<&str> = subnets.iter().filter_map(Value::as_str).collect();
+    let subnets = if subnets.is_empty() { vec![""] } else { subnets };
+    let count = subnets.len() as u32;
+    let first = state.ecs.addresses;
+    let (at, subnet, address) = (0..ADDRESSES * count)
         .map(|further| {
-            let at = state.ecs.addresses.wrapping_add(further);
-            // The first four addresses of a subnet are AWS's own; the end of it is the instances'.
-            (at, Ipv4Addr::from(u32::from(network) + 4 + at % ADDRESSES).to_string())
+            // One subnet after the other in turn, and in each the address after the last.
+            let at = first.wrapping_add(further);
+            let subnet = subnets[(at % count) as usize];
+            let of = state.ec2.subnets.iter().find(|of| of.id == subnet);
+            let network = of.map_or(Ipv4Addr::new(10, 0, 0, 0), |subnet| subnet.network);
+            (at, subnet, Ipv4Addr::from(u32::from(network) + 4 + at / count % ADDRESSES))
         })
-        .find(|(_, address)| !taken.contains(address.as_str()))
+        .find(|(_, _, address)| {
+            let by_instance = state.ec2.instances.iter().any(|instance| instance.private_ip == *address);
+            !by_instance && state.ecs.tasks.at_address(&address.to_string()).is_none()
+        })
         .ok_or(Misfit::Addresses)?;
     state.ecs.addresses = at.wrapping_add(1);
     let hex = random_hex(10);
@@ -252,6 +252,6 @@ fn interface(state: &mut State, wanted: &Wanted) -> Result<Interface, Misfit> {
         id: format!("eni-{}", random_hex(17)),
         subnet: subnet.into(),
         mac: format!("0a:{}", mac.join(":")),
-        address,
+        address: address.to_string(),
     })
 }

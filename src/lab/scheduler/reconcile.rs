@@ -1,7 +1,5 @@
 //! Brings a service's tasks to what its deployments ask for: starts, replaces, scales, rolls.
 
-use std::collections::BTreeSet;
-
 use crate::lab::clock::Pace;
 use crate::lab::ecs::model::{Deployment, Rollout, Service, ServiceStatus};
 
@@ -45,12 +43,14 @@ pub(super) fn reconcile(step: &mut Step, service: &mut Service) {
     stop_spare(step, service, lower.min(service.desired_count));
     start_missing(step, service, upper);
     let members = members(step, service);
-    for deployment in &mut service.deployments {
-        let wanted = members.iter().filter(|member| member.deployment == deployment.id).count() as i64;
-        deployment.desired_count = wanted;
-    }
-    if let Some(primary) = service.deployments.first_mut().filter(|primary| primary.rollout != Rollout::Failed) {
-        primary.desired_count = service.desired_count;
+    for (at, deployment) in service.deployments.iter_mut().enumerate() {
+        let wanted = match at == 0 && deployment.rollout != Rollout::Failed {
+            true => service.desired_count,
+            false => members.iter().filter(|member| member.deployment == deployment.id).count() as i64,
+        };
+        if std::mem::replace(&mut deployment.desired_count, wanted) != wanted {
+            step.changed();
+        }
     }
     rollout::finish(step, service, &members);
 }
@@ -73,7 +73,9 @@ fn drain(step: &mut Step, service: &mut Service) {
     let all: Vec<&Member> = members.iter().collect();
     stop(step, service, &all, "ServiceSchedulerInitiated", "Service was deleted");
     for deployment in &mut service.deployments {
-        deployment.desired_count = 0;
+        if std::mem::take(&mut deployment.desired_count) != 0 {
+            step.changed();
+        }
     }
     if unstopped(step, service) == 0 {
         service.status = ServiceStatus::Inactive;
@@ -83,19 +85,12 @@ fn drain(step: &mut Step, service: &mut Service) {
 
 /// Tasks that ended by themselves count against their deployment, once each.
 fn count_failures(step: &mut Step, service: &mut Service) {
-    let group = service.group();
-    let ended: BTreeSet<String> = step
-        .state
-        .ecs
-        .tasks
-        .values()
-        .filter(|task| task.cluster == service.cluster && task.group == group && task.stop && !task.counted)
-        .map(|task| task.id.clone())
-        .collect();
+    let tasks = step.state.ecs.tasks.of_group(&service.cluster, &service.group());
+    let ended: Vec<String> = tasks.filter(|task| task.stop && !task.counted).map(|task| task.id.clone()).collect();
     for id in ended {
         let Some(task) = step.state.ecs.tasks.get_mut(&id) else { continue };
         task.counted = true;
-        step.outcome.changed = true;
+        (step.altered, step.outcome.changed) = (true, true);
         service.steady = false;
         let failed = match task.stop_code.as_deref() {
             Some("TaskFailedToStart" | "EssentialContainerExited") => true,

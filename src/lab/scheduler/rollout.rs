@@ -41,7 +41,9 @@ pub(super) fn begin(step: &mut Step, service: &mut Service) {
     let now = step.context.now;
     let threshold = circuit_breaker_threshold(service.desired_count);
     let Some(current) = current(service) else { return };
-    current.threshold = threshold;
+    if std::mem::replace(&mut current.threshold, threshold) != threshold {
+        step.changed();
+    }
     match current.status.as_str() {
         "PENDING" => {
             current.status = "IN_PROGRESS".into();

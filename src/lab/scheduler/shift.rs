@@ -267,7 +267,10 @@ pub(super) fn bring_to(step: &mut Step, service: &mut Service, wanted: &[(Deploy
         stop(step, service, &ours[..beyond], "ServiceSchedulerInitiated", &scaling);
         start(step, service, deployment, count - ours.len() as i64);
         if let Some(of) = service.deployments.iter_mut().find(|of| of.id == deployment.id) {
-            of.desired_count = *count;
+            let changed = std::mem::replace(&mut of.desired_count, *count) != *count;
+            if changed {
+                step.changed();
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ mod documents;
 mod driver;
 mod health;
 mod placement;
+mod properties;
 mod rollout;
 mod strategies;
 

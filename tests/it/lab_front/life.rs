@@ -41,13 +41,16 @@ async fn a_reply_means_that_it_is_on_disk() {
     let lab = TestLab::start().await;
     for n in 0..5 {
         lab.create(&format!("repository-{n}")).await;
-        let state = std::fs::read_to_string(lab.folder.path().join("state.json")).unwrap();
-        assert!(state.contains(&format!("repository-{n}")));
+        assert!(on_disk(lab.folder.path()).contains(&format!("repository-{n}")));
     }
     lab.push("repository-1", "tagged", b"x").await;
-    let state = std::fs::read_to_string(lab.folder.path().join("state.json")).unwrap();
-    assert!(state.contains("tagged"));
+    assert!(on_disk(lab.folder.path()).contains("tagged"));
     lab.end().await;
+}
+
+fn on_disk(folder: &Path) -> String {
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap_or_default();
+    read("state.json") + &read("changes.jsonl")
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ mod registry;
 mod resolve;
 mod scans;
 mod server;
+mod simulated;
 mod wire;
 
 use std::path::Path;
@@ -52,11 +53,16 @@ impl TestLab {
     }
 
     pub(crate) async fn start_in(folder: TempDir) -> TestLab {
+        let options = options(folder.path());
+        TestLab::start_with(folder, options).await
+    }
+
+    async fn start_with(folder: TempDir, options: Options) -> TestLab {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let host = listener.local_addr().unwrap().to_string();
         let stop = CancellationToken::new();
         let told = stop.clone();
-        let serving = lifecycle::serve_on(listener, options(folder.path()), async move { told.cancelled().await });
+        let serving = lifecycle::serve_on(listener, options, async move { told.cancelled().await });
         let served = tokio::spawn(serving);
         let client = Client::builder(TokioExecutor::new()).build_http();
         TestLab { host, folder, stop, served, client }

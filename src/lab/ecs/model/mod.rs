@@ -1,17 +1,25 @@
 //! What the lab remembers of ECS. Users' documents stay JSON as they were given.
 
+mod ledger;
 mod service;
+mod services;
 mod shift;
 mod task;
+mod tasks;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub use ledger::Ledger;
 pub use service::{Deployment, Event, Revision, Rollback, Rollout, Service, ServiceDeployment, ServiceStatus};
+pub use services::{ServiceKey, Services};
 pub use shift::{Hook, Phase, Shift};
 pub use task::{Binding, Container, Interface, Run, Target, Task, TaskStatus};
+pub use tasks::Tasks;
+
+use crate::lab::scheduler::Agenda;
 
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]
 #[serde(default)]
@@ -20,13 +28,16 @@ pub struct EcsState {
     pub prepared: bool,
     pub clusters: BTreeMap<String, Cluster>,
     pub instances: BTreeMap<String, Instance>,
-    pub families: BTreeMap<String, Family>,
-    pub services: Vec<Service>,
-    pub tasks: BTreeMap<String, Task>,
+    pub families: Ledger<Family>,
+    pub services: Services,
+    pub tasks: Tasks,
     /// RunTask's client tokens, with the request and the tasks that came of it.
     pub run_tokens: BTreeMap<String, (Value, Vec<String>)>,
     /// Private addresses given out so far; none is given twice.
     pub addresses: u32,
+    /// What the scheduler has to do at which time.
+    #[serde(skip)]
+    pub agenda: Agenda,
 }
 
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]

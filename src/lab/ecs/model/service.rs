@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::ServiceKey;
 use super::shift::Shift;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -52,6 +53,10 @@ pub struct Service {
 }
 
 impl Service {
+    pub fn key(&self) -> ServiceKey {
+        (self.cluster.clone(), self.name.clone())
+    }
+
     pub fn group(&self) -> String {
         format!("service:{}", self.name)
     }

@@ -55,7 +55,7 @@ impl Child<'_> {
             (Level::Namespaces | Level::UserNamespaces, false) => mounts::enter(self.level, self.process)?,
             (Level::Chroot, false) => mounts::change_root(self.process)?,
             (Level::Chroot, true) => mounts::join_root(self.process)?,
-            (Level::Namespaces | Level::UserNamespaces, true) | (Level::Process, _) => {}
+            (Level::Namespaces | Level::UserNamespaces, true) | (Level::Process | Level::Simulated, _) => {}
         }
         // at level 4 paths lead to the unpacked root, at the others they are in it
         let root = match (self.level, &self.process.root) {

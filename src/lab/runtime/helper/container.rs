@@ -51,7 +51,7 @@ pub fn start(
         Level::Namespaces | Level::UserNamespaces => {
             libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC
         }
-        Level::Chroot | Level::Process => 0,
+        Level::Chroot | Level::Process | Level::Simulated => 0,
     };
     let mut container = Container {
         pid: Pid::from_raw(0),
