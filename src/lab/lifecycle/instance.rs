@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::Options;
+use super::resume::Earlier;
 use crate::error::{Error, Result};
 use crate::lab::clock::Clock;
 use crate::lab::runtime::{Level, Runtime};
@@ -38,6 +39,7 @@ pub struct House {
 pub struct Instance {
     pub lab: Arc<Lab>,
     store: Store,
+    earlier: Earlier,
     stop: CancellationToken,
     loops: Mutex<Vec<(&'static str, JoinHandle<()>)>>,
     failed: Mutex<Vec<&'static str>>,
@@ -87,6 +89,7 @@ impl Instance {
             Some(helper) => Runtime::new(settings.data.clone(), options.runtime_level, helper.clone())?,
             None => Runtime::disabled(),
         };
+        let earlier = Earlier::of(&state);
         let lab = Arc::new(Lab::new(settings.clone(), clock, runtime, state));
         // The ids of a new lab's VPC, subnets and instance are told from here on.
         store.save(&lab).map_err(|error| {
@@ -95,6 +98,7 @@ impl Instance {
         let instance = Arc::new(Instance {
             lab: lab.clone(),
             store,
+            earlier,
             stop: CancellationToken::new(),
             loops: Mutex::default(),
             failed: Mutex::default(),
@@ -122,6 +126,11 @@ impl Instance {
     /// Saves the state, if it was written since the last time.
     pub fn save(&self) -> io::Result<()> {
         self.store.save(&self.lab)
+    }
+
+    /// How much of what ran when the lab ended does not run again yet.
+    pub fn resuming(&self) -> usize {
+        self.lab.read(|state| self.earlier.resuming(state))
     }
 
     /// The loops that ended before they were told to.

@@ -8,6 +8,7 @@ mod client;
 mod environment;
 mod instance;
 mod record;
+mod resume;
 mod start;
 
 use std::future::Future;

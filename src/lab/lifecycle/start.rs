@@ -18,11 +18,13 @@ use crate::lab::disk;
 
 const POLL: Duration = Duration::from_millis(5);
 const ANSWER: Duration = Duration::from_millis(200);
+/// A lab that was stopped says at once what it said before, unless its tasks take longer than this.
+const RESUME: Duration = Duration::from_secs(5);
 const LIMIT: Duration = Duration::from_secs(20);
 const LARGEST_LOG: u64 = 1024 * 1024;
 const LOG_TAIL: u64 = 4096;
 
-/// Starts a lab in the background and waits until it answers. If one runs already, that one is it, unless it
+/// Starts a lab in the background and waits until it answers, and until what ran in it runs again. If one runs already, that one is it, unless it
 /// has another port, pace or runtime than `options` demand.
 pub async fn start(options: &Options) -> Result<Running> {
     let running = ensure_running(options).await?;
@@ -56,10 +58,15 @@ pub async fn start(options: &Options) -> Result<Running> {
 pub async fn ensure_running(options: &Options) -> Result<Running> {
     let until = Instant::now() + LIMIT;
     let mut daemon: Option<Daemon> = None;
+    let mut answered: Option<Instant> = None;
     loop {
         match status(options).await? {
-            Status::Running { running, .. } => {
-                let started = daemon.is_some_and(|daemon| daemon.child.id() == Some(running.pid));
+            Status::Running { running, report } => {
+                let started = daemon.as_ref().is_some_and(|daemon| daemon.child.id() == Some(running.pid));
+                if started && report["resuming"] != 0 && answered.get_or_insert_with(Instant::now).elapsed() < RESUME {
+                    sleep(POLL).await;
+                    continue;
+                }
                 return Ok(Running { started, ..running });
             }
             Status::Unresponsive { .. } => {}

@@ -57,6 +57,7 @@ fn report(front: &Front) -> Value {
         "warning": lab.runtime.warning(),
         "startedAt": front.started_at,
         "failed": instance.failed(),
+        "resuming": instance.resuming(),
         "repositories": repositories,
         "images": images,
     })

@@ -49,6 +49,17 @@ fn ec2_is_deployed_with_rustc_alone() {
     let production = lab.lab("render -C shop --environment production").json(0);
     let environment = &production["taskDefinition"]["containerDefinitions"][0]["environment"];
     assert!(environment.as_array().unwrap().contains(&json!({ "name": "LOG", "value": "warn" })), "{environment}");
+    a_lab_that_was_stopped_says_at_once_what_it_said_before(&lab);
+}
+
+fn a_lab_that_was_stopped_says_at_once_what_it_said_before(lab: &Rehearsal) {
+    let before = lab.lab("status -C shop").json(0);
+    lab.steady("lab stop --output json").json(0);
+    lab.steady("lab start --output json").json(0);
+    let after = lab.lab("status -C shop").json(0);
+    assert_eq!(after, before);
+    let (status, page) = get(before["url"].as_str().unwrap());
+    assert!(status == 200 && page.contains("Release first is in steady state"), "{status} {page}");
 }
 
 #[test]
