@@ -34,8 +34,8 @@ pub mod wire;
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard};
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use clock::Clock;
@@ -71,6 +71,8 @@ pub struct Lab {
     /// What a restart may forget of the registry: blobs on their way in.
     pub uploads: ecr::Uploads,
     pub sockets: balancer::Sockets,
+    /// Fair, so that a request does not wait until thousands of tasks were started; and a handler that panicked does not
+    /// take the lab with it.
     state: Mutex<State>,
     changes: watch::Sender<u64>,
 }
@@ -90,19 +92,19 @@ impl Lab {
     }
 
     pub fn read<T>(&self, read: impl FnOnce(&State) -> T) -> T {
-        read(&self.lock())
+        read(&self.state.lock())
     }
 
     /// Changes the state and wakes everyone who waits on [`Lab::changes`].
     pub fn write<T>(&self, write: impl FnOnce(&mut State) -> T) -> T {
-        let written = write(&mut self.lock());
+        let written = write(&mut self.state.lock());
         self.wrote();
         written
     }
 
     /// As [`Lab::write`], but wakes nobody when `write` says that it changed nothing.
     pub fn update<T>(&self, write: impl FnOnce(&mut State) -> (T, bool)) -> T {
-        let (written, changed) = write(&mut self.lock());
+        let (written, changed) = write(&mut self.state.lock());
         if changed {
             self.wrote();
         }
@@ -117,10 +119,5 @@ impl Lab {
     /// A counter that grows with every write.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
-    }
-
-    // A handler that panicked must not take the lab with it.
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
