@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::manifest::{self, Incoming, Refused};
 use super::{
-    EcrState, Image, Repository, blob_path, invalid, is_digest, not_found, page, repository, required, required_list,
-    scans,
+    EcrState, Image, Repository, blob_path, invalid, is_digest, listed_ids, not_found, page, repository,
+    repository_mut, required, required_list, scans,
 };
 use crate::lab::Lab;
 use crate::lab::api::{ApiError, ApiResult};
@@ -14,8 +14,7 @@ use crate::lab::wire::epoch_seconds;
 pub fn describe(lab: &Lab, input: &Value) -> ApiResult {
     lab.read(|state| {
         let repository = repository(&state.ecr, &lab.settings, input)?;
-        let wanted = input.get("imageIds").and_then(Value::as_array).filter(|ids| !ids.is_empty());
-        let found: Vec<&String> = match wanted {
+        let found: Vec<&String> = match listed_ids(input)? {
             Some(ids) => {
                 let one = |id| found(repository, id).ok_or_else(|| image_not_found(lab, repository, id));
                 let mut digests = ids.iter().map(one).collect::<Result<Vec<_>, _>>()?;
@@ -34,7 +33,7 @@ pub fn describe(lab: &Lab, input: &Value) -> ApiResult {
 
 fn detail(lab: &Lab, repository: &Repository, digest: &str) -> Value {
     let image = &repository.images[digest];
-    let Image { media_type, image_size, artifact_media_type, subject, pushed_at, .. } = image;
+    let Image { media_type, image_size, artifact_media_type, subject, pushed_at, pulled_at, .. } = image;
     let tags = repository.tags_of(digest);
     json!({
         "registryId": lab.settings.account_id,
@@ -46,6 +45,7 @@ fn detail(lab: &Lab, repository: &Repository, digest: &str) -> Value {
         "imageManifestMediaType": media_type,
         "artifactMediaType": artifact_media_type,
         "subjectManifestDigest": subject,
+        "lastRecordedPullTime": pulled_at.map(epoch_seconds),
         "imageStatus": "ACTIVE",
         "imageScanStatus": scans::status(&lab.clock, image),
     })
@@ -66,26 +66,39 @@ pub fn list(lab: &Lab, input: &Value) -> ApiResult {
     })
 }
 
-fn status_wanted(input: &Value, untagged: bool) -> bool {
-    match input["filter"]["tagStatus"].as_str() {
+/// Whether a request's filter lets an image through. All of them are active: the lab archives none.
+pub fn status_wanted(input: &Value, untagged: bool) -> bool {
+    let filter = &input["filter"];
+    let is_tag_status = match filter["tagStatus"].as_str() {
         Some("TAGGED") => !untagged,
         Some("UNTAGGED") => untagged,
         _ => true,
-    }
+    };
+    is_tag_status && matches!(filter["imageStatus"].as_str(), None | Some("ACTIVE" | "ANY"))
 }
 
 pub fn batch_get(lab: &Lab, input: &Value) -> ApiResult {
     let ids = required_list(input, "imageIds", 100)?;
-    let (found, failures) = lab.read(|state| {
-        let repository = repository(&state.ecr, &lab.settings, input)?;
-        let (mut found, mut failures) = (Vec::new(), Vec::new());
+    let accepted = input.get("acceptedMediaTypes").and_then(Value::as_array).filter(|types| !types.is_empty());
+    let is_accepted = |image: &Image| accepted.is_none_or(|types| types.iter().any(|one| *one == image.media_type));
+    let now = lab.clock.now();
+    let (found, failures) = lab.update(|state| {
+        let repository = match repository_mut(&mut state.ecr, &lab.settings, input) {
+            Ok(repository) => repository,
+            Err(error) => return (Err(error), false),
+        };
+        let (mut found, mut failures, mut recorded) = (Vec::new(), Vec::new(), false);
         for id in ids {
-            match known(repository, id) {
-                Ok(digest) => found.push((digest.clone(), repository.images[digest].media_type.clone(), id.clone())),
+            match known(repository, id).cloned() {
+                Ok(digest) if is_accepted(&repository.images[&digest]) => {
+                    recorded |= repository.record_pull(&digest, now);
+                    found.push((digest.clone(), repository.images[&digest].media_type.clone(), id.clone()));
+                }
+                Ok(_) => failures.push(no_image(id)),
                 Err(failure) => failures.push(failure),
             }
         }
-        Ok((found, failures))
+        (Ok((found, failures)), recorded)
     })?;
     let images = found.into_iter().map(|(digest, media_type, mut id)| {
         let content = std::fs::read_to_string(blob_path(&lab.settings.data, &digest))
@@ -152,6 +165,11 @@ pub fn put(lab: &Lab, input: &Value) -> ApiResult {
             Some(tag) => repository.tags.get(tag) == Some(&digest),
             None => repository.images.contains_key(&digest),
         });
+        if let Some(tag) = incoming.tag.filter(|_| same)
+            && state.ecr.repositories.get(name).is_some_and(|repository| repository.is_immutable(tag))
+        {
+            return Err(refusal(lab, name, Refused::Immutable(tag.to_owned())));
+        }
         if same {
             let tag = incoming.tag.map_or("null".to_owned(), |tag| format!("'{tag}'"));
             return Err(ApiError::new(
@@ -216,6 +234,21 @@ fn image_reply(lab: &Lab, input: &Value, image_id: Value, content: String, media
     })
 }
 
+/// AWS records a pull at least once in this time, not each.
+const PULLS_MS: i64 = 24 * 3_600_000;
+
+impl Repository {
+    /// Notes that an image is pulled, unless that was noted lately. True if it now says so.
+    pub fn record_pull(&mut self, digest: &str, now: i64) -> bool {
+        let Some(image) = self.images.get_mut(digest) else { return false };
+        let is_due = image.pulled_at.is_none_or(|before| now - before >= PULLS_MS);
+        if is_due {
+            image.pulled_at = Some(now);
+        }
+        is_due
+    }
+}
+
 pub fn found<'a>(repository: &'a Repository, id: &Value) -> Option<&'a String> {
     known(repository, id).ok()
 }
@@ -244,7 +277,11 @@ fn known<'a>(repository: &'a Repository, id: &Value) -> Result<&'a String, Value
         (Some(digest), None) => repository.images.get_key_value(digest).map(|(digest, _)| digest),
         _ => None,
     }
-    .ok_or_else(|| failure(id, "ImageNotFound", "Requested image not found"))
+    .ok_or_else(|| no_image(id))
+}
+
+fn no_image(id: &Value) -> Value {
+    failure(id, "ImageNotFound", "Requested image not found")
 }
 
 fn failure(id: &Value, code: &str, reason: &str) -> Value {

@@ -58,7 +58,7 @@ pub fn upload_part(lab: &Lab, input: &Value) -> ApiResult {
             format!("First byte of the layer part is {first} instead of {}", upload.size),
         ))
     } else {
-        upload.writer().and_then(|mut file| upload.write(&mut file, &part)).map_err(disk_error)
+        upload.writer().and_then(|mut file| upload.write_part(&mut file, &part)).map_err(disk_error)
     };
     let id = upload.id.clone();
     if let Err(error) = written {
@@ -76,8 +76,11 @@ pub fn upload_part(lab: &Lab, input: &Value) -> ApiResult {
 pub fn complete(lab: &Lab, input: &Value) -> ApiResult {
     let expected = required_list(input, "layerDigests", 100)?;
     let (name, upload) = take(lab, input)?;
-    let digest = upload.digest();
-    let refused = if upload.size == 0 {
+    let announced = expected.iter().filter_map(Value::as_str).next().unwrap_or_default();
+    let digest = upload.digest_like(announced).map_err(disk_error)?;
+    let refused = if upload.has_small_part() {
+        Some(ApiError::new("LayerPartTooSmallException", "Layer parts must be at least 5 MiB in size."))
+    } else if upload.size == 0 {
         Some(ApiError::new("EmptyUploadException", "the upload has no parts"))
     } else if !expected.iter().any(|one| one == digest.as_str()) {
         let wanted = expected.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ");
@@ -91,7 +94,7 @@ pub fn complete(lab: &Lab, input: &Value) -> ApiResult {
     }
     let known = lab.write(|state| {
         let known = state.ecr.repositories.get(&name).is_some_and(|repository| repository.blobs.contains_key(&digest));
-        upload.store(&mut state.ecr, &lab.settings.data, &lab.uploads).map(|_| known)
+        upload.store(&digest, &mut state.ecr, &lab.settings.data, &lab.uploads).map(|()| known)
     });
     if known.map_err(disk_error)? {
         return Err(ApiError::new(
