@@ -92,13 +92,14 @@ pub struct Image {
 
 /// ECR, `AmazonEC2ContainerRegistry_V20150921`.
 pub fn handle(lab: &Lab, operation: &str, input: Value) -> ApiResult {
-    conformance::answered(Service::Ecr, operation, input, |input| {
-        check_registry_id(&lab.settings, &input)?;
-        match self::operation(operation) {
-            Some(answer) => answer(lab, &input),
-            None => Err(ApiError::unknown_operation(operation)),
+    let answer = self::operation(operation).ok_or_else(|| ApiError::unknown_operation(operation));
+    let answer = answer.map(|answer| {
+        move |input: Value| {
+            check_registry_id(&lab.settings, &input)?;
+            answer(lab, &input)
         }
-    })
+    });
+    conformance::answered(Service::Ecr, operation, input, answer)
 }
 
 fn operation(name: &str) -> Option<fn(&Lab, &Value) -> ApiResult> {
