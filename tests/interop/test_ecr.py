@@ -84,10 +84,10 @@ def test_chunks_lists_of_lists_and_artifacts(lab, amazon, skopeo, tmp_path, hell
         aws(lab, "ecr", "create-repository", "--repository-name", repository)
     image = hello_image(hello_program, "one")
     # in chunks, by sha512
-    config, layer = image.blobs
-    place = registry("POST", "/v2/hello/blobs/uploads/").headers["Location"]
-    half = len(layer) // 2
-    for first, last in [(0, half), (half, len(layer))]:
+    layer = bytes(range(256)) * 24_000
+    answer = registry("POST", "/v2/hello/blobs/uploads/")
+    place, least = answer.headers["Location"], int(answer.headers["OCI-Chunk-Min-Length"])
+    for first, last in [(0, least), (least, len(layer))]:
         answer = registry("PATCH", place, layer[first:last], Content_Range=f"{first}-{last - 1}")
         assert (answer.status, answer.headers["Range"]) == (202, f"0-{last - 1}")
         place = answer.headers["Location"]

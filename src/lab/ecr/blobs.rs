@@ -80,8 +80,10 @@ pub struct Uploads {
     pub(super) url_key: hmac::Key,
 }
 
-/// Of all parts but the last.
-const SMALLEST_PART: u64 = 5 * 1024 * 1024;
+/// Of all parts but the last, in bytes.
+pub const SMALLEST_PART: u64 = 5 * 1024 * 1024;
+/// What ECR says of a smaller one when the upload is to end.
+pub const SMALL_PART: &str = "All layer parts except the last part should be at least 5MB";
 
 /// One upload: a file that grows, and the hash of what is in it so far.
 pub struct Upload {
@@ -91,6 +93,8 @@ pub struct Upload {
     hash: Context,
     /// Bytes so far.
     pub size: u64,
+    /// Where the last whole part ended, and its length.
+    parts_end: u64,
     last_part: Option<u64>,
     small_part: bool,
 }
@@ -125,7 +129,16 @@ impl Uploads {
         disk::new_private_file(&path)?;
         let hash = Context::new(&SHA256);
         let repository = repository.to_owned();
-        let upload = Upload { id: id.clone(), repository, path, hash, size: 0, last_part: None, small_part: false };
+        let upload = Upload {
+            id: id.clone(),
+            repository,
+            path,
+            hash,
+            size: 0,
+            parts_end: 0,
+            last_part: None,
+            small_part: false,
+        };
         self.lock().insert(id.clone(), Arc::new(tokio::sync::Mutex::new(upload)));
         Ok(id)
     }
@@ -163,11 +176,14 @@ impl Upload {
         Ok(())
     }
 
-    /// As [`Upload::write`], of a part that must be of a size.
-    pub fn write_part(&mut self, file: &mut fs::File, part: &[u8]) -> io::Result<()> {
-        self.small_part |= self.last_part.is_some_and(|size| size < SMALLEST_PART);
-        self.last_part = Some(part.len() as u64);
-        self.write(file, part)
+    /// Says that a part ends here. All but the last have to be of a size.
+    pub fn end_part(&mut self) {
+        let length = self.size - self.parts_end;
+        if length > 0 {
+            self.small_part |= self.last_part.is_some_and(|size| size < SMALLEST_PART);
+            self.last_part = Some(length);
+            self.parts_end = self.size;
+        }
     }
 
     /// Whether another part than the last one was too small.

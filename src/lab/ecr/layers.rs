@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
 use super::token::layer_url_query;
-use super::{Taken, Unavailable, invalid, is_digest, repository, required, required_list};
+use super::{SMALL_PART, Taken, Unavailable, invalid, is_digest, repository, required, required_list};
 use crate::lab::Lab;
 use crate::lab::api::{ApiError, ApiResult};
 
@@ -58,8 +58,9 @@ pub fn upload_part(lab: &Lab, input: &Value) -> ApiResult {
             format!("First byte of the layer part is {first} instead of {}", upload.size),
         ))
     } else {
-        upload.writer().and_then(|mut file| upload.write_part(&mut file, &part)).map_err(disk_error)
+        upload.writer().and_then(|mut file| upload.write(&mut file, &part)).map_err(disk_error)
     };
+    upload.end_part();
     let id = upload.id.clone();
     if let Err(error) = written {
         if error.status == 500 {
@@ -79,7 +80,7 @@ pub fn complete(lab: &Lab, input: &Value) -> ApiResult {
     let announced = expected.iter().filter_map(Value::as_str).next().unwrap_or_default();
     let digest = upload.digest_like(announced).map_err(disk_error)?;
     let refused = if upload.has_small_part() {
-        Some(ApiError::new("LayerPartTooSmallException", "Layer parts must be at least 5 MiB in size."))
+        Some(ApiError::new("LayerPartTooSmallException", SMALL_PART))
     } else if upload.size == 0 {
         Some(ApiError::new("EmptyUploadException", "the upload has no parts"))
     } else if !expected.iter().any(|one| one == digest.as_str()) {

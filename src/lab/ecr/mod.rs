@@ -25,7 +25,9 @@ use super::conformance;
 use super::{Lab, Settings};
 use crate::aws_model::Service;
 
-pub use blobs::{Taken, Unavailable, Upload, Uploads, blob_path, blobs_folder, digest_of, is_digest};
+pub use blobs::{
+    SMALL_PART, SMALLEST_PART, Taken, Unavailable, Upload, Uploads, blob_path, blobs_folder, digest_of, is_digest,
+};
 use blobs::{digest_like, prepared_path};
 pub use images::immutable_text;
 pub use lifecycle::run as keep_expiring;

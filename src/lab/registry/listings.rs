@@ -9,7 +9,8 @@ use crate::lab::Lab;
 use crate::lab::ecr::is_digest;
 
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
-/// ECR lists no more at once.
+/// What ECR lists at once where nobody asks for a number, and the largest number that it takes.
+const USUAL: usize = 100;
 const MOST: usize = 1000;
 
 pub fn catalog(lab: &Lab, query: &str) -> Outcome {
@@ -37,7 +38,7 @@ struct Page {
 impl Page {
     fn of(query: &str) -> Result<Page, Refusal> {
         let most = match parameter(query, "n").map(|n| n.parse::<usize>()) {
-            None => MOST,
+            None => USUAL,
             Some(Ok(most)) if most <= MOST => most,
             Some(Ok(_)) => {
                 // In ECR's words, as those who page through it know them.

@@ -10,8 +10,10 @@ use tokio::sync::mpsc;
 
 use super::{CONTENT_DIGEST, Outcome, Refusal, empty, parameter};
 use crate::lab::Lab;
-use crate::lab::ecr::{Taken, Unavailable, Upload, is_digest};
+use crate::lab::ecr::{SMALL_PART, SMALLEST_PART, Taken, Unavailable, Upload, is_digest};
 
+/// How the specification says that chunks have to be of a size.
+const CHUNK_MIN_LENGTH: HeaderName = HeaderName::from_static("oci-chunk-min-length");
 const UPLOAD_ID: HeaderName = HeaderName::from_static("docker-upload-uuid");
 
 /// `POST`: a session; with `?digest=` the whole blob; with `?mount=` a blob of another repository, if it is there.
@@ -34,7 +36,12 @@ pub async fn begin(lab: &Arc<Lab>, name: &str, query: &str, request: Request) ->
         Some(digest) => receive_all(lab, name, &id, &digest, request).await,
         None => {
             let location = location(request.headers(), name, &id);
-            let headers = [(header::LOCATION, location), (header::RANGE, "0-0".to_owned()), (UPLOAD_ID, id)];
+            let headers = [
+                (header::LOCATION, location),
+                (header::RANGE, "0-0".to_owned()),
+                (UPLOAD_ID, id),
+                (CHUNK_MIN_LENGTH, SMALLEST_PART.to_string()),
+            ];
             Ok(empty(StatusCode::ACCEPTED, &headers))
         }
     }
@@ -67,6 +74,10 @@ pub fn cancel(lab: &Lab, name: &str, id: &str) -> Outcome {
 
 async fn receive_all(lab: &Arc<Lab>, name: &str, id: &str, digest: &str, request: Request) -> Outcome {
     let upload = receive(lab, name, id, request).await?;
+    if upload.has_small_part() {
+        lab.uploads.discard(upload);
+        return Err(Refusal::new(StatusCode::BAD_REQUEST, "BLOB_UPLOAD_INVALID", SMALL_PART));
+    }
     let announced = digest.to_owned();
     let hashed = tokio::task::spawn_blocking(move || upload.digest_like(&announced).map(|found| (upload, found))).await;
     let (upload, found) = hashed
@@ -135,7 +146,10 @@ fn write(lab: &Lab, mut upload: Taken, mut parts: mpsc::Receiver<Part>) -> std::
                     written = Err(error);
                 }
             }
-            Some(Part::End) => return Ok(Some(upload)),
+            Some(Part::End) => {
+                upload.end_part();
+                return Ok(Some(upload));
+            }
             None => return Ok(None),
         }
     }

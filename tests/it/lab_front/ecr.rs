@@ -369,6 +369,8 @@ async fn parts_that_are_too_small_end_in_no_layer() {
         lab.ecr("UploadLayerPart", part).await;
     }
     let complete = json!({ "repositoryName": "there", "uploadId": upload, "layerDigests": [digest(b"hello layer")] });
-    assert_eq!(lab.ecr_error("CompleteLayerUpload", complete).await.0, "LayerPartTooSmallException");
+    let refused = lab.ecr_error("CompleteLayerUpload", complete).await;
+    let text = "All layer parts except the last part should be at least 5MB";
+    assert_eq!(refused, ("LayerPartTooSmallException".to_owned(), text.to_owned()));
     lab.end().await;
 }

@@ -44,6 +44,28 @@ async fn tags_are_listed_in_pages() {
     lab.end().await;
 }
 
+/// As ECR, which has a hundred on a page where nobody asks for a number.
+#[tokio::test]
+async fn a_page_that_nobody_asked_for_has_a_hundred_tags() {
+    let lab = lab().await;
+    let manifest = image(b"{}", &[], digest);
+    let tags: Vec<String> = (0..101).map(|at| format!("v{at:03}")).collect();
+    let mut table = vec![post("one", b"{}", digest)];
+    table.extend(tags.iter().map(|tag| put("one", tag, &manifest)));
+    table.push(
+        row("end-8a: a page", "GET", "/v2/one/tags/list", 200)
+            .has("link", "</v2/one/tags/list?n=100&last=v099>; rel=\"next\"")
+            .json(json!({ "name": "one", "tags": tags[..100] })),
+    );
+    table.push(
+        row("end-8b: the rest", "GET", "/v2/one/tags/list?n=100&last=v099", 200)
+            .has("link", "")
+            .json(json!({ "name": "one", "tags": ["v100"] })),
+    );
+    walk(&lab, table).await;
+    lab.end().await;
+}
+
 #[tokio::test]
 async fn repositories_are_listed_in_pages() {
     let lab = lab().await;
