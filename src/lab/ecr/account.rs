@@ -9,8 +9,8 @@ use crate::lab::api::{ApiError, ApiResult};
 
 /// Each setting with its values. A new account has the first.
 const SETTINGS: [(&str, &[&str]); 3] = [
-    ("BASIC_SCAN_TYPE_VERSION", &["AWS_NATIVE", "CLAIR"]),
-    ("REGISTRY_POLICY_SCOPE", &["V2", "V1"]),
+    ("BASIC_SCAN_TYPE_VERSION", &["AWS_NATIVE"]),
+    ("REGISTRY_POLICY_SCOPE", &["V2"]),
     (BLOB_MOUNTING, &["DISABLED", "ENABLED"]),
 ];
 const BLOB_MOUNTING: &str = "BLOB_MOUNTING";

@@ -24,7 +24,14 @@ pub fn describe(lab: &Lab, input: &Value) -> ApiResult {
             }
             None => repository.images.keys().collect(),
         };
-        let shown = found.into_iter().filter(|digest| status_wanted(input, repository.tags_of(digest).is_empty()));
+        // those that are named come whatever their status
+        let filter = &input["filter"];
+        let is_named = input["imageIds"].is_array();
+        let is_wanted = |digest: &&String| {
+            tags_wanted(filter, repository.tags_of(digest).is_empty())
+                && (is_named || repository.images[*digest].storage.is_wanted(&filter["imageStatus"]))
+        };
+        let shown = found.into_iter().filter(is_wanted);
         let (page, next) = page(shown.collect(), input)?;
         let details: Vec<Value> = page.into_iter().map(|digest| detail(lab, repository, digest)).collect();
         Ok(json!({ "imageDetails": details, "nextToken": next }))
@@ -46,7 +53,9 @@ fn detail(lab: &Lab, repository: &Repository, digest: &str) -> Value {
         "artifactMediaType": artifact_media_type,
         "subjectManifestDigest": subject,
         "lastRecordedPullTime": pulled_at.map(epoch_seconds),
-        "imageStatus": "ACTIVE",
+        "imageStatus": image.storage.status(),
+        "lastArchivedAt": image.storage.archived_at.map(epoch_seconds),
+        "lastActivatedAt": image.storage.activated_at.map(epoch_seconds),
         "imageScanStatus": scans::status(&lab.clock, image),
     })
 }
@@ -54,33 +63,35 @@ fn detail(lab: &Lab, repository: &Repository, digest: &str) -> Value {
 pub fn list(lab: &Lab, input: &Value) -> ApiResult {
     lab.read(|state| {
         let repository = repository(&state.ecr, &lab.settings, input)?;
-        let ids = repository.images.keys().flat_map(|digest| {
+        let filter = &input["filter"];
+        let images = repository.images.iter().filter(|(_, image)| image.storage.is_wanted(&filter["imageStatus"]));
+        let ids = images.flat_map(|(digest, _)| {
             let tags = repository.tags_of(digest);
             let untagged = tags.is_empty().then(|| json!({ "imageDigest": digest }));
             let tagged = tags.into_iter().map(move |tag| json!({ "imageDigest": digest, "imageTag": tag }));
             tagged.chain(untagged).collect::<Vec<_>>()
         });
-        let shown: Vec<Value> = ids.filter(|id| status_wanted(input, id.get("imageTag").is_none())).collect();
+        let shown: Vec<Value> = ids.filter(|id| tags_wanted(filter, id.get("imageTag").is_none())).collect();
         let (page, next) = page(shown, input)?;
         Ok(json!({ "imageIds": page, "nextToken": next }))
     })
 }
 
-/// Whether a request's filter lets an image through. All of them are active: the lab archives none.
-pub fn status_wanted(input: &Value, untagged: bool) -> bool {
-    let filter = &input["filter"];
-    let is_tag_status = match filter["tagStatus"].as_str() {
+/// Whether a filter's `tagStatus` lets an image through.
+pub fn tags_wanted(filter: &Value, untagged: bool) -> bool {
+    match filter["tagStatus"].as_str() {
         Some("TAGGED") => !untagged,
         Some("UNTAGGED") => untagged,
         _ => true,
-    };
-    is_tag_status && matches!(filter["imageStatus"].as_str(), None | Some("ACTIVE" | "ANY"))
+    }
 }
 
 pub fn batch_get(lab: &Lab, input: &Value) -> ApiResult {
     let ids = required_list(input, "imageIds", 100)?;
     let accepted = input.get("acceptedMediaTypes").and_then(Value::as_array).filter(|types| !types.is_empty());
-    let is_accepted = |image: &Image| accepted.is_none_or(|types| types.iter().any(|one| *one == image.media_type));
+    let is_accepted = |image: &Image| {
+        image.storage.is_active() && accepted.is_none_or(|types| types.iter().any(|one| *one == image.media_type))
+    };
     let now = lab.clock.now();
     let (found, failures) = lab.update(|state| {
         let repository = match repository_mut(&mut state.ecr, &lab.settings, input) {
@@ -161,9 +172,10 @@ pub fn put(lab: &Lab, input: &Value) -> ApiResult {
     let id = &lab.settings.account_id;
     let put = lab.write(|state| {
         let digest = super::digest_of(content.as_bytes());
-        let same = state.ecr.repositories.get(name).is_some_and(|repository| match incoming.tag {
-            Some(tag) => repository.tags.get(tag) == Some(&digest),
-            None => repository.images.contains_key(&digest),
+        // one that is in the archive is restored by a push
+        let same = state.ecr.repositories.get(name).is_some_and(|repository| {
+            repository.images.get(&digest).is_some_and(|image| image.storage.is_active())
+                && incoming.tag.is_none_or(|tag| repository.tags.get(tag) == Some(&digest))
         });
         if let Some(tag) = incoming.tag.filter(|_| same)
             && state.ecr.repositories.get(name).is_some_and(|repository| repository.is_immutable(tag))

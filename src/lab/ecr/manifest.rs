@@ -164,10 +164,20 @@ pub fn put(state: &mut EcrState, settings: &Settings, incoming: Incoming<'_>) ->
         return Err(Refused::OtherDigest(digest));
     }
     manifest.check(repository)?;
-    if let Some(tag) = tag.filter(|tag| repository.tags.contains_key(*tag) && repository.is_immutable(tag)) {
+    // the same image again is refused as well, unless that restores it
+    let restores = |tag: &str| {
+        repository.tags.get(tag) == Some(&digest)
+            && repository.images.get(&digest).is_some_and(|image| !image.storage.is_active())
+    };
+    let is_fixed = |tag: &&str| repository.tags.contains_key(*tag) && repository.is_immutable(tag) && !restores(tag);
+    if let Some(tag) = tag.filter(is_fixed) {
         return Err(Refused::Immutable(tag.to_owned()));
     }
-    if !repository.images.contains_key(&digest) {
+    if let Some(image) = repository.images.get_mut(&digest) {
+        if !image.storage.is_active() {
+            image.storage.activate(now);
+        }
+    } else {
         let data = &settings.data;
         prepared_path(data, &digest)
             .and_then(|path| disk::replace(&path, content))
@@ -183,6 +193,7 @@ pub fn put(state: &mut EcrState, settings: &Settings, incoming: Incoming<'_>) ->
             refers_to: manifest.descriptors().map(|descriptor| descriptor.digest.clone()).collect(),
             pushed_at: now,
             pulled_at: None,
+            storage: Default::default(),
             scanned_at: None,
         };
         image.scanned_at = (repository.scan_on_push && scans::is_scannable(&image)).then_some(now);

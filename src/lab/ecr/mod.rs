@@ -10,6 +10,7 @@ mod referrers;
 mod repositories;
 mod resolve;
 mod scans;
+mod storage;
 mod token;
 
 use std::collections::BTreeMap;
@@ -88,6 +89,7 @@ pub struct Image {
     pub pushed_at: i64,
     /// When its last pull was recorded, in epoch milliseconds.
     pub pulled_at: Option<i64>,
+    pub storage: storage::Storage,
     /// When its last scan began, in epoch milliseconds.
     pub scanned_at: Option<i64>,
 }
@@ -133,6 +135,7 @@ fn operation(name: &str) -> Option<fn(&Lab, &Value) -> ApiResult> {
         "BatchGetImage" => images::batch_get,
         "BatchDeleteImage" => images::batch_delete,
         "PutImage" => images::put,
+        "UpdateImageStorageClass" => storage::update,
         "StartImageScan" => scans::start,
         "DescribeImageScanFindings" => scans::findings,
         "BatchCheckLayerAvailability" => layers::check_availability,

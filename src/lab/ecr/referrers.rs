@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use super::storage::Storage;
 use super::{Repository, invalid, is_digest, page_of, repository};
 use crate::lab::Lab;
 use crate::lab::api::ApiResult;
@@ -15,6 +16,7 @@ pub struct Referrer<'a> {
     pub size: u64,
     pub artifact_type: Option<&'a str>,
     pub annotations: &'a BTreeMap<String, String>,
+    storage: &'a Storage,
 }
 
 impl Repository {
@@ -27,6 +29,7 @@ impl Repository {
             size: image.manifest_size,
             artifact_type: image.artifact_media_type.as_deref(),
             annotations: &image.annotations,
+            storage: &image.storage,
         })
     }
 }
@@ -45,10 +48,11 @@ pub fn list(lab: &Lab, input: &Value) -> ApiResult {
     let is_type = |one: &Referrer| {
         types.is_none_or(|types| types.iter().any(|wanted| wanted.as_str() == one.artifact_type && wanted.is_string()))
     };
-    let is_status = matches!(filter["artifactStatus"].as_str(), None | Some("ACTIVE" | "ANY"));
     lab.read(|state| {
         let repository = repository(&state.ecr, &lab.settings, input)?;
-        let found = repository.referrers(subject).filter(|one| is_status && is_type(one));
+        let found = repository
+            .referrers(subject)
+            .filter(|one| one.storage.is_wanted(&filter["artifactStatus"]) && is_type(one));
         let (page, next) = page_of(found.collect(), input, 20)?;
         let referrers: Vec<Value> = page.into_iter().map(|one| shown(&one)).collect();
         Ok(json!({ "referrers": referrers, "nextToken": next }))
@@ -56,13 +60,13 @@ pub fn list(lab: &Lab, input: &Value) -> ApiResult {
 }
 
 fn shown(referrer: &Referrer) -> Value {
-    let Referrer { digest, media_type, size, artifact_type, annotations } = referrer;
+    let Referrer { digest, media_type, size, artifact_type, annotations, storage } = referrer;
     json!({
         "digest": digest,
         "mediaType": media_type,
         "artifactType": artifact_type,
         "size": size,
         "annotations": (!annotations.is_empty()).then_some(annotations),
-        "artifactStatus": "ACTIVE",
+        "artifactStatus": storage.status(),
     })
 }

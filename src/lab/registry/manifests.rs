@@ -20,7 +20,8 @@ pub fn get(lab: &Lab, name: &str, reference: &str, is_pull: bool) -> Outcome {
         let Some(repository) = state.ecr.repositories.get_mut(name) else {
             return (Err(Refusal::no_repository(lab, name)), false);
         };
-        let found = repository.find(reference).map(|(digest, image)| (digest.clone(), image.media_type.clone()));
+        let found = repository.find(reference).filter(|(_, image)| image.storage.is_active());
+        let found = found.map(|(digest, image)| (digest.clone(), image.media_type.clone()));
         let recorded = is_pull && found.as_ref().is_some_and(|(digest, _)| repository.record_pull(digest, now));
         (found.ok_or_else(|| unknown(name, reference)), recorded)
     })?;

@@ -8,8 +8,8 @@ use super::{OCI_MANIFEST, TestLab, digest};
 async fn account_settings_have_aws_defaults_and_values() {
     let lab = TestLab::start().await;
     let table = [
-        ("BASIC_SCAN_TYPE_VERSION", "AWS_NATIVE", "CLAIR"),
-        ("REGISTRY_POLICY_SCOPE", "V2", "V1"),
+        ("BASIC_SCAN_TYPE_VERSION", "AWS_NATIVE", "AWS_NATIVE"),
+        ("REGISTRY_POLICY_SCOPE", "V2", "V2"),
         ("BLOB_MOUNTING", "DISABLED", "ENABLED"),
     ];
     for (name, default, other) in table {

@@ -53,6 +53,30 @@ async fn policies_that_are_wrong_are_refused_in_ecrs_words() {
         ),
         (with("/action/type", json!("keep")), "instance value (keep) not found in enum :(possible values: "),
         (with("/action/targetStorageClass", json!(null)), no_schema),
+        (with("/action/targetStorageClass", json!("archive")), no_schema),
+        (with("/action/type", json!("transition")), no_schema),
+        (with("/selection/storageClass", json!("archive")), no_schema),
+        (
+            with("/selection/storageClass", json!("glacier")),
+            "instance value (glacier) not found in enum :(possible values: ",
+        ),
+        (policy(&[rule(1, "any", json!({ "countType": "sinceImageTransitioned", "countUnit": "days" }))]), no_schema),
+        (
+            policy(&[rule(
+                1,
+                "any",
+                json!({ "countType": "sinceImageTransitioned", "countUnit": "days", "storageClass": "archive" }),
+            )]),
+            "numeric instance is lower than the required minimum (minimum: 90, found: 1)",
+        ),
+        (
+            policy(&[rule(1, "any", json!({ "countType": "sinceImagePulled", "countUnit": "days" }))]),
+            "archived, not expired, by sinceImagePulled",
+        ),
+        (
+            policy(&(1..=51).map(|at| rule(at, "tagged", json!({ "tagPrefixList": ["v"] }))).collect::<Vec<_>>()),
+            "array is too long: must have at most 50 elements but instance has 51 elements",
+        ),
         (with("/selection/tagStatus", json!("all")), "instance value (all) not found in enum :(possible values: "),
         (with("/selection/countType", json!("newest")), no_schema),
         (with("/selection/countUnit", json!("days")), no_schema),

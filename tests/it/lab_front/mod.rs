@@ -1,6 +1,7 @@
 //! The lab's front through real HTTP: protocols, ECR, registry, and a lab's life.
 
 mod account;
+mod archive;
 mod ecr;
 mod expiry;
 mod life;

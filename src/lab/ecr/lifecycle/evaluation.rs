@@ -1,45 +1,46 @@
 //! Which images a policy's rules expire.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use super::Marked;
 use super::policy::{Limit, Rule};
-use crate::lab::ecr::Repository;
+use crate::lab::ecr::{Image, Repository};
 
 const DAY_MS: i64 = 24 * 3_600_000;
 
-/// The images to expire, oldest first; `rules` are in the order of their priority, `now` is in epoch milliseconds.
+/// The images to expire or to archive, oldest first; `rules` are in the order of their priority, `now` is in epoch
+/// milliseconds.
 ///
 /// Every rule looks at all images that it selects, also at those that another rule marks, but may mark only those that
 /// no rule of higher precedence selects. What an index lists stays with it, and what is about another image with that.
 pub fn marked(repository: &Repository, rules: &[Rule], now: i64) -> Vec<Marked> {
     let listed: BTreeSet<&String> = repository.images.values().flat_map(|image| &image.refers_to).collect();
-    let is_bound = |digest: &String, subject: Option<&String>| {
-        listed.contains(digest) || subject.is_some_and(|subject| repository.images.contains_key(subject))
+    let is_bound = |digest: &String, image: &Image| {
+        listed.contains(digest) || image.subject.as_ref().is_some_and(|subject| repository.images.contains_key(subject))
     };
-    let mut images: Vec<(&String, i64, Vec<&str>, bool)> = repository
-        .images
-        .iter()
-        .map(|(digest, image)| {
-            (digest, image.pushed_at, repository.tags_of(digest), is_bound(digest, image.subject.as_ref()))
-        })
-        .collect();
-    images.sort_by_key(|(digest, pushed_at, ..)| (std::cmp::Reverse(*pushed_at), *digest));
+    let mut images: Vec<(&String, &Image, Vec<&str>)> =
+        repository.images.iter().map(|(digest, image)| (digest, image, repository.tags_of(digest))).collect();
+    images.sort_by_key(|(digest, image, _)| (Reverse(image.as_if_pushed_at()), *digest));
     let mut claimed: BTreeSet<&String> = BTreeSet::new();
     let mut marked = Vec::new();
     for rule in rules {
-        let selected: Vec<_> = images.iter().filter(|(_, _, tags, _)| rule.selects(tags)).collect();
-        for (at, (digest, pushed_at, tags, bound)) in selected.iter().enumerate() {
-            let is_over = match rule.limit {
-                Limit::Count(most) => at as u64 >= most,
-                Limit::Days(days) => now - pushed_at > DAY_MS.saturating_mul(i64::try_from(days).unwrap_or(i64::MAX)),
-            };
-            if is_over && !bound && !claimed.contains(digest) {
+        let is_of_class = |image: &Image| match rule.is_of_archive() {
+            true => image.storage.is_archived(),
+            false => image.storage.is_active(),
+        };
+        let selected: Vec<_> =
+            images.iter().filter(|(_, image, tags)| is_of_class(image) && rule.selects(tags)).collect();
+        for (at, (digest, image, tags)) in selected.iter().enumerate() {
+            let is_over = is_over(rule.limit, at as u64, image, now);
+            if is_over && !is_bound(digest, image) && !claimed.contains(digest) {
                 marked.push(Marked {
                     digest: (*digest).clone(),
                     tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
-                    pushed_at: *pushed_at,
+                    pushed_at: image.pushed_at,
                     priority: rule.priority,
+                    action: rule.action,
+                    of_archive: rule.is_of_archive(),
                 });
             }
         }
@@ -49,11 +50,22 @@ pub fn marked(repository: &Repository, rules: &[Rule], now: i64) -> Vec<Marked> 
     marked
 }
 
+/// `at` is the image's place among those that the rule selects, the newest first.
+fn is_over(limit: Limit, at: u64, image: &Image, now: i64) -> bool {
+    let pushed_at = image.as_if_pushed_at();
+    let (since, days) = match limit {
+        Limit::Count(most) => return at >= most,
+        Limit::Pushed(days) => (pushed_at, days),
+        Limit::Pulled(days) => (image.pulled_at.map_or(pushed_at, |pulled_at| pulled_at.max(pushed_at)), days),
+        Limit::Archived(days) => (image.storage.archived_at.unwrap_or(now), days),
+    };
+    now - since > DAY_MS.saturating_mul(i64::try_from(days).unwrap_or(i64::MAX))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::policy::parse;
     use super::*;
-    use crate::lab::ecr::Image;
     use serde_json::{Value, json};
 
     /// Images by name: how many days ago each was pushed, and its tags.
@@ -121,6 +133,48 @@ mod tests {
             let marked = marked(&repository(images, now), &parse(&text).unwrap(), now);
             let found: Vec<(&str, i64)> = marked.iter().map(|one| (one.digest.as_str(), one.priority)).collect();
             assert_eq!(found, expired, "{text}");
+        }
+    }
+
+    /// Who is archived or expired, of images that were pulled, archived and restored.
+    #[test]
+    fn the_archive_has_rules_of_its_own() {
+        let now = 1_800_000_000_000;
+        let mut repository =
+            repository(&[("a", 200, &["v1"]), ("b", 190, &["v2"]), ("c", 180, &["v3"]), ("d", 5, &["v4"])], now);
+        let mut image = |name: &str, change: &dyn Fn(&mut Image)| change(repository.images.get_mut(name).unwrap());
+        image("a", &|image| image.storage.archive(now - 100 * DAY_MS));
+        image("b", &|image| image.pulled_at = Some(now - 20 * DAY_MS));
+        image("c", &|image| {
+            image.storage.archive(now - 50 * DAY_MS);
+            image.storage.activate(now - 40 * DAY_MS);
+        });
+        let rule = |priority: i64, kind: &str, days: u64, more: Value, action: Value| {
+            let mut selection =
+                json!({ "tagStatus": "any", "countType": kind, "countUnit": "days", "countNumber": days });
+            selection.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            json!({ "rulePriority": priority, "selection": selection, "action": action })
+        };
+        let archive = json!({ "type": "transition", "targetStorageClass": "archive" });
+        let expire = json!({ "type": "expire" });
+        let of_archive = json!({ "storageClass": "archive" });
+        let pulled = |days| rule(1, "sinceImagePulled", days, json!({}), archive.clone());
+        let pushed = |days| rule(1, "sinceImagePushed", days, json!({}), archive.clone());
+        let transitioned = |days| rule(2, "sinceImageTransitioned", days, of_archive.clone(), expire.clone());
+        let table = [
+            (vec![pulled(10)], vec!["b", "c"]),
+            (vec![pulled(30)], vec!["c"]),
+            (vec![pushed(30)], vec!["b", "c"]),
+            (vec![pushed(60)], vec!["b"]),
+            (vec![transitioned(90)], vec!["a"]),
+            (vec![transitioned(120)], vec![]),
+            (vec![pulled(30), transitioned(90)], vec!["a", "c"]),
+        ];
+        for (rules, expected) in table {
+            let text = json!({ "rules": rules }).to_string();
+            let marked = marked(&repository, &parse(&text).unwrap(), now);
+            assert_eq!(marked.iter().map(|one| one.digest.as_str()).collect::<Vec<_>>(), expected, "{text}");
+            assert!(marked.iter().all(|one| (one.action == super::super::policy::Action::Expire) == one.of_archive));
         }
     }
 

@@ -10,20 +10,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::images::{found, image_not_found, status_wanted};
+use super::images::{found, image_not_found, tags_wanted};
 use super::{Repository, invalid, manifest, named, page_of, repository, repository_mut, required};
 use crate::lab::Lab;
 use crate::lab::api::{ApiError, ApiResult};
 use crate::lab::clock::Clock;
 use crate::lab::wire::epoch_seconds;
-use policy::Rule;
+use policy::{Action, Rule};
 
 /// A preview takes about so long at AWS.
 const PREVIEW: Duration = Duration::from_secs(10);
 /// AWS promises an expiry within 24 hours. The lab looks as often as this.
 const EVERY: Duration = Duration::from_secs(600);
 
-/// An image that a policy's rule is to expire.
+/// An image that a policy's rule is to expire or to archive.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Marked {
     pub digest: String,
@@ -31,6 +31,8 @@ pub struct Marked {
     pushed_at: i64,
     /// Of the rule.
     priority: i64,
+    action: Action,
+    of_archive: bool,
 }
 
 /// What a policy would do, as it was when it was asked.
@@ -140,19 +142,26 @@ pub fn get_preview(lab: &Lab, input: &Value) -> ApiResult {
         };
         let is_wanted = |one: &&Marked| {
             wanted.as_ref().is_none_or(|wanted| wanted.contains(&&one.digest))
-                && status_wanted(input, one.tags.is_empty())
+                && tags_wanted(&input["filter"], one.tags.is_empty())
         };
         let (page, next) = page_of(marked.iter().filter(is_wanted).collect(), input, 100)?;
         reply.insert("previewResults".to_owned(), page.into_iter().map(result).collect());
         reply.insert("nextToken".to_owned(), json!(next));
         if is_complete {
-            reply.insert(
-                "summary".to_owned(),
-                json!({ "expiringImageTotalCount": marked.len(), "transitioningImageTotalCounts": [] }),
-            );
+            reply.insert("summary".to_owned(), summary(marked));
         }
         Ok(Value::Object(reply))
     })
+}
+
+fn summary(marked: &[Marked]) -> Value {
+    let expiring = marked.iter().filter(|one| one.action == Action::Expire).count();
+    let mut summary = json!({ "expiringImageTotalCount": expiring });
+    if expiring < marked.len() {
+        let archived = json!({ "targetStorageClass": "ARCHIVE", "imageTotalCount": marked.len() - expiring });
+        summary["transitioningImageTotalCounts"] = json!([archived]);
+    }
+    summary
 }
 
 fn result(marked: &Marked) -> Value {
@@ -160,12 +169,16 @@ fn result(marked: &Marked) -> Value {
         "imageTags": marked.tags,
         "imageDigest": marked.digest,
         "imagePushedAt": epoch_seconds(marked.pushed_at),
-        "action": { "type": "EXPIRE" },
+        "action": match marked.action {
+            Action::Expire => json!({ "type": "EXPIRE" }),
+            Action::Archive => json!({ "type": "TRANSITION", "targetStorageClass": "ARCHIVE" }),
+        },
         "appliedRulePriority": marked.priority,
+        "storageClass": if marked.of_archive { "ARCHIVE" } else { "STANDARD" },
     })
 }
 
-/// Applies the policies of all repositories until `stop`.
+/// Applies the policies of all repositories, and brings back what is restored, until `stop`.
 pub async fn run(lab: Arc<Lab>, stop: CancellationToken) {
     while stop.run_until_cancelled(tokio::time::sleep(lab.clock.wait(EVERY))).await.is_some() {
         let lab = lab.clone();
@@ -177,30 +190,43 @@ pub async fn run(lab: Arc<Lab>, stop: CancellationToken) {
 fn apply(lab: &Lab) {
     let now = lab.clock.now();
     lab.update(|state| {
-        let mut expired = false;
+        let mut changed = false;
         let names: Vec<String> = state.ecr.repositories.keys().cloned().collect();
         for name in names {
             let Some(repository) = state.ecr.repositories.get_mut(&name) else { continue };
+            for image in repository.images.values_mut().filter(|image| image.storage.is_activating()) {
+                image.storage.activate(now);
+                changed = true;
+            }
             let rules = repository.lifecycle_policy.as_deref().and_then(|text| policy::parse(text).ok());
             let Some(rules) = rules else { continue };
             repository.lifecycle_evaluated_at = Some(now);
-            let marked = evaluation::marked(repository, &rules, now);
-            let mut gone: Vec<String> = marked.into_iter().map(|marked| marked.digest).collect();
-            // what is about an image that goes, goes with it
-            let mut at = 0;
-            while let Some(subject) = gone.get(at).cloned() {
-                let about = repository.images.iter().filter(|(_, image)| image.subject.as_ref() == Some(&subject));
-                let about: Vec<String> =
-                    about.map(|(digest, _)| digest.clone()).filter(|one| !gone.contains(one)).collect();
-                gone.extend(about);
-                at += 1;
-            }
-            for digest in gone {
-                tracing::info!(repository = %name, %digest, "the lifecycle policy expires an image");
-                manifest::delete(&mut state.ecr, &lab.settings, &name, &digest);
-                expired = true;
+            for (digest, action) in with_referrers(repository, evaluation::marked(repository, &rules, now)) {
+                tracing::info!(repository = %name, %digest, ?action, "the lifecycle policy applies to an image");
+                changed = true;
+                if action == Action::Expire {
+                    manifest::delete(&mut state.ecr, &lab.settings, &name, &digest);
+                } else if let Some(repository) = state.ecr.repositories.get_mut(&name)
+                    && let Some(image) = repository.images.get_mut(&digest)
+                {
+                    image.storage.archive(now);
+                }
             }
         }
-        ((), expired)
+        ((), changed)
     });
+}
+
+/// What is about an image that goes, goes with it.
+fn with_referrers(repository: &Repository, marked: Vec<Marked>) -> Vec<(String, Action)> {
+    let mut all: Vec<(String, Action)> = marked.into_iter().map(|marked| (marked.digest, marked.action)).collect();
+    let mut at = 0;
+    while let Some((subject, action)) = all.get(at).cloned() {
+        let about = repository.images.iter().filter(|(_, image)| image.subject.as_ref() == Some(&subject));
+        let about = about.map(|(digest, _)| (digest.clone(), action));
+        let new: Vec<_> = about.filter(|(digest, _)| !all.iter().any(|(known, _)| known == digest)).collect();
+        all.extend(new);
+        at += 1;
+    }
+    all
 }

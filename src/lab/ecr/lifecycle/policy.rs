@@ -1,5 +1,6 @@
 //! A lifecycle policy's text, read and refused in the words of AWS's schema where these are known.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::lab::ecr::manifest::matches;
@@ -10,6 +11,7 @@ pub struct Rule {
     pub priority: i64,
     selects: Selects,
     pub limit: Limit,
+    pub action: Action,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,10 +27,27 @@ enum Selects {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limit {
     Count(u64),
-    Days(u64),
+    /// In days, as all that follow.
+    Pushed(u64),
+    Pulled(u64),
+    /// Of images in the archive.
+    Archived(u64),
+}
+
+/// What a rule does with an image.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Action {
+    #[default]
+    Expire,
+    Archive,
 }
 
 impl Rule {
+    /// Whether it is about images in the archive; the others are about those that are not.
+    pub fn is_of_archive(&self) -> bool {
+        matches!(self.limit, Limit::Archived(_))
+    }
+
     pub fn selects(&self, tags: &[&str]) -> bool {
         let has_tag = |wanted: &dyn Fn(&str) -> bool| tags.iter().any(|tag| wanted(tag));
         match &self.selects {
@@ -48,16 +67,25 @@ pub fn parse(text: &str) -> Result<Vec<Rule>, String> {
     if rules.is_empty() {
         return Err("array is too short: must have at least 1 elements but instance has 0 elements".to_owned());
     }
+    if rules.len() > MOST_RULES {
+        let count = rules.len();
+        return Err(format!(
+            "array is too long: must have at most {MOST_RULES} elements but instance has {count} elements"
+        ));
+    }
     let mut rules = rules.iter().map(rule).collect::<Result<Vec<Rule>, String>>()?;
     rules.sort_by_key(|rule| rule.priority);
     if rules.windows(2).any(|pair| pair[0].priority == pair[1].priority) {
         return Err("each rule must have a rulePriority of its own".to_owned());
     }
-    if rules.iter().rev().skip(1).any(|rule| rule.selects == Selects::Any) {
-        return Err("a rule with tagStatus any must have the highest rulePriority".to_owned());
-    }
-    if rules.iter().filter(|rule| rule.selects == Selects::Untagged).count() > 1 {
-        return Err("only one rule can select untagged images".to_owned());
+    for of_archive in [false, true] {
+        let of_class = || rules.iter().filter(|rule| rule.is_of_archive() == of_archive);
+        if of_class().rev().skip(1).any(|rule| rule.selects == Selects::Any) {
+            return Err("a rule with tagStatus any must have the highest rulePriority".to_owned());
+        }
+        if of_class().filter(|rule| rule.selects == Selects::Untagged).count() > 1 {
+            return Err("only one rule can select untagged images".to_owned());
+        }
     }
     Ok(rules)
 }
@@ -70,21 +98,33 @@ fn rule(value: &Value) -> Result<Rule, String> {
         return Err(wrong_type(description, "string"));
     }
     let action = object(&rule["action"], &["type"], &["targetStorageClass", "type"])?;
-    match action["type"].as_str() {
-        Some("expire") if action.contains_key("targetStorageClass") => return Err(NO_SCHEMA.to_owned()),
-        Some("expire") => {}
-        Some("transition") => return Err("the lab archives no images: it has no action of type transition".to_owned()),
+    let target = action.get("targetStorageClass").map(Value::as_str);
+    let action = match (action["type"].as_str(), target) {
+        (Some("expire"), None) => Action::Expire,
+        (Some("transition"), Some(Some("archive"))) => Action::Archive,
+        (Some("expire" | "transition"), _) => return Err(NO_SCHEMA.to_owned()),
         _ => return Err(not_in_enum(&action["type"], &["expire", "transition"])),
-    }
+    };
     let (selects, limit) = selection(&rule["selection"])?;
-    Ok(Rule { priority: priority as i64, selects, limit })
+    match (limit, action) {
+        (Limit::Pulled(_), Action::Expire) => Err("images are archived, not expired, by sinceImagePulled".to_owned()),
+        (Limit::Archived(_), Action::Archive) => Err("what is in the archive cannot be archived".to_owned()),
+        (Limit::Archived(days), _) if days < LEAST_IN_ARCHIVE => Err(format!(
+            "numeric instance is lower than the required minimum (minimum: {LEAST_IN_ARCHIVE}, found: {days})"
+        )),
+        _ => Ok(Rule { priority: priority as i64, selects, limit, action }),
+    }
 }
 
+/// In days.
+const LEAST_IN_ARCHIVE: u64 = 90;
+const MOST_RULES: usize = 50;
 const NO_SCHEMA: &str = "instance failed to match exactly one schema (matched 0 out of 2)";
 
 fn selection(value: &Value) -> Result<(Selects, Limit), String> {
     let needed = ["countNumber", "countType", "tagStatus"];
-    let allowed = ["countNumber", "countType", "countUnit", "tagPatternList", "tagPrefixList", "tagStatus"];
+    let allowed =
+        ["countNumber", "countType", "countUnit", "storageClass", "tagPatternList", "tagPrefixList", "tagStatus"];
     let selection = object(value, &needed, &allowed)?;
     let lists = (selection.get("tagPrefixList"), selection.get("tagPatternList"));
     let selects = match (selection["tagStatus"].as_str(), lists) {
@@ -101,13 +141,23 @@ fn selection(value: &Value) -> Result<(Selects, Limit), String> {
         return Err(format!("the tag pattern {pattern} has more than {MOST_WILDCARDS} wildcards"));
     }
     let number = positive(&selection["countNumber"])?;
-    let limit = match (selection["countType"].as_str(), selection.get("countUnit").map(Value::as_str)) {
+    let unit = selection.get("countUnit").map(Value::as_str);
+    let limit = match (selection["countType"].as_str(), unit) {
         (Some("imageCountMoreThan"), None) => Limit::Count(number),
-        (Some("sinceImagePushed"), Some(Some("days"))) => Limit::Days(number),
-        (Some("sinceImagePushed"), Some(_)) => return Err(not_in_enum(&selection["countUnit"], &["days"])),
+        (Some("sinceImagePushed"), Some(Some("days"))) => Limit::Pushed(number),
+        (Some("sinceImagePulled"), Some(Some("days"))) => Limit::Pulled(number),
+        (Some("sinceImageTransitioned"), Some(Some("days"))) => Limit::Archived(number),
+        (Some("sinceImagePushed" | "sinceImagePulled" | "sinceImageTransitioned"), Some(_)) => {
+            return Err(not_in_enum(&selection["countUnit"], &["days"]));
+        }
         _ => return Err(NO_SCHEMA.to_owned()),
     };
-    Ok((selects, limit))
+    match (selection.get("storageClass").map(Value::as_str), limit) {
+        (Some(Some("archive")), Limit::Archived(_)) => Ok((selects, limit)),
+        (_, Limit::Archived(_)) | (Some(Some("archive")), _) => Err(NO_SCHEMA.to_owned()),
+        (None | Some(Some("standard")), _) => Ok((selects, limit)),
+        _ => Err(not_in_enum(&selection["storageClass"], &["archive", "standard"])),
+    }
 }
 
 const MOST_WILDCARDS: usize = 4;
