@@ -1,7 +1,7 @@
 //! Which images a policy's rules expire.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Marked;
 use super::policy::{Limit, Rule};
@@ -19,8 +19,12 @@ pub fn marked(repository: &Repository, rules: &[Rule], now: i64) -> Vec<Marked> 
     let is_bound = |digest: &String, image: &Image| {
         listed.contains(digest) || image.subject.as_ref().is_some_and(|subject| repository.images.contains_key(subject))
     };
-    let mut images: Vec<(&String, &Image, Vec<&str>)> =
-        repository.images.iter().map(|(digest, image)| (digest, image, repository.tags_of(digest))).collect();
+    let mut tags: BTreeMap<&String, Vec<&str>> = BTreeMap::new();
+    for (tag, digest) in &repository.tags {
+        tags.entry(digest).or_default().push(tag);
+    }
+    let with_tags = |(digest, image)| (digest, image, tags.remove(digest).unwrap_or_default());
+    let mut images: Vec<(&String, &Image, Vec<&str>)> = repository.images.iter().map(with_tags).collect();
     images.sort_by_key(|(digest, image, _)| (Reverse(image.as_if_pushed_at()), *digest));
     let mut claimed: BTreeSet<&String> = BTreeSet::new();
     let mut marked = Vec::new();
