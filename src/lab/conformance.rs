@@ -2,13 +2,18 @@
 
 use serde_json::Value;
 
-use super::api::ApiResult;
+use super::api::{ApiError, ApiResult};
 use super::validation;
 use crate::aws_model::{Problem, Service, check, operation};
 use crate::lab::wire::without_nulls;
 
-/// Answers a request that fits the model of its operation, and holds the reply to it.
-pub fn answered(service: Service, name: &str, input: Value, answer: impl FnOnce(Value) -> ApiResult) -> ApiResult {
+/// Answers a request that fits the model of its operation, and holds the reply to it. `answer` is an error where the
+/// lab does not know the operation: that is said before anything about the request.
+pub fn answered<A>(service: Service, name: &str, input: Value, answer: Result<A, ApiError>) -> ApiResult
+where
+    A: FnOnce(Value) -> ApiResult,
+{
+    let answer = answer?;
     validation::check_request(service, name, &input)?;
     checked(service, name, answer(input))
 }

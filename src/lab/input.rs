@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::api::ApiError;
+use super::Lab;
+use super::api::{ApiError, ApiResult};
+
+/// What answers one operation of a service.
+pub type Answer = fn(&Lab, Input<'_>) -> ApiResult;
 
 /// A structure of the input. `code` is what this service calls a malformed request.
 #[derive(Debug, Clone, Copy)]

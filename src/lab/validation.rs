@@ -46,7 +46,7 @@ struct Constraint {
     demand: String,
 }
 
-/// Each service has its code for it; ECR has a text of its own and names the first only.
+/// Each service has its code for it; ECR has a text of its own, another for names, and says the first only.
 fn refusal(service: Service, failed: &[Constraint]) -> ApiError {
     let code = match service {
         Service::Ecs | Service::Ecr | Service::Logs => "InvalidParameterException",
@@ -56,7 +56,8 @@ fn refusal(service: Service, failed: &[Constraint]) -> ApiError {
         Service::Ec2 => "InvalidParameterValue",
     };
     if let (Service::Ecr, [first, ..]) = (service, failed) {
-        let demand = first.demand.strip_prefix("Member ").unwrap_or(&first.demand);
+        let is_name = first.path == "repositoryName";
+        let demand = first.demand.strip_prefix("Member ").filter(|_| is_name).unwrap_or(&first.demand);
         let message = format!("Invalid parameter at '{}' failed to satisfy constraint: '{demand}'", first.path);
         return ApiError::new(code, message);
     }
@@ -182,6 +183,20 @@ mod tests {
                 json!({ "repositoryName": "a" }),
                 "InvalidParameterException",
                 "Invalid parameter at 'repositoryName' failed to satisfy constraint: 'must have length greater than or equal to 2'".into(),
+            ),
+            (
+                Ecr,
+                "BatchGetImage",
+                json!({ "repositoryName": "aa", "imageIds": [] }),
+                "InvalidParameterException",
+                "Invalid parameter at 'imageIds' failed to satisfy constraint: 'Member must have length greater than or equal to 1'".into(),
+            ),
+            (
+                Ecr,
+                "ListImages",
+                json!({ "repositoryName": "aa", "maxResults": 1001 }),
+                "InvalidParameterException",
+                "Invalid parameter at 'maxResults' failed to satisfy constraint: 'Member must have value less than or equal to 1000'".into(),
             ),
             (
                 Logs,

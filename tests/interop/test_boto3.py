@@ -1,5 +1,7 @@
 """The lab, by boto3: its paginators and its waiters."""
 
+import json
+
 import botocore.session
 import pytest
 from amazon import SERVICES
@@ -165,6 +167,10 @@ def populate(amazon, program):
         discovery.register_instance(ServiceId=service, InstanceId=f"i{number}", Attributes=attributes)
 
     elbv2.get_waiter("load_balancer_available").wait(WaiterConfig=QUICK)
+    newest = {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 1}
+    policy = {"rules": [{"rulePriority": 1, "selection": newest, "action": {"type": "expire"}}]}
+    ecr.start_lifecycle_policy_preview(repositoryName="r0", lifecyclePolicyText=json.dumps(policy))
+    ecr.get_waiter("lifecycle_policy_preview_complete").wait(repositoryName="r0", WaiterConfig=QUICK)
     return [
         ("ecs", "ListAccountSettings", {"effectiveSettings": True}, 3),
         ("ecs", "ListClusters", {}, 5),
@@ -173,6 +179,7 @@ def populate(amazon, program):
         ("ecs", "ListTaskDefinitionFamilies", {}, 3),
         ("ecs", "ListTaskDefinitions", {}, 9),
         ("ecs", "ListTasks", {"cluster": "default"}, 3),
+        ("ecr", "GetLifecyclePolicyPreview", {"repositoryName": "r0"}, 2),
         ("ecr", "DescribeImages", {"repositoryName": "r0"}, 3),
         ("ecr", "DescribeRepositories", {}, 4),
         ("ecr", "ListImages", {"repositoryName": "r0"}, 3),

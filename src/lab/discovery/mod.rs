@@ -153,57 +153,63 @@ impl Scope<'_> {
 
 /// One Cloud Map operation.
 pub fn handle(lab: &Lab, operation: &str, input: Value) -> ApiResult {
-    conformance::answered(aws_model::Service::ServiceDiscovery, operation, input, |input| answer(lab, operation, input))
+    let known = handler(operation).ok_or_else(|| {
+        ApiError::new(
+            "UnknownOperationException",
+            format!("The lab does not know the operation {operation} of Cloud Map."),
+        )
+    });
+    let answer = known.map(|known| |input: Value| answer(lab, known, Input::new(&input, "InvalidInput")));
+    conformance::answered(aws_model::Service::ServiceDiscovery, operation, input, answer)
 }
 
-fn answer(lab: &Lab, operation: &str, input: Value) -> ApiResult {
-    type Read = fn(&State, &Scope, Input) -> ApiResult;
-    type Write = fn(&mut State, &Scope, Input) -> ApiResult;
+enum Handler {
+    Read(fn(&State, &Scope, Input) -> ApiResult),
+    Write(fn(&mut State, &Scope, Input) -> ApiResult),
+}
 
-    let input = Input::new(&input, "InvalidInput");
-    let scope = Scope { settings: &lab.settings, now: lab.clock.now() };
-    let read: Option<Read> = match operation {
-        "ListNamespaces" => Some(namespaces::list),
-        "GetNamespace" => Some(namespaces::get),
-        "GetOperation" => Some(get_operation),
-        "ListOperations" => Some(list_operations),
-        "ListServices" => Some(services::list),
-        "GetService" => Some(services::get),
-        "ListInstances" => Some(instances::list),
-        "GetInstance" => Some(instances::get),
-        "GetInstancesHealthStatus" => Some(instances::health_status),
-        "DiscoverInstances" => Some(instances::discover),
-        "ListTagsForResource" => Some(list_tags),
-        _ => None,
-    };
-    if let Some(read) = read {
-        return lab.read(|state| read(state, &scope, input));
-    }
-    let write: Write = match operation {
+fn handler(name: &str) -> Option<Handler> {
+    use Handler::{Read, Write};
+    Some(match name {
+        "ListNamespaces" => Read(namespaces::list),
+        "GetNamespace" => Read(namespaces::get),
+        "GetOperation" => Read(get_operation),
+        "ListOperations" => Read(list_operations),
+        "ListServices" => Read(services::list),
+        "GetService" => Read(services::get),
+        "ListInstances" => Read(instances::list),
+        "GetInstance" => Read(instances::get),
+        "GetInstancesHealthStatus" => Read(instances::health_status),
+        "DiscoverInstances" => Read(instances::discover),
+        "ListTagsForResource" => Read(list_tags),
         "CreatePrivateDnsNamespace" => {
-            |state, scope, input| namespaces::create(state, scope, input, NamespaceType::DnsPrivate)
+            Write(|state, scope, input| namespaces::create(state, scope, input, NamespaceType::DnsPrivate))
         }
         "CreatePublicDnsNamespace" => {
-            |state, scope, input| namespaces::create(state, scope, input, NamespaceType::DnsPublic)
+            Write(|state, scope, input| namespaces::create(state, scope, input, NamespaceType::DnsPublic))
         }
-        "CreateHttpNamespace" => |state, scope, input| namespaces::create(state, scope, input, NamespaceType::Http),
-        "DeleteNamespace" => namespaces::delete,
-        "CreateService" => services::create,
-        "UpdateService" => services::update,
-        "DeleteService" => services::delete,
-        "RegisterInstance" => instances::register,
-        "DeregisterInstance" => instances::deregister,
-        "UpdateInstanceCustomHealthStatus" => instances::update_health,
-        "TagResource" => tag,
-        "UntagResource" => untag,
-        _ => {
-            return Err(ApiError::new(
-                "UnknownOperationException",
-                format!("The lab does not know the operation {operation} of Cloud Map."),
-            ));
+        "CreateHttpNamespace" => {
+            Write(|state, scope, input| namespaces::create(state, scope, input, NamespaceType::Http))
         }
-    };
-    lab.write(|state| write(state, &scope, input))
+        "DeleteNamespace" => Write(namespaces::delete),
+        "CreateService" => Write(services::create),
+        "UpdateService" => Write(services::update),
+        "DeleteService" => Write(services::delete),
+        "RegisterInstance" => Write(instances::register),
+        "DeregisterInstance" => Write(instances::deregister),
+        "UpdateInstanceCustomHealthStatus" => Write(instances::update_health),
+        "TagResource" => Write(tag),
+        "UntagResource" => Write(untag),
+        _ => return None,
+    })
+}
+
+fn answer(lab: &Lab, handler: Handler, input: Input) -> ApiResult {
+    let scope = Scope { settings: &lab.settings, now: lab.clock.now() };
+    match handler {
+        Handler::Read(read) => lab.read(|state| read(state, &scope, input)),
+        Handler::Write(write) => lab.write(|state| write(state, &scope, input)),
+    }
 }
 
 /// `ns-` or `srv-` and 16 characters.

@@ -12,7 +12,7 @@ use super::Lab;
 use super::api::{ApiError, ApiResult, random_hex};
 use super::clock::Clock;
 use super::conformance;
-use super::input::Input;
+use super::input::{Answer, Input};
 use super::state::State;
 use crate::aws_model::Service;
 
@@ -112,26 +112,31 @@ pub fn zone_of_subnet(state: &State, region: &str, subnet_id: &str) -> Option<St
 
 /// One EC2 operation. Lists of the reply are to be written as `<item>` elements.
 pub fn handle(lab: &Lab, operation: &str, input: Value) -> ApiResult {
-    conformance::answered(Service::Ec2, operation, input, |input| answer(lab, operation, input))
+    let answer = self::operation(operation).ok_or_else(|| {
+        ApiError::new(
+            "InvalidAction",
+            format!("The action {operation} is not valid for this web service: the lab does not know it."),
+        )
+    });
+    let answer = answer.map(|answer| move |input: Value| answer(lab, Input::new(&input, "InvalidParameterValue")));
+    conformance::answered(Service::Ec2, operation, input, answer)
 }
 
-fn answer(lab: &Lab, operation: &str, input: Value) -> ApiResult {
-    let input = Input::new(&input, "InvalidParameterValue");
-    let describe = match operation {
-        "DescribeVpcs" => describe::vpcs,
-        "DescribeSubnets" => describe::subnets,
-        "DescribeSecurityGroups" => describe::security_groups,
-        "DescribeInstances" => describe::instances,
-        "DescribeAvailabilityZones" => describe::availability_zones,
-        "CreateTags" => return lab.write(|state| create_tags(state, input)),
-        _ => {
-            return Err(ApiError::new(
-                "InvalidAction",
-                format!("The action {operation} is not valid for this web service: the lab does not know it."),
-            ));
+fn operation(name: &str) -> Option<Answer> {
+    let answer: Answer = match name {
+        "DescribeVpcs" => |lab, input| lab.read(|state| describe::vpcs(state, &lab.settings, input)),
+        "DescribeSubnets" => |lab, input| lab.read(|state| describe::subnets(state, &lab.settings, input)),
+        "DescribeSecurityGroups" => {
+            |lab, input| lab.read(|state| describe::security_groups(state, &lab.settings, input))
         }
+        "DescribeInstances" => |lab, input| lab.read(|state| describe::instances(state, &lab.settings, input)),
+        "DescribeAvailabilityZones" => {
+            |lab, input| lab.read(|state| describe::availability_zones(state, &lab.settings, input))
+        }
+        "CreateTags" => |lab, input| lab.write(|state| create_tags(state, input)),
+        _ => return None,
     };
-    lab.read(|state| describe(state, &lab.settings, input))
+    Some(answer)
 }
 
 fn create_tags(state: &mut State, input: Input) -> ApiResult {

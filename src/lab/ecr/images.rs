@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::manifest::{self, Incoming, Refused};
 use super::{
-    EcrState, Image, Repository, blob_path, invalid, is_digest, not_found, page, repository, required, required_list,
-    scans,
+    EcrState, Image, Repository, blob_path, invalid, is_digest, listed_ids, not_found, page, repository,
+    repository_mut, required, required_list, scans,
 };
 use crate::lab::Lab;
 use crate::lab::api::{ApiError, ApiResult};
@@ -14,8 +14,7 @@ use crate::lab::wire::epoch_seconds;
 pub fn describe(lab: &Lab, input: &Value) -> ApiResult {
     lab.read(|state| {
         let repository = repository(&state.ecr, &lab.settings, input)?;
-        let wanted = input.get("imageIds").and_then(Value::as_array).filter(|ids| !ids.is_empty());
-        let found: Vec<&String> = match wanted {
+        let found: Vec<&String> = match listed_ids(input)? {
             Some(ids) => {
                 let one = |id| found(repository, id).ok_or_else(|| image_not_found(lab, repository, id));
                 let mut digests = ids.iter().map(one).collect::<Result<Vec<_>, _>>()?;
@@ -25,7 +24,14 @@ pub fn describe(lab: &Lab, input: &Value) -> ApiResult {
             }
             None => repository.images.keys().collect(),
         };
-        let shown = found.into_iter().filter(|digest| status_wanted(input, repository.tags_of(digest).is_empty()));
+        // those that are named come whatever their status
+        let filter = &input["filter"];
+        let is_named = input["imageIds"].is_array();
+        let is_wanted = |digest: &&String| {
+            tags_wanted(filter, repository.tags_of(digest).is_empty())
+                && (is_named || repository.images[*digest].storage.is_wanted(&filter["imageStatus"]))
+        };
+        let shown = found.into_iter().filter(is_wanted);
         let (page, next) = page(shown.collect(), input)?;
         let details: Vec<Value> = page.into_iter().map(|digest| detail(lab, repository, digest)).collect();
         Ok(json!({ "imageDetails": details, "nextToken": next }))
@@ -34,7 +40,7 @@ pub fn describe(lab: &Lab, input: &Value) -> ApiResult {
 
 fn detail(lab: &Lab, repository: &Repository, digest: &str) -> Value {
     let image = &repository.images[digest];
-    let Image { media_type, image_size, artifact_media_type, subject, pushed_at, .. } = image;
+    let Image { media_type, image_size, artifact_media_type, subject, pushed_at, pulled_at, .. } = image;
     let tags = repository.tags_of(digest);
     json!({
         "registryId": lab.settings.account_id,
@@ -46,7 +52,10 @@ fn detail(lab: &Lab, repository: &Repository, digest: &str) -> Value {
         "imageManifestMediaType": media_type,
         "artifactMediaType": artifact_media_type,
         "subjectManifestDigest": subject,
-        "imageStatus": "ACTIVE",
+        "lastRecordedPullTime": pulled_at.map(epoch_seconds),
+        "imageStatus": image.storage.status(),
+        "lastArchivedAt": image.storage.archived_at.map(epoch_seconds),
+        "lastActivatedAt": image.storage.activated_at.map(epoch_seconds),
         "imageScanStatus": scans::status(&lab.clock, image),
     })
 }
@@ -54,20 +63,23 @@ fn detail(lab: &Lab, repository: &Repository, digest: &str) -> Value {
 pub fn list(lab: &Lab, input: &Value) -> ApiResult {
     lab.read(|state| {
         let repository = repository(&state.ecr, &lab.settings, input)?;
-        let ids = repository.images.keys().flat_map(|digest| {
+        let filter = &input["filter"];
+        let images = repository.images.iter().filter(|(_, image)| image.storage.is_wanted(&filter["imageStatus"]));
+        let ids = images.flat_map(|(digest, _)| {
             let tags = repository.tags_of(digest);
             let untagged = tags.is_empty().then(|| json!({ "imageDigest": digest }));
             let tagged = tags.into_iter().map(move |tag| json!({ "imageDigest": digest, "imageTag": tag }));
             tagged.chain(untagged).collect::<Vec<_>>()
         });
-        let shown: Vec<Value> = ids.filter(|id| status_wanted(input, id.get("imageTag").is_none())).collect();
+        let shown: Vec<Value> = ids.filter(|id| tags_wanted(filter, id.get("imageTag").is_none())).collect();
         let (page, next) = page(shown, input)?;
         Ok(json!({ "imageIds": page, "nextToken": next }))
     })
 }
 
-fn status_wanted(input: &Value, untagged: bool) -> bool {
-    match input["filter"]["tagStatus"].as_str() {
+/// Whether a filter's `tagStatus` lets an image through.
+pub fn tags_wanted(filter: &Value, untagged: bool) -> bool {
+    match filter["tagStatus"].as_str() {
         Some("TAGGED") => !untagged,
         Some("UNTAGGED") => untagged,
         _ => true,
@@ -76,16 +88,28 @@ fn status_wanted(input: &Value, untagged: bool) -> bool {
 
 pub fn batch_get(lab: &Lab, input: &Value) -> ApiResult {
     let ids = required_list(input, "imageIds", 100)?;
-    let (found, failures) = lab.read(|state| {
-        let repository = repository(&state.ecr, &lab.settings, input)?;
-        let (mut found, mut failures) = (Vec::new(), Vec::new());
+    let accepted = input.get("acceptedMediaTypes").and_then(Value::as_array).filter(|types| !types.is_empty());
+    let is_accepted = |image: &Image| {
+        image.storage.is_active() && accepted.is_none_or(|types| types.iter().any(|one| *one == image.media_type))
+    };
+    let now = lab.clock.now();
+    let (found, failures) = lab.update(|state| {
+        let repository = match repository_mut(&mut state.ecr, &lab.settings, input) {
+            Ok(repository) => repository,
+            Err(error) => return (Err(error), false),
+        };
+        let (mut found, mut failures, mut recorded) = (Vec::new(), Vec::new(), false);
         for id in ids {
-            match known(repository, id) {
-                Ok(digest) => found.push((digest.clone(), repository.images[digest].media_type.clone(), id.clone())),
+            match known(repository, id).cloned() {
+                Ok(digest) if is_accepted(&repository.images[&digest]) => {
+                    recorded |= repository.record_pull(&digest, now);
+                    found.push((digest.clone(), repository.images[&digest].media_type.clone(), id.clone()));
+                }
+                Ok(_) => failures.push(no_image(id)),
                 Err(failure) => failures.push(failure),
             }
         }
-        Ok((found, failures))
+        (Ok((found, failures)), recorded)
     })?;
     let images = found.into_iter().map(|(digest, media_type, mut id)| {
         let content = std::fs::read_to_string(blob_path(&lab.settings.data, &digest))
@@ -148,10 +172,16 @@ pub fn put(lab: &Lab, input: &Value) -> ApiResult {
     let id = &lab.settings.account_id;
     let put = lab.write(|state| {
         let digest = super::digest_of(content.as_bytes());
-        let same = state.ecr.repositories.get(name).is_some_and(|repository| match incoming.tag {
-            Some(tag) => repository.tags.get(tag) == Some(&digest),
-            None => repository.images.contains_key(&digest),
+        // one that is in the archive is restored by a push
+        let same = state.ecr.repositories.get(name).is_some_and(|repository| {
+            repository.images.get(&digest).is_some_and(|image| image.storage.is_active())
+                && incoming.tag.is_none_or(|tag| repository.tags.get(tag) == Some(&digest))
         });
+        if let Some(tag) = incoming.tag.filter(|_| same)
+            && state.ecr.repositories.get(name).is_some_and(|repository| repository.is_immutable(tag))
+        {
+            return Err(refusal(lab, name, Refused::Immutable(tag.to_owned())));
+        }
         if same {
             let tag = incoming.tag.map_or("null".to_owned(), |tag| format!("'{tag}'"));
             return Err(ApiError::new(
@@ -216,6 +246,21 @@ fn image_reply(lab: &Lab, input: &Value, image_id: Value, content: String, media
     })
 }
 
+/// AWS records a pull at least once in this time, not each.
+const PULLS_MS: i64 = 24 * 3_600_000;
+
+impl Repository {
+    /// Notes that an image is pulled, unless that was noted lately. True if it now says so.
+    pub fn record_pull(&mut self, digest: &str, now: i64) -> bool {
+        let Some(image) = self.images.get_mut(digest) else { return false };
+        let is_due = image.pulled_at.is_none_or(|before| now - before >= PULLS_MS);
+        if is_due {
+            image.pulled_at = Some(now);
+        }
+        is_due
+    }
+}
+
 pub fn found<'a>(repository: &'a Repository, id: &Value) -> Option<&'a String> {
     known(repository, id).ok()
 }
@@ -244,7 +289,11 @@ fn known<'a>(repository: &'a Repository, id: &Value) -> Result<&'a String, Value
         (Some(digest), None) => repository.images.get_key_value(digest).map(|(digest, _)| digest),
         _ => None,
     }
-    .ok_or_else(|| failure(id, "ImageNotFound", "Requested image not found"))
+    .ok_or_else(|| no_image(id))
+}
+
+fn no_image(id: &Value) -> Value {
+    failure(id, "ImageNotFound", "Requested image not found")
 }
 
 fn failure(id: &Value, code: &str, reason: &str) -> Value {

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
 use super::token::layer_url_query;
-use super::{Taken, Unavailable, invalid, is_digest, repository, required, required_list};
+use super::{SMALL_PART, Taken, Unavailable, invalid, is_digest, repository, required, required_list};
 use crate::lab::Lab;
 use crate::lab::api::{ApiError, ApiResult};
 
@@ -60,6 +60,7 @@ pub fn upload_part(lab: &Lab, input: &Value) -> ApiResult {
     } else {
         upload.writer().and_then(|mut file| upload.write(&mut file, &part)).map_err(disk_error)
     };
+    upload.end_part();
     let id = upload.id.clone();
     if let Err(error) = written {
         if error.status == 500 {
@@ -76,8 +77,11 @@ pub fn upload_part(lab: &Lab, input: &Value) -> ApiResult {
 pub fn complete(lab: &Lab, input: &Value) -> ApiResult {
     let expected = required_list(input, "layerDigests", 100)?;
     let (name, upload) = take(lab, input)?;
-    let digest = upload.digest();
-    let refused = if upload.size == 0 {
+    let announced = expected.iter().filter_map(Value::as_str).next().unwrap_or_default();
+    let digest = upload.digest_like(announced).map_err(disk_error)?;
+    let refused = if upload.has_small_part() {
+        Some(ApiError::new("LayerPartTooSmallException", SMALL_PART))
+    } else if upload.size == 0 {
         Some(ApiError::new("EmptyUploadException", "the upload has no parts"))
     } else if !expected.iter().any(|one| one == digest.as_str()) {
         let wanted = expected.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ");
@@ -91,7 +95,7 @@ pub fn complete(lab: &Lab, input: &Value) -> ApiResult {
     }
     let known = lab.write(|state| {
         let known = state.ecr.repositories.get(&name).is_some_and(|repository| repository.blobs.contains_key(&digest));
-        upload.store(&mut state.ecr, &lab.settings.data, &lab.uploads).map(|_| known)
+        upload.store(&digest, &mut state.ecr, &lab.settings.data, &lab.uploads).map(|()| known)
     });
     if known.map_err(disk_error)? {
         return Err(ApiError::new(

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::{EcrState, Image, Repository, blob_path, blobs_folder, digest_of, is_digest, scans};
+use super::{EcrState, Image, Repository, digest_like, is_digest, prepared_path, scans};
 use crate::lab::{Settings, disk};
 
 pub const LARGEST: usize = 4 * 1024 * 1024;
@@ -103,7 +103,7 @@ impl Manifest {
             return Err(format!("it is not what {} describes", manifest.media_type));
         }
         if let Some(descriptor) = manifest.descriptors().find(|descriptor| !is_digest(&descriptor.digest)) {
-            return Err(format!("{} is not a sha256 digest", descriptor.digest));
+            return Err(format!("{} is not a digest that the registry knows", descriptor.digest));
         }
         Ok(manifest)
     }
@@ -159,18 +159,28 @@ pub fn put(state: &mut EcrState, settings: &Settings, incoming: Incoming<'_>) ->
         return Err(Refused::Invalid(format!("{tag} is not a tag")));
     }
     let manifest = Manifest::parse(content, incoming.media_type).map_err(Refused::Invalid)?;
-    let digest = digest_of(content);
+    let digest = digest_like(incoming.digest, content);
     if incoming.digest.is_some_and(|expected| expected != digest) {
         return Err(Refused::OtherDigest(digest));
     }
     manifest.check(repository)?;
-    if let Some(tag) = tag.filter(|tag| repository.tags.contains_key(*tag) && repository.is_immutable(tag)) {
+    // the same image again is refused as well, unless that restores it
+    let restores = |tag: &str| {
+        repository.tags.get(tag) == Some(&digest)
+            && repository.images.get(&digest).is_some_and(|image| !image.storage.is_active())
+    };
+    let is_fixed = |tag: &&str| repository.tags.contains_key(*tag) && repository.is_immutable(tag) && !restores(tag);
+    if let Some(tag) = tag.filter(is_fixed) {
         return Err(Refused::Immutable(tag.to_owned()));
     }
-    if !repository.images.contains_key(&digest) {
+    if let Some(image) = repository.images.get_mut(&digest) {
+        if !image.storage.is_active() {
+            image.storage.activate(now);
+        }
+    } else {
         let data = &settings.data;
-        disk::private_folder(&blobs_folder(data))
-            .and_then(|()| disk::replace(&blob_path(data, &digest), content))
+        prepared_path(data, &digest)
+            .and_then(|path| disk::replace(&path, content))
             .map_err(|error| Refused::Disk(error.to_string()))?;
         let config_type = manifest.config.as_ref().map(|config| config.media_type.clone());
         let mut image = Image {
@@ -182,6 +192,8 @@ pub fn put(state: &mut EcrState, settings: &Settings, incoming: Incoming<'_>) ->
             annotations: manifest.annotations.clone().filter(|_| manifest.subject.is_some()).unwrap_or_default(),
             refers_to: manifest.descriptors().map(|descriptor| descriptor.digest.clone()).collect(),
             pushed_at: now,
+            pulled_at: None,
+            storage: Default::default(),
             scanned_at: None,
         };
         image.scanned_at = (repository.scan_on_push && scans::is_scannable(&image)).then_some(now);
@@ -214,9 +226,7 @@ impl Repository {
     pub fn is_immutable(&self, tag: &str) -> bool {
         let excluded = || {
             let filters = self.tag_mutability_exclusion_filters.iter();
-            filters
-                .filter_map(|filter| filter["filter"].as_str())
-                .any(|filter| matches(filter.as_bytes(), tag.as_bytes()))
+            filters.filter_map(|filter| filter["filter"].as_str()).any(|filter| matches(filter, tag))
         };
         match self.tag_mutability.as_str() {
             "IMMUTABLE" => true,
@@ -236,7 +246,8 @@ pub fn is_tag(text: &str) -> bool {
 }
 
 /// `*` stands for any characters.
-fn matches(pattern: &[u8], text: &[u8]) -> bool {
+pub fn matches(pattern: &str, text: &str) -> bool {
+    let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
     let Some(star) = pattern.iter().position(|&byte| byte == b'*') else { return pattern == text };
     let Some(mut rest) = text.strip_prefix(&pattern[..star]) else { return false };
     let mut parts = pattern[star + 1..].split(|&byte| byte == b'*').peekable();

@@ -1,12 +1,16 @@
 //! ECR: repositories, their images and layers. The registry under `/v2/` works on the same [`EcrState`].
 
+mod account;
 mod blobs;
 mod images;
 mod layers;
+mod lifecycle;
 pub mod manifest;
+mod referrers;
 mod repositories;
 mod resolve;
 mod scans;
+mod storage;
 mod token;
 
 use std::collections::BTreeMap;
@@ -15,15 +19,20 @@ use std::path::Path;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::api::{ApiError, ApiResult};
 use super::conformance;
 use super::{Lab, Settings};
 use crate::aws_model::Service;
 
-pub use blobs::{Taken, Unavailable, Upload, Uploads, blob_path, blobs_folder, digest_of, is_digest};
+pub use blobs::{
+    SMALL_PART, SMALLEST_PART, Taken, Unavailable, Upload, Uploads, blob_path, blobs_folder, digest_of, is_digest,
+};
+use blobs::{digest_like, prepared_path};
 pub use images::immutable_text;
+pub use lifecycle::run as keep_expiring;
+pub use repositories::is_repository_name;
 pub use resolve::resolve_image;
 pub use token::{Login, authorize, layer_url_allows};
 
@@ -32,6 +41,8 @@ pub use token::{Login, authorize, layer_url_allows};
 pub struct EcrState {
     pub repositories: BTreeMap<String, Repository>,
     tokens: Vec<token::Token>,
+    account_settings: BTreeMap<String, String>,
+    registry_policy: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -46,6 +57,9 @@ pub struct Repository {
     pub encryption: Option<Value>,
     pub policy: Option<String>,
     pub lifecycle_policy: Option<String>,
+    /// Epoch milliseconds.
+    pub lifecycle_evaluated_at: Option<i64>,
+    pub lifecycle_preview: Option<lifecycle::Preview>,
     pub resource_tags: BTreeMap<String, String>,
     /// Configs and layers that this repository has, by digest, with their size in bytes.
     pub blobs: BTreeMap<String, u64>,
@@ -73,51 +87,66 @@ pub struct Image {
     pub refers_to: Vec<String>,
     /// Epoch milliseconds.
     pub pushed_at: i64,
+    /// When its last pull was recorded, in epoch milliseconds.
+    pub pulled_at: Option<i64>,
+    pub storage: storage::Storage,
     /// When its last scan began, in epoch milliseconds.
     pub scanned_at: Option<i64>,
 }
 
 /// ECR, `AmazonEC2ContainerRegistry_V20150921`.
 pub fn handle(lab: &Lab, operation: &str, input: Value) -> ApiResult {
-    conformance::answered(Service::Ecr, operation, input, |input| answer(lab, operation, input))
+    let answer = self::operation(operation).ok_or_else(|| ApiError::unknown_operation(operation));
+    let answer = answer.map(|answer| {
+        move |input: Value| {
+            check_registry_id(&lab.settings, &input)?;
+            answer(lab, &input)
+        }
+    });
+    conformance::answered(Service::Ecr, operation, input, answer)
 }
 
-fn answer(lab: &Lab, operation: &str, input: Value) -> ApiResult {
-    check_registry_id(&lab.settings, &input)?;
-    match operation {
-        "CreateRepository" => repositories::create(lab, &input),
-        "DescribeRepositories" => repositories::describe(lab, &input),
-        "DeleteRepository" => repositories::delete(lab, &input),
-        "TagResource" => repositories::tag(lab, &input),
-        "UntagResource" => repositories::untag(lab, &input),
-        "ListTagsForResource" => repositories::list_tags(lab, &input),
-        "SetRepositoryPolicy" => repositories::set_policy(lab, &input),
-        "GetRepositoryPolicy" => repositories::get_policy(lab, &input),
-        "DeleteRepositoryPolicy" => repositories::delete_policy(lab, &input),
-        "PutLifecyclePolicy" => repositories::put_lifecycle_policy(lab, &input),
-        "GetLifecyclePolicy" => repositories::get_lifecycle_policy(lab, &input),
-        "DeleteLifecyclePolicy" => repositories::delete_lifecycle_policy(lab, &input),
-        "PutImageTagMutability" => repositories::put_tag_mutability(lab, &input),
-        "PutImageScanningConfiguration" => repositories::put_scanning(lab, &input),
-        "DescribeImages" => images::describe(lab, &input),
-        "ListImages" => images::list(lab, &input),
-        "BatchGetImage" => images::batch_get(lab, &input),
-        "BatchDeleteImage" => images::batch_delete(lab, &input),
-        "PutImage" => images::put(lab, &input),
-        "StartImageScan" => scans::start(lab, &input),
-        "DescribeImageScanFindings" => scans::findings(lab, &input),
-        "BatchCheckLayerAvailability" => layers::check_availability(lab, &input),
-        "InitiateLayerUpload" => layers::initiate(lab, &input),
-        "UploadLayerPart" => layers::upload_part(lab, &input),
-        "CompleteLayerUpload" => layers::complete(lab, &input),
-        "GetDownloadUrlForLayer" => layers::download_url(lab, &input),
-        "GetAuthorizationToken" => token::issue(lab),
-        "DescribeRegistry" => Ok(serde_json::json!({
-            "registryId": lab.settings.account_id,
-            "replicationConfiguration": { "rules": [] },
-        })),
-        _ => Err(ApiError::unknown_operation(operation)),
-    }
+fn operation(name: &str) -> Option<fn(&Lab, &Value) -> ApiResult> {
+    Some(match name {
+        "CreateRepository" => repositories::create,
+        "DescribeRepositories" => repositories::describe,
+        "DeleteRepository" => repositories::delete,
+        "TagResource" => repositories::tag,
+        "UntagResource" => repositories::untag,
+        "ListTagsForResource" => repositories::list_tags,
+        "SetRepositoryPolicy" => repositories::set_policy,
+        "GetRepositoryPolicy" => repositories::get_policy,
+        "DeleteRepositoryPolicy" => repositories::delete_policy,
+        "PutLifecyclePolicy" => lifecycle::put,
+        "GetLifecyclePolicy" => lifecycle::get,
+        "DeleteLifecyclePolicy" => lifecycle::delete,
+        "StartLifecyclePolicyPreview" => lifecycle::start_preview,
+        "GetLifecyclePolicyPreview" => lifecycle::get_preview,
+        "PutAccountSetting" => account::put_setting,
+        "GetAccountSetting" => account::get_setting,
+        "PutRegistryPolicy" => account::put_policy,
+        "GetRegistryPolicy" => |lab, _| account::get_policy(lab),
+        "DeleteRegistryPolicy" => |lab, _| account::delete_policy(lab),
+        "ListImageReferrers" => referrers::list,
+        "PutImageTagMutability" => repositories::put_tag_mutability,
+        "PutImageScanningConfiguration" => repositories::put_scanning,
+        "DescribeImages" => images::describe,
+        "ListImages" => images::list,
+        "BatchGetImage" => images::batch_get,
+        "BatchDeleteImage" => images::batch_delete,
+        "PutImage" => images::put,
+        "UpdateImageStorageClass" => storage::update,
+        "StartImageScan" => scans::start,
+        "DescribeImageScanFindings" => scans::findings,
+        "BatchCheckLayerAvailability" => layers::check_availability,
+        "InitiateLayerUpload" => layers::initiate,
+        "UploadLayerPart" => layers::upload_part,
+        "CompleteLayerUpload" => layers::complete,
+        "GetDownloadUrlForLayer" => layers::download_url,
+        "GetAuthorizationToken" => |lab, _| token::issue(lab),
+        "DescribeRegistry" => |lab, _| account::describe_registry(lab),
+        _ => return None,
+    })
 }
 
 impl EcrState {
@@ -133,9 +162,7 @@ impl EcrState {
 
     /// Deletes files in the blob folder that no repository has: what a lab left behind that was killed.
     pub fn collect_all(&mut self, data: &Path) {
-        let Ok(files) = std::fs::read_dir(blobs_folder(data)) else { return };
-        let names = files.flatten().filter_map(|file| file.file_name().into_string().ok());
-        self.collect(data, names.map(|name| format!("sha256:{name}")));
+        self.collect(data, blobs::stored(data));
     }
 }
 
@@ -204,8 +231,35 @@ fn repository_mut<'a>(
     state.repositories.get_mut(name).ok_or_else(|| not_found(name, &settings.account_id))
 }
 
+/// The `imageIds` of a request that lists some or all. Those that are named come without pages.
+fn listed_ids(input: &Value) -> Result<Option<&[Value]>, ApiError> {
+    listed(input, "imageIds")
+}
+
+fn listed<'a>(input: &'a Value, parameter: &str) -> Result<Option<&'a [Value]>, ApiError> {
+    let Some(named) = input.get(parameter).and_then(Value::as_array).filter(|named| !named.is_empty()) else {
+        return Ok(None);
+    };
+    match ["maxResults", "nextToken"].into_iter().find(|page| input.get(page).is_some()) {
+        Some(page) => Err(invalid(page, &format!("Member must not be set together with {parameter}"))),
+        None => Ok(Some(named)),
+    }
+}
+
+fn named(lab: &Lab, input: &Value) -> Map<String, Value> {
+    Map::from_iter([
+        ("registryId".to_owned(), lab.settings.account_id.as_str().into()),
+        ("repositoryName".to_owned(), input["repositoryName"].clone()),
+    ])
+}
+
 /// The page that `maxResults` and `nextToken` ask for, and the token of the next one.
 fn page<T>(items: Vec<T>, input: &Value) -> Result<(Vec<T>, Option<String>), ApiError> {
+    page_of(items, input, 100)
+}
+
+/// As [`page`], with another size where the input asks for none.
+fn page_of<T>(items: Vec<T>, input: &Value, default: usize) -> Result<(Vec<T>, Option<String>), ApiError> {
     let start = match input.get("nextToken").and_then(Value::as_str) {
         None => 0,
         Some(token) => BASE64
@@ -215,7 +269,7 @@ fn page<T>(items: Vec<T>, input: &Value) -> Result<(Vec<T>, Option<String>), Api
             .ok_or_else(|| invalid("nextToken", "Invalid token"))?,
     };
     let most = match input.get("maxResults") {
-        None => 100,
+        None => default,
         Some(most) => {
             most.as_u64()
                 .filter(|most| (1..=1000).contains(most))

@@ -2,19 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::{EcrState, Repository, invalid, not_found, page, repository, repository_mut, required, required_list};
+use super::{
+    EcrState, Repository, invalid, listed, named, not_found, page, repository, repository_mut, required, required_list,
+};
 use crate::lab::api::{ApiError, ApiResult};
 use crate::lab::wire::epoch_seconds;
 use crate::lab::{Lab, Settings};
 
 const MUTABILITIES: [&str; 4] = ["MUTABLE", "IMMUTABLE", "IMMUTABLE_WITH_EXCLUSION", "MUTABLE_WITH_EXCLUSION"];
 const MOST_TAGS: usize = 50;
+const MOST_WILDCARDS: usize = 2;
 
 pub fn create(lab: &Lab, input: &Value) -> ApiResult {
     let name = required(input, "repositoryName")?;
-    if !(2..=256).contains(&name.len()) || !name.split('/').all(is_name_part) {
+    if !is_repository_name(name) {
         let pattern = "(?:[a-z0-9]+(?:[._-][a-z0-9]+)*/)*[a-z0-9]+(?:[._-][a-z0-9]+)*";
         return Err(invalid("repositoryName", &format!("must satisfy regular expression '{pattern}'")));
     }
@@ -48,7 +51,7 @@ pub fn describe(lab: &Lab, input: &Value) -> ApiResult {
     let settings = &lab.settings;
     lab.read(|state| {
         let all = &state.ecr.repositories;
-        let found = match input.get("repositoryNames").and_then(Value::as_array).filter(|names| !names.is_empty()) {
+        let found = match listed(input, "repositoryNames")? {
             None => all.values().collect(),
             Some(names) => names
                 .iter()
@@ -102,6 +105,11 @@ fn description(settings: &Settings, repository: &Repository) -> Value {
         description["imageTagMutabilityExclusionFilters"] = json!(repository.tag_mutability_exclusion_filters);
     }
     description
+}
+
+/// ECR's grammar of names.
+pub fn is_repository_name(name: &str) -> bool {
+    (2..=256).contains(&name.len()) && name.split('/').all(is_name_part)
 }
 
 fn is_name_part(part: &str) -> bool {
@@ -181,6 +189,17 @@ fn resource_tags(tags: Option<&Value>) -> Result<BTreeMap<String, String>, ApiEr
 
 pub fn set_policy(lab: &Lab, input: &Value) -> ApiResult {
     let text = required(input, "policyText")?;
+    if !is_policy(text) {
+        return Err(invalid("PolicyText", "Invalid repository policy provided"));
+    }
+    lab.write(|state| {
+        repository_mut(&mut state.ecr, &lab.settings, input)?.policy = Some(text.to_owned());
+        policy_reply(lab, input, "policyText", text)
+    })
+}
+
+/// Whether a text is a policy: statements with an effect, a principal and an action each.
+pub fn is_policy(text: &str) -> bool {
     let statements = match serde_json::from_str::<Value>(text) {
         Ok(Value::Object(mut policy)) => policy.remove("Statement").unwrap_or_default(),
         _ => Value::Null,
@@ -192,13 +211,7 @@ pub fn set_policy(lab: &Lab, input: &Value) -> ApiResult {
             && has(["Principal", "NotPrincipal"])
             && has(["Action", "NotAction"])
     };
-    if !statements.as_array().is_some_and(|all| !all.is_empty() && all.iter().all(complete)) {
-        return Err(invalid("PolicyText", "Invalid repository policy provided"));
-    }
-    lab.write(|state| {
-        repository_mut(&mut state.ecr, &lab.settings, input)?.policy = Some(text.to_owned());
-        policy_reply(lab, input, "policyText", text)
-    })
+    statements.as_array().is_some_and(|all| !all.is_empty() && all.iter().all(complete))
 }
 
 pub fn get_policy(lab: &Lab, input: &Value) -> ApiResult {
@@ -217,34 +230,6 @@ pub fn delete_policy(lab: &Lab, input: &Value) -> ApiResult {
     })
 }
 
-pub fn put_lifecycle_policy(lab: &Lab, input: &Value) -> ApiResult {
-    let text = required(input, "lifecyclePolicyText")?;
-    let rules = serde_json::from_str::<Value>(text).unwrap_or_default();
-    if !rules["rules"].is_array() {
-        return Err(invalid("LifecyclePolicyText", "Lifecycle policy validation failure: 'rules' is missing"));
-    }
-    lab.write(|state| {
-        repository_mut(&mut state.ecr, &lab.settings, input)?.lifecycle_policy = Some(text.to_owned());
-        policy_reply(lab, input, "lifecyclePolicyText", text)
-    })
-}
-
-pub fn get_lifecycle_policy(lab: &Lab, input: &Value) -> ApiResult {
-    lab.read(|state| {
-        let repository = repository(&state.ecr, &lab.settings, input)?;
-        let text = repository.lifecycle_policy.as_ref().ok_or_else(|| no_lifecycle_policy(lab, repository))?;
-        policy_reply(lab, input, "lifecyclePolicyText", text)
-    })
-}
-
-pub fn delete_lifecycle_policy(lab: &Lab, input: &Value) -> ApiResult {
-    lab.write(|state| {
-        let repository = repository_mut(&mut state.ecr, &lab.settings, input)?;
-        let text = repository.lifecycle_policy.take().ok_or_else(|| no_lifecycle_policy(lab, repository))?;
-        policy_reply(lab, input, "lifecyclePolicyText", &text)
-    })
-}
-
 fn policy_reply(lab: &Lab, input: &Value, member: &str, text: &str) -> ApiResult {
     let mut reply = named(lab, input);
     reply.insert(member.to_owned(), text.into());
@@ -258,14 +243,6 @@ fn no_policy(lab: &Lab, repository: &Repository) -> ApiError {
         format!(
             "Repository policy does not exist for the repository with name '{name}' in the registry with id '{id}'"
         ),
-    )
-}
-
-fn no_lifecycle_policy(lab: &Lab, repository: &Repository) -> ApiError {
-    let (name, id) = (&repository.name, &lab.settings.account_id);
-    ApiError::new(
-        "LifecyclePolicyNotFoundException",
-        format!("Lifecycle policy does not exist for the repository with name '{name}' in the registry with id '{id}'"),
     )
 }
 
@@ -299,6 +276,13 @@ fn mutability(input: &Value, default: &str) -> Result<(String, Vec<Value>), ApiE
             "exclusion filters go with a mutability that has exclusions, and only with it",
         ));
     }
+    let wildcards = |filter: &Value| filter["filter"].as_str().map_or(0, |filter| filter.matches('*').count());
+    if filters.iter().any(|filter| wildcards(filter) > MOST_WILDCARDS) {
+        return Err(invalid(
+            "imageTagMutabilityExclusionFilters",
+            &format!("a filter can have at most {MOST_WILDCARDS} wildcards (*)"),
+        ));
+    }
     Ok((mutability.to_owned(), filters))
 }
 
@@ -314,11 +298,4 @@ pub fn put_scanning(lab: &Lab, input: &Value) -> ApiResult {
 
 fn scan_on_push(input: &Value) -> bool {
     input["imageScanningConfiguration"]["scanOnPush"].as_bool().unwrap_or(false)
-}
-
-fn named(lab: &Lab, input: &Value) -> Map<String, Value> {
-    Map::from_iter([
-        ("registryId".to_owned(), lab.settings.account_id.as_str().into()),
-        ("repositoryName".to_owned(), input["repositoryName"].clone()),
-    ])
 }

@@ -21,6 +21,8 @@ pub fn resolve_image(state: &State, settings: &Settings, reference: &str) -> Res
     let (name, wanted) = name_and_reference(path);
     let ours = is_loopback(host) || is_own_ecr(host, settings);
     let repository = state.ecr.repositories.get(name).filter(|_| ours);
+    let active = |found: &'_ &Repository| found.find(wanted).is_some_and(|(_, image)| image.storage.is_active());
+    let repository = repository.filter(active);
     let Some((repository, digest)) = repository.and_then(|found| Some((found, found.find(wanted)?.0))) else {
         let elsewhere = if ours { "" } else { " (the lab pulls from its own registry only)" };
         return Err(format!(

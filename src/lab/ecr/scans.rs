@@ -22,6 +22,10 @@ pub fn start(lab: &Lab, input: &Value) -> ApiResult {
         let digest = image(lab, repository, input)?;
         let place = place(lab, repository, &digest);
         let Some(image) = repository.images.get_mut(&digest) else { return Err(gone(lab, repository, input)) };
+        if !image.storage.is_active() {
+            let why = "The specified image is archived and cannot be scanned.";
+            return Err(ApiError::new("ImageArchivedException", why));
+        }
         if !is_scannable(image) {
             return Err(ApiError::new(
                 "UnsupportedImageTypeException",

@@ -75,19 +75,20 @@ fn operation(name: &str) -> Option<Operation> {
 
 /// Answers one request to ECS (awsJson1.1; `operation` without the target's prefix).
 pub fn handle(lab: &Lab, operation: &str, input: Value) -> ApiResult {
-    conformance::answered(Service::Ecs, operation, input, |input| answer(lab, operation, input))
+    let known = self::operation(operation).ok_or_else(|| unknown(operation));
+    let answer = known.map(|known| |input| answer(lab, known, input));
+    conformance::answered(Service::Ecs, operation, input, answer)
 }
 
-fn answer(lab: &Lab, operation: &str, input: Value) -> ApiResult {
+fn answer(lab: &Lab, operation: Operation, input: Value) -> ApiResult {
     let now = lab.clock.now();
     if !lab.read(|state| state.ecs.prepared) {
         lab.write(|state| prepare(state, now));
     }
     let request = Request { settings: &lab.settings, now, input: &input };
-    match self::operation(operation) {
-        Some(Operation::Read(answer)) => lab.read(|state| answer(state, &request)),
-        Some(Operation::Write(answer)) => lab.write(|state| answer(state, &request)),
-        None => Err(unknown(operation)),
+    match operation {
+        Operation::Read(answer) => lab.read(|state| answer(state, &request)),
+        Operation::Write(answer) => lab.write(|state| answer(state, &request)),
     }
 }
 

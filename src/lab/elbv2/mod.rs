@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::api::{ApiError, ApiResult};
+use super::balancer::Sockets;
 use super::conformance;
 use super::input::Input;
 use super::state::State;
@@ -47,58 +48,65 @@ impl Scope<'_> {
 
 /// One ELBv2 operation, with members and replies named as the API spells them.
 pub fn handle(lab: &Lab, operation: &str, input: Value) -> ApiResult {
-    conformance::answered(Service::Elbv2, operation, input, |input| answer(lab, operation, input))
+    let known = self::operation(operation).ok_or_else(|| {
+        ApiError::new(
+            "UnknownOperationException",
+            format!("The lab does not know the operation {operation} of Elastic Load Balancing."),
+        )
+    });
+    let answer = known.map(|known| |input: Value| answer(lab, known, Input::new(&input, "ValidationError")));
+    conformance::answered(Service::Elbv2, operation, input, answer)
 }
 
-fn answer(lab: &Lab, operation: &str, input: Value) -> ApiResult {
-    type Read = fn(&State, &Scope, Input) -> ApiResult;
-    type Write = fn(&mut State, &Scope, Input) -> ApiResult;
+enum Operation {
+    Read(fn(&State, &Scope, Input) -> ApiResult),
+    Write(fn(&mut State, &Scope, Input) -> ApiResult),
+    /// With the ports that are taken.
+    Listen(fn(&mut State, &Scope, Input, &Sockets) -> ApiResult),
+}
 
-    let input = Input::new(&input, "ValidationError");
+fn operation(name: &str) -> Option<Operation> {
+    use Operation::{Listen, Read, Write};
+    Some(match name {
+        "DescribeLoadBalancers" => Read(load_balancers::describe),
+        "DescribeLoadBalancerAttributes" => Read(attributes::describe_of_load_balancer),
+        "DescribeTargetGroups" => Read(target_groups::describe),
+        "DescribeTargetGroupAttributes" => Read(attributes::describe_of_target_group),
+        "DescribeTargetHealth" => Read(targets::describe_health),
+        "DescribeListeners" => Read(listeners::describe),
+        "DescribeRules" => Read(rules::describe),
+        "DescribeTags" => Read(tags::describe),
+        "CreateListener" => Listen(listeners::create),
+        "ModifyListener" => Listen(listeners::modify),
+        "CreateLoadBalancer" => Write(load_balancers::create),
+        "DeleteLoadBalancer" => Write(load_balancers::delete),
+        "ModifyLoadBalancerAttributes" => Write(attributes::modify_of_load_balancer),
+        "SetSubnets" => Write(load_balancers::set_subnets),
+        "SetSecurityGroups" => Write(load_balancers::set_security_groups),
+        "CreateTargetGroup" => Write(target_groups::create),
+        "ModifyTargetGroup" => Write(target_groups::modify),
+        "DeleteTargetGroup" => Write(target_groups::delete),
+        "ModifyTargetGroupAttributes" => Write(attributes::modify_of_target_group),
+        "RegisterTargets" => Write(targets::register),
+        "DeregisterTargets" => Write(targets::deregister),
+        "DeleteListener" => Write(listeners::delete),
+        "CreateRule" => Write(rules::create),
+        "ModifyRule" => Write(rules::modify),
+        "DeleteRule" => Write(rules::delete),
+        "AddTags" => Write(tags::add),
+        "RemoveTags" => Write(tags::remove),
+        _ => return None,
+    })
+}
+
+fn answer(lab: &Lab, operation: Operation, input: Input) -> ApiResult {
     let provisioning_ms = lab.clock.wait(PROVISIONING).as_millis() as i64;
     let scope = Scope { settings: &lab.settings, now: lab.clock.now(), provisioning_ms };
-    let read: Option<Read> = match operation {
-        "DescribeLoadBalancers" => Some(load_balancers::describe),
-        "DescribeLoadBalancerAttributes" => Some(attributes::describe_of_load_balancer),
-        "DescribeTargetGroups" => Some(target_groups::describe),
-        "DescribeTargetGroupAttributes" => Some(attributes::describe_of_target_group),
-        "DescribeTargetHealth" => Some(targets::describe_health),
-        "DescribeListeners" => Some(listeners::describe),
-        "DescribeRules" => Some(rules::describe),
-        "DescribeTags" => Some(tags::describe),
-        _ => None,
-    };
-    if let Some(read) = read {
-        return lab.read(|state| read(state, &scope, input));
+    match operation {
+        Operation::Read(read) => lab.read(|state| read(state, &scope, input)),
+        Operation::Write(write) => lab.write(|state| write(state, &scope, input)),
+        Operation::Listen(listen) => lab.write(|state| listen(state, &scope, input, &lab.sockets)),
     }
-    let write: Write = match operation {
-        "CreateListener" => return lab.write(|state| listeners::create(state, &scope, input, &lab.sockets)),
-        "ModifyListener" => return lab.write(|state| listeners::modify(state, &scope, input, &lab.sockets)),
-        "CreateLoadBalancer" => load_balancers::create,
-        "DeleteLoadBalancer" => load_balancers::delete,
-        "ModifyLoadBalancerAttributes" => attributes::modify_of_load_balancer,
-        "SetSubnets" => load_balancers::set_subnets,
-        "SetSecurityGroups" => load_balancers::set_security_groups,
-        "CreateTargetGroup" => target_groups::create,
-        "ModifyTargetGroup" => target_groups::modify,
-        "DeleteTargetGroup" => target_groups::delete,
-        "ModifyTargetGroupAttributes" => attributes::modify_of_target_group,
-        "RegisterTargets" => targets::register,
-        "DeregisterTargets" => targets::deregister,
-        "DeleteListener" => listeners::delete,
-        "CreateRule" => rules::create,
-        "ModifyRule" => rules::modify,
-        "DeleteRule" => rules::delete,
-        "AddTags" => tags::add,
-        "RemoveTags" => tags::remove,
-        _ => {
-            return Err(ApiError::new(
-                "UnknownOperationException",
-                format!("The lab does not know the operation {operation} of Elastic Load Balancing."),
-            ));
-        }
-    };
-    lab.write(|state| write(state, &scope, input))
 }
 
 /// Epoch milliseconds as XML replies write them.

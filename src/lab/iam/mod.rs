@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::Lab;
 use super::api::{ApiError, ApiResult};
 use super::conformance;
-use super::input::Input;
+use super::input::{Answer, Input};
 use super::paging;
 use crate::aws_model::Service;
 
@@ -53,29 +53,32 @@ pub struct Role {
 
 /// IAM, `Version` 2010-05-08.
 pub fn handle(lab: &Lab, operation: &str, input: Value) -> ApiResult {
-    conformance::answered(Service::Iam, operation, input, |input| answer(lab, operation, input))
+    let answer = self::operation(operation)
+        .ok_or_else(|| ApiError { code: "InvalidAction".into(), ..ApiError::unknown_operation(operation) });
+    let answer = answer.map(|answer| move |input: Value| answer(lab, Input::new(&input, "ValidationError")));
+    conformance::answered(Service::Iam, operation, input, answer)
 }
 
-fn answer(lab: &Lab, operation: &str, input: Value) -> ApiResult {
-    let input = Input::new(&input, "ValidationError");
-    match operation {
-        "CreateRole" => lab.write(|state| roles::create(state, &lab.settings, input, lab.clock.now())),
-        "GetRole" => lab.read(|state| roles::get(state, input)),
-        "ListRoles" => lab.read(|state| roles::list(state, input)),
-        "DeleteRole" => lab.write(|state| roles::delete(state, input)),
-        "UpdateAssumeRolePolicy" => lab.write(|state| roles::update_trust(state, input)),
-        "TagRole" => lab.write(|state| roles::tag(state, input)),
-        "UntagRole" => lab.write(|state| roles::untag(state, input)),
-        "ListRoleTags" => lab.read(|state| roles::list_tags(state, input)),
-        "PutRolePolicy" => lab.write(|state| attached::put(state, input)),
-        "GetRolePolicy" => lab.read(|state| attached::get(state, input)),
-        "ListRolePolicies" => lab.read(|state| attached::list_inline(state, input)),
-        "DeleteRolePolicy" => lab.write(|state| attached::delete(state, input)),
-        "AttachRolePolicy" => lab.write(|state| attached::attach(state, input)),
-        "ListAttachedRolePolicies" => lab.read(|state| attached::list(state, input)),
-        "DetachRolePolicy" => lab.write(|state| attached::detach(state, input)),
-        _ => Err(ApiError { code: "InvalidAction".into(), ..ApiError::unknown_operation(operation) }),
-    }
+fn operation(name: &str) -> Option<Answer> {
+    let answer: Answer = match name {
+        "CreateRole" => |lab, input| lab.write(|state| roles::create(state, &lab.settings, input, lab.clock.now())),
+        "GetRole" => |lab, input| lab.read(|state| roles::get(state, input)),
+        "ListRoles" => |lab, input| lab.read(|state| roles::list(state, input)),
+        "DeleteRole" => |lab, input| lab.write(|state| roles::delete(state, input)),
+        "UpdateAssumeRolePolicy" => |lab, input| lab.write(|state| roles::update_trust(state, input)),
+        "TagRole" => |lab, input| lab.write(|state| roles::tag(state, input)),
+        "UntagRole" => |lab, input| lab.write(|state| roles::untag(state, input)),
+        "ListRoleTags" => |lab, input| lab.read(|state| roles::list_tags(state, input)),
+        "PutRolePolicy" => |lab, input| lab.write(|state| attached::put(state, input)),
+        "GetRolePolicy" => |lab, input| lab.read(|state| attached::get(state, input)),
+        "ListRolePolicies" => |lab, input| lab.read(|state| attached::list_inline(state, input)),
+        "DeleteRolePolicy" => |lab, input| lab.write(|state| attached::delete(state, input)),
+        "AttachRolePolicy" => |lab, input| lab.write(|state| attached::attach(state, input)),
+        "ListAttachedRolePolicies" => |lab, input| lab.read(|state| attached::list(state, input)),
+        "DetachRolePolicy" => |lab, input| lab.write(|state| attached::detach(state, input)),
+        _ => return None,
+    };
+    Some(answer)
 }
 
 fn no_such(message: String) -> ApiError {

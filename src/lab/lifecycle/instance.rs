@@ -105,7 +105,8 @@ impl Instance {
         });
         let loops = vec![
             ("scheduler", tokio::spawn(scheduler::run(lab.clone(), instance.stop.clone()))),
-            ("balancer", tokio::spawn(balancer::run(lab, instance.stop.clone()))),
+            ("balancer", tokio::spawn(balancer::run(lab.clone(), instance.stop.clone()))),
+            ("image expiry", tokio::spawn(ecr::keep_expiring(lab, instance.stop.clone()))),
             ("saving", tokio::spawn(keep_saving(instance.clone()))),
         ];
         *instance.loops.lock().unwrap_or_else(PoisonError::into_inner) = loops;

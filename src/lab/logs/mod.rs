@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::api::{ApiError, ApiResult};
 use super::clock::Clock;
 use super::conformance;
-use super::input::Input;
+use super::input::{Answer, Input};
 use super::state::State;
 use super::{Lab, Settings};
 use crate::aws_model::Service;
@@ -126,29 +126,32 @@ pub fn append(state: &mut State, group: &str, stream: &str, events: Vec<(i64, St
 
 /// One CloudWatch Logs operation.
 pub fn handle(lab: &Lab, operation: &str, input: Value) -> ApiResult {
-    conformance::answered(Service::Logs, operation, input, |input| answer(lab, operation, input))
-}
-
-fn answer(lab: &Lab, operation: &str, input: Value) -> ApiResult {
-    let input = Input::new(&input, "InvalidParameterException");
-    let now = lab.clock.now();
-    match operation {
-        "CreateLogGroup" => lab.write(|state| groups::create(state, input, now)),
-        "DeleteLogGroup" => lab.write(|state| groups::delete(state, input)),
-        "DescribeLogGroups" => lab.read(|state| groups::describe(state, &lab.settings, input)),
-        "PutRetentionPolicy" => lab.write(|state| groups::put_retention(state, input)),
-        "DeleteRetentionPolicy" => lab.write(|state| groups::delete_retention(state, input)),
-        "CreateLogStream" => lab.write(|state| groups::create_stream(state, input, now)),
-        "DeleteLogStream" => lab.write(|state| groups::delete_stream(state, input)),
-        "DescribeLogStreams" => lab.read(|state| groups::describe_streams(state, &lab.settings, input)),
-        "PutLogEvents" => lab.write(|state| events::put(state, input, now)),
-        "GetLogEvents" => lab.read(|state| events::get(state, input)),
-        "FilterLogEvents" => lab.read(|state| events::filter(state, input)),
-        _ => Err(ApiError::new(
+    let answer = self::operation(operation).ok_or_else(|| {
+        ApiError::new(
             "UnknownOperationException",
             format!("The lab does not know the operation {operation} of CloudWatch Logs."),
-        )),
-    }
+        )
+    });
+    let answer = answer.map(|answer| move |input: Value| answer(lab, Input::new(&input, "InvalidParameterException")));
+    conformance::answered(Service::Logs, operation, input, answer)
+}
+
+fn operation(name: &str) -> Option<Answer> {
+    let answer: Answer = match name {
+        "CreateLogGroup" => |lab, input| lab.write(|state| groups::create(state, input, lab.clock.now())),
+        "DeleteLogGroup" => |lab, input| lab.write(|state| groups::delete(state, input)),
+        "DescribeLogGroups" => |lab, input| lab.read(|state| groups::describe(state, &lab.settings, input)),
+        "PutRetentionPolicy" => |lab, input| lab.write(|state| groups::put_retention(state, input)),
+        "DeleteRetentionPolicy" => |lab, input| lab.write(|state| groups::delete_retention(state, input)),
+        "CreateLogStream" => |lab, input| lab.write(|state| groups::create_stream(state, input, lab.clock.now())),
+        "DeleteLogStream" => |lab, input| lab.write(|state| groups::delete_stream(state, input)),
+        "DescribeLogStreams" => |lab, input| lab.read(|state| groups::describe_streams(state, &lab.settings, input)),
+        "PutLogEvents" => |lab, input| lab.write(|state| events::put(state, input, lab.clock.now())),
+        "GetLogEvents" => |lab, input| lab.read(|state| events::get(state, input)),
+        "FilterLogEvents" => |lab, input| lab.read(|state| events::filter(state, input)),
+        _ => return None,
+    };
+    Some(answer)
 }
 
 fn group_arn(settings: &Settings, name: &str) -> String {

@@ -4,6 +4,7 @@ use std::io::SeekFrom;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, StatusCode, header};
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
 
@@ -21,8 +22,11 @@ pub async fn get(lab: &Lab, name: &str, digest: &str, method: &Method, headers: 
         }
         let blob = repository.blobs.get(digest).copied();
         // A manifest is a blob as well, as it is in other registries.
-        blob.or_else(|| repository.images.get(digest).map(|image| image.manifest_size))
-            .ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "BLOB_UNKNOWN", format!("{name} has no blob {digest}")))
+        blob.or_else(|| repository.images.get(digest).map(|image| image.manifest_size)).ok_or_else(|| {
+            let message = format!("blob unknown to registry: {name} has no {digest}");
+            let refusal = Refusal::new(StatusCode::NOT_FOUND, "BLOB_UNKNOWN", message);
+            refusal.about([json!({ "digest": digest })])
+        })
     })?;
     let wanted = headers.get(header::RANGE).and_then(|value| value.to_str().ok());
     let (first, end) = match wanted.and_then(single_range) {

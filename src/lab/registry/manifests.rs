@@ -1,4 +1,4 @@
-//! Manifests, tags and referrers.
+//! Manifests, by tag and by digest.
 
 use std::sync::Arc;
 
@@ -6,22 +6,25 @@ use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{CONTENT_DIGEST, Outcome, Refusal, empty, json_response, parameter};
+use super::{CONTENT_DIGEST, Outcome, Refusal, empty};
 use crate::lab::Lab;
 use crate::lab::ecr::manifest::{self, Incoming, LARGEST, Refused};
-use crate::lab::ecr::{blob_path, immutable_text, is_digest};
+use crate::lab::ecr::{blob_path, immutable_text};
 
-const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
-
-pub fn get(lab: &Lab, name: &str, reference: &str) -> Outcome {
-    let found = lab.read(|state| {
-        let repository = state.ecr.repositories.get(name).ok_or_else(|| Refusal::no_repository(lab, name))?;
-        let found = repository.find(reference).map(|(digest, image)| (digest.clone(), image.media_type.clone()));
-        found.ok_or_else(|| unknown(name, reference))
+/// `HEAD` is no pull.
+pub fn get(lab: &Lab, name: &str, reference: &str, is_pull: bool) -> Outcome {
+    let now = lab.clock.now();
+    let (digest, media_type) = lab.update(|state| {
+        let Some(repository) = state.ecr.repositories.get_mut(name) else {
+            return (Err(Refusal::no_repository(lab, name)), false);
+        };
+        let found = repository.find(reference).filter(|(_, image)| image.storage.is_active());
+        let found = found.map(|(digest, image)| (digest.clone(), image.media_type.clone()));
+        let recorded = is_pull && found.as_ref().is_some_and(|(digest, _)| repository.record_pull(digest, now));
+        (found.ok_or_else(|| unknown(name, reference)), recorded)
     })?;
-    let (digest, media_type) = found;
     let content = std::fs::read(blob_path(&lab.settings.data, &digest)).map_err(|error| Refusal::disk(&error))?;
     let length = content.len();
     let mut response = Response::new(Body::from(content));
@@ -68,10 +71,12 @@ fn refusal(lab: &Lab, name: &str, refused: Refused) -> Refusal {
         Refused::NoRepository => Refusal::no_repository(lab, name),
         Refused::Invalid(why) => bad("MANIFEST_INVALID", format!("manifest invalid: {why}")),
         Refused::UnknownBlobs(digests) => {
-            bad("MANIFEST_BLOB_UNKNOWN", format!("blob unknown to registry: {}", digests.join(", ")))
+            let message = format!("blob unknown to registry: {}", digests.join(", "));
+            bad("MANIFEST_BLOB_UNKNOWN", message).about(digests.iter().map(|digest| json!({ "digest": digest })))
         }
         Refused::UnknownManifests(digests) => {
-            bad("MANIFEST_BLOB_UNKNOWN", format!("manifest unknown to registry: {}", digests.join(", ")))
+            let message = format!("manifest unknown to registry: {}", digests.join(", "));
+            bad("MANIFEST_BLOB_UNKNOWN", message).about(digests.iter().map(|digest| json!({ "digest": digest })))
         }
         Refused::OtherDigest(digest) => {
             bad("DIGEST_INVALID", format!("provided digest did not match uploaded content, which is {digest}"))
@@ -91,63 +96,6 @@ pub fn delete(lab: &Lab, name: &str, reference: &str) -> Outcome {
         }
         Ok(empty(StatusCode::ACCEPTED, &[]))
     })
-}
-
-pub fn tags(lab: &Lab, name: &str, query: &str) -> Outcome {
-    let most = match parameter(query, "n").map(|n| n.parse::<usize>()) {
-        None => usize::MAX,
-        Some(Ok(most)) => most,
-        Some(Err(_)) => {
-            return Err(Refusal::new(StatusCode::BAD_REQUEST, "PAGINATION_NUMBER_INVALID", "n is not a number"));
-        }
-    };
-    let last = parameter(query, "last").unwrap_or_default();
-    lab.read(|state| {
-        let repository = state.ecr.repositories.get(name).ok_or_else(|| Refusal::no_repository(lab, name))?;
-        let mut after = repository.tags.keys().filter(|tag| **tag > last).peekable();
-        let page: Vec<&String> = after.by_ref().take(most).collect();
-        let mut response = json_response(StatusCode::OK, &json!({ "name": name, "tags": page }));
-        if let (Some(_), Some(last)) = (after.peek(), page.last())
-            && let Ok(link) =
-                HeaderValue::from_str(&format!("</v2/{name}/tags/list?n={most}&last={last}>; rel=\"next\""))
-        {
-            response.headers_mut().insert(header::LINK, link);
-        }
-        Ok(response)
-    })
-}
-
-/// The manifests that are about `digest`, as an index.
-pub fn referrers(lab: &Lab, name: &str, digest: &str, query: &str) -> Outcome {
-    if !is_digest(digest) {
-        return Err(Refusal::new(StatusCode::BAD_REQUEST, "DIGEST_INVALID", format!("{digest} is not a digest")));
-    }
-    let wanted = parameter(query, "artifactType");
-    let manifests = lab.read(|state| {
-        let repository = state.ecr.repositories.get(name).ok_or_else(|| Refusal::no_repository(lab, name))?;
-        let about = repository.images.iter().filter(|(_, image)| image.subject.as_deref() == Some(digest));
-        let typed = about.filter(|(_, image)| wanted.is_none() || image.artifact_media_type == wanted);
-        Ok(typed
-            .map(|(digest, image)| {
-                let mut descriptor =
-                    json!({ "mediaType": image.media_type, "digest": digest, "size": image.manifest_size });
-                if let Some(kind) = &image.artifact_media_type {
-                    descriptor["artifactType"] = json!(kind);
-                }
-                if !image.annotations.is_empty() {
-                    descriptor["annotations"] = json!(image.annotations);
-                }
-                descriptor
-            })
-            .collect::<Vec<Value>>())
-    })?;
-    let index = json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests });
-    let mut response = json_response(StatusCode::OK, &index);
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(OCI_INDEX));
-    if wanted.is_some() {
-        response.headers_mut().insert("oci-filters-applied", HeaderValue::from_static("artifactType"));
-    }
-    Ok(response)
 }
 
 fn unknown(name: &str, reference: &str) -> Refusal {

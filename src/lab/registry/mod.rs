@@ -1,6 +1,7 @@
 //! The OCI distribution API (1.1) under `/v2/`, over ECR's repositories, with ECR's login and ECR's words.
 
 mod blobs;
+mod listings;
 mod manifests;
 mod uploads;
 
@@ -26,7 +27,9 @@ struct Refusal {
     status: StatusCode,
     code: &'static str,
     message: String,
-    header: Option<Box<(header::HeaderName, HeaderValue)>>,
+    /// What `detail` says, an error for each; none is one error without.
+    details: Vec<Value>,
+    headers: Vec<(header::HeaderName, HeaderValue)>,
 }
 
 type Outcome = Result<Response<Body>, Refusal>;
@@ -35,6 +38,7 @@ type Outcome = Result<Response<Body>, Refusal>;
 #[derive(Debug, PartialEq, Eq)]
 enum Route<'a> {
     Base,
+    Catalog,
     Tags { name: &'a str },
     Manifest { name: &'a str, reference: &'a str },
     Blob { name: &'a str, digest: &'a str },
@@ -68,18 +72,21 @@ async fn route(lab: &Arc<Lab>, request: Request) -> Outcome {
     }
     match (request.method().clone(), route) {
         (Method::GET | Method::HEAD, Route::Base) => Ok(json_response(StatusCode::OK, &json!({}))),
-        (Method::GET, Route::Tags { name }) => manifests::tags(lab, name, &query),
-        (Method::GET | Method::HEAD, Route::Manifest { name, reference }) => manifests::get(lab, name, reference),
+        (Method::GET, Route::Catalog) => listings::catalog(lab, &query),
+        (Method::GET, Route::Tags { name }) => listings::tags(lab, name, &query),
+        (method @ (Method::GET | Method::HEAD), Route::Manifest { name, reference }) => {
+            manifests::get(lab, name, reference, method == Method::GET)
+        }
         (Method::PUT, Route::Manifest { name, reference }) => manifests::put(lab, name, reference, request).await,
         (Method::DELETE, Route::Manifest { name, reference }) => manifests::delete(lab, name, reference),
-        (Method::GET, Route::Referrers { name, digest }) => manifests::referrers(lab, name, digest, &query),
+        (Method::GET, Route::Referrers { name, digest }) => listings::referrers(lab, name, digest, &query),
         (method @ (Method::GET | Method::HEAD), Route::Blob { name, digest }) => {
             let headers = request.headers().clone();
             drop(request);
             blobs::get(lab, name, digest, &method, &headers).await
         }
         (Method::POST, Route::Uploads { name }) => uploads::begin(lab, name, &query, request).await,
-        (Method::GET, Route::Upload { name, id }) => uploads::status(lab, name, id),
+        (Method::GET, Route::Upload { name, id }) => uploads::status(lab, name, id, request.headers()),
         (Method::PATCH, Route::Upload { name, id }) => uploads::append(lab, name, id, request).await,
         (Method::PUT, Route::Upload { name, id }) => uploads::finish(lab, name, id, &query, request).await,
         (Method::DELETE, Route::Upload { name, id }) => uploads::cancel(lab, name, id),
@@ -95,6 +102,9 @@ impl<'a> Route<'a> {
             return Some(Route::Base);
         }
         let rest = rest.strip_prefix('/')?;
+        if rest == "_catalog" {
+            return Some(Route::Catalog);
+        }
         if let Some(name) = rest.strip_suffix("/tags/list") {
             return Some(Route::Tags { name });
         }
@@ -140,15 +150,23 @@ fn log_in(lab: &Lab, headers: &HeaderMap) -> Result<(), Refusal> {
 
 impl Refusal {
     fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Refusal { status, code, message: message.into(), header: None }
+        Refusal { status, code, message: message.into(), details: Vec::new(), headers: Vec::new() }
     }
 
     fn with(mut self, name: header::HeaderName, value: &str) -> Self {
-        self.header = HeaderValue::from_str(value).ok().map(|value| Box::new((name, value)));
+        self.headers.extend(HeaderValue::from_str(value).ok().map(|value| (name, value)));
+        self
+    }
+
+    fn about(mut self, details: impl IntoIterator<Item = Value>) -> Self {
+        self.details.extend(details);
         self
     }
 
     fn no_repository(lab: &Lab, name: &str) -> Self {
+        if !ecr::is_repository_name(name) {
+            return Refusal::new(StatusCode::BAD_REQUEST, "NAME_INVALID", format!("invalid repository name: {name}"));
+        }
         let id = &lab.settings.account_id;
         let message = format!("The repository with name '{name}' does not exist in the registry with id '{id}'");
         Refusal::new(StatusCode::NOT_FOUND, "NAME_UNKNOWN", message)
@@ -159,11 +177,13 @@ impl Refusal {
     }
 
     fn response(self) -> Response<Body> {
-        let body = json!({ "errors": [{ "code": self.code, "message": self.message }] });
-        let mut response = json_response(self.status, &body);
-        if let Some((name, value)) = self.header.map(|header| *header) {
-            response.headers_mut().insert(name, value);
+        let mut errors = vec![json!({ "code": self.code, "message": self.message })];
+        errors.resize(self.details.len().max(1), errors[0].clone());
+        for (error, detail) in errors.iter_mut().zip(self.details) {
+            error["detail"] = detail;
         }
+        let mut response = json_response(self.status, &json!({ "errors": errors }));
+        response.headers_mut().extend(self.headers);
         response
     }
 }
@@ -211,7 +231,8 @@ mod tests {
             ("/v2/a/blobs/sha256:00", Some(Route::Blob { name: "a", digest: "sha256:00" })),
             ("/v2/a/b/referrers/sha256:00", Some(Route::Referrers { name: "a/b", digest: "sha256:00" })),
             ("/v2/a/manifests/", None),
-            ("/v2/_catalog", None),
+            ("/v2/_catalog", Some(Route::Catalog)),
+            ("/v2/_catalog/tags/list", Some(Route::Tags { name: "_catalog" })),
             ("/v2x/a/tags/list", None),
         ];
         for (path, route) in table {

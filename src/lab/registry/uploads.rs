@@ -10,8 +10,10 @@ use tokio::sync::mpsc;
 
 use super::{CONTENT_DIGEST, Outcome, Refusal, empty, parameter};
 use crate::lab::Lab;
-use crate::lab::ecr::{Taken, Unavailable, Upload, is_digest};
+use crate::lab::ecr::{SMALL_PART, SMALLEST_PART, Taken, Unavailable, Upload, is_digest};
 
+/// How the specification says that chunks have to be of a size.
+const CHUNK_MIN_LENGTH: HeaderName = HeaderName::from_static("oci-chunk-min-length");
 const UPLOAD_ID: HeaderName = HeaderName::from_static("docker-upload-uuid");
 
 /// `POST`: a session; with `?digest=` the whole blob; with `?mount=` a blob of another repository, if it is there.
@@ -21,7 +23,7 @@ pub async fn begin(lab: &Arc<Lab>, name: &str, query: &str, request: Request) ->
         return Err(Refusal::no_repository(lab, name));
     }
     if let Some(digest) = parameter(query, "mount")
-        && mount(lab, name, &digest, parameter(query, "from").as_deref())
+        && lab.write(|state| state.ecr.mount(name, &digest, parameter(query, "from").as_deref()))
     {
         return Ok(created(name, &digest));
     }
@@ -34,22 +36,27 @@ pub async fn begin(lab: &Arc<Lab>, name: &str, query: &str, request: Request) ->
         Some(digest) => receive_all(lab, name, &id, &digest, request).await,
         None => {
             let location = location(request.headers(), name, &id);
-            let headers = [(header::LOCATION, location), (header::RANGE, "0-0".to_owned()), (UPLOAD_ID, id)];
+            let headers = [
+                (header::LOCATION, location),
+                (header::RANGE, "0-0".to_owned()),
+                (UPLOAD_ID, id),
+                (CHUNK_MIN_LENGTH, SMALLEST_PART.to_string()),
+            ];
             Ok(empty(StatusCode::ACCEPTED, &headers))
         }
     }
 }
 
-pub fn status(lab: &Lab, name: &str, id: &str) -> Outcome {
+pub fn status(lab: &Lab, name: &str, id: &str, headers: &HeaderMap) -> Outcome {
     let upload = take(lab, name, id)?;
-    let headers = progress(name, &upload, None);
+    let headers = progress(name, &upload, headers);
     Ok(empty(StatusCode::NO_CONTENT, &headers))
 }
 
 pub async fn append(lab: &Arc<Lab>, name: &str, id: &str, request: Request) -> Outcome {
     let headers = request.headers().clone();
     let upload = receive(lab, name, id, request).await?;
-    let headers = progress(name, &upload, Some(&headers));
+    let headers = progress(name, &upload, &headers);
     Ok(empty(StatusCode::ACCEPTED, &headers))
 }
 
@@ -67,13 +74,21 @@ pub fn cancel(lab: &Lab, name: &str, id: &str) -> Outcome {
 
 async fn receive_all(lab: &Arc<Lab>, name: &str, id: &str, digest: &str, request: Request) -> Outcome {
     let upload = receive(lab, name, id, request).await?;
-    let found = upload.digest();
+    if upload.has_small_part() {
+        lab.uploads.discard(upload);
+        return Err(Refusal::new(StatusCode::BAD_REQUEST, "BLOB_UPLOAD_INVALID", SMALL_PART));
+    }
+    let announced = digest.to_owned();
+    let hashed = tokio::task::spawn_blocking(move || upload.digest_like(&announced).map(|found| (upload, found))).await;
+    let (upload, found) = hashed
+        .unwrap_or_else(|_| Err(std::io::Error::other("the hash failed")))
+        .map_err(|error| Refusal::disk(&error))?;
     if found != digest {
         lab.uploads.discard(upload);
         let message = format!("provided digest {digest} did not match uploaded content, which is {found}");
         return Err(Refusal::new(StatusCode::BAD_REQUEST, "DIGEST_INVALID", message));
     }
-    let stored = lab.write(|state| upload.store(&mut state.ecr, &lab.settings.data, &lab.uploads));
+    let stored = lab.write(|state| upload.store(digest, &mut state.ecr, &lab.settings.data, &lab.uploads));
     if let Err(error) = stored {
         lab.uploads.discard(upload);
         let gone = error.kind() == std::io::ErrorKind::NotFound;
@@ -85,13 +100,7 @@ async fn receive_all(lab: &Arc<Lab>, name: &str, id: &str, digest: &str, request
 /// Appends the request's body. If the client goes away, the upload keeps what came.
 async fn receive(lab: &Arc<Lab>, name: &str, id: &str, request: Request) -> Result<Taken, Refusal> {
     let upload = take(lab, name, id)?;
-    if let Some(first) = first_byte(request.headers())
-        && first != upload.size
-    {
-        let message = format!("First byte of the layer part is {first} instead of {}", upload.size);
-        let refusal = Refusal::new(StatusCode::RANGE_NOT_SATISFIABLE, "BLOB_UPLOAD_INVALID", message);
-        return Err(refusal.with(header::RANGE, &range(&upload)));
-    }
+    check_range(name, &upload, request.headers())?;
     let (sender, receiver) = mpsc::channel(8);
     let owner = lab.clone();
     let writer = tokio::task::spawn_blocking(move || write(&owner, upload, receiver));
@@ -137,30 +146,16 @@ fn write(lab: &Lab, mut upload: Taken, mut parts: mpsc::Receiver<Part>) -> std::
                     written = Err(error);
                 }
             }
-            Some(Part::End) => return Ok(Some(upload)),
+            Some(Part::End) => {
+                upload.end_part();
+                return Ok(Some(upload));
+            }
             None => return Ok(None),
         }
     }
     // What is on disk and what was hashed may now differ.
     lab.uploads.discard(upload);
     written.map(|_| None)
-}
-
-fn mount(lab: &Lab, name: &str, digest: &str, from: Option<&str>) -> bool {
-    lab.write(|state| {
-        let repositories = &mut state.ecr.repositories;
-        let size = match from {
-            Some(from) => repositories.get(from).and_then(|repository| repository.blobs.get(digest).copied()),
-            None => repositories.values().find_map(|repository| repository.blobs.get(digest).copied()),
-        };
-        match (size, repositories.get_mut(name)) {
-            (Some(size), Some(repository)) => {
-                repository.blobs.insert(digest.to_owned(), size);
-                true
-            }
-            _ => false,
-        }
-    })
 }
 
 fn take(lab: &Lab, name: &str, id: &str) -> Result<Taken, Refusal> {
@@ -183,20 +178,45 @@ fn check_digest(digest: &str) -> Result<(), Refusal> {
     if is_digest(digest) {
         return Ok(());
     }
-    Err(Refusal::new(StatusCode::BAD_REQUEST, "DIGEST_INVALID", format!("{digest} is not a sha256 digest")))
+    Err(Refusal::new(
+        StatusCode::BAD_REQUEST,
+        "DIGEST_INVALID",
+        format!("{digest} is not a digest that the registry knows"),
+    ))
 }
 
-/// The first byte that a `Content-Range` (`first-last`, also with `bytes ` before it) announces.
-fn first_byte(headers: &HeaderMap) -> Option<u64> {
-    let text = headers.get(header::CONTENT_RANGE)?.to_str().ok()?;
-    text.trim_start_matches("bytes").trim().split('-').next()?.parse().ok()
-}
-
-fn progress(name: &str, upload: &Upload, request: Option<&HeaderMap>) -> Vec<(HeaderName, String)> {
-    let location = match request {
-        Some(headers) => location(headers, name, &upload.id),
-        None => format!("/v2/{name}/blobs/uploads/{}", upload.id),
+/// Refuses a chunk that does not begin where the upload ends, or is not as long as its `Content-Range` says.
+fn check_range(name: &str, upload: &Upload, headers: &HeaderMap) -> Result<(), Refusal> {
+    let Some(announced) = headers.get(header::CONTENT_RANGE) else { return Ok(()) };
+    let message = match announced.to_str().ok().and_then(range_of) {
+        Some((first, last)) if first == upload.size => {
+            let length =
+                headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+            if length.is_none_or(|length| length == last - first + 1) {
+                return Ok(());
+            }
+            let message = "provided length did not match content length";
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, "SIZE_INVALID", message));
+        }
+        Some((first, _)) => format!("First byte of the layer part is {first} instead of {}", upload.size),
+        None => "the Content-Range is not two numbers with a hyphen between".to_owned(),
     };
+    let refusal = Refusal::new(StatusCode::RANGE_NOT_SATISFIABLE, "BLOB_UPLOAD_INVALID", message);
+    Err(progress(name, upload, headers)
+        .iter()
+        .fold(refusal, |refusal, (name, value)| refusal.with(name.clone(), value)))
+}
+
+/// The first and the last byte of a `Content-Range`: `first-last`, also with `bytes ` before it, as HTTP has it.
+fn range_of(text: &str) -> Option<(u64, u64)> {
+    let range = text.trim_start_matches("bytes").trim().split('/').next()?;
+    let (first, last) = range.split_once('-')?;
+    let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+    (first <= last && last < u64::MAX).then_some((first, last))
+}
+
+fn progress(name: &str, upload: &Upload, request: &HeaderMap) -> Vec<(HeaderName, String)> {
+    let location = location(request, name, &upload.id);
     vec![(header::LOCATION, location), (header::RANGE, range(upload)), (UPLOAD_ID, upload.id.clone())]
 }
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::api::{ApiError, ApiResult};
 use super::conformance;
-use super::input::Input;
+use super::input::{Answer, Input};
 use super::sealed::Sealed;
 use super::state::State;
 use super::{Lab, Settings};
@@ -63,31 +63,37 @@ pub struct SecretVersion {
 
 /// One Secrets Manager operation.
 pub fn handle(lab: &Lab, operation: &str, input: Value) -> ApiResult {
-    conformance::answered(Service::SecretsManager, operation, input, |input| answer(lab, operation, input))
-}
-
-fn answer(lab: &Lab, operation: &str, input: Value) -> ApiResult {
-    let input = Input::new(&input, "InvalidParameterException");
-    let (settings, now) = (&lab.settings, lab.clock.now());
+    let answer = self::operation(operation).ok_or_else(|| ApiError::unknown_operation(operation));
+    let now = lab.clock.now();
     lab.update(|state| {
         let before = state.secrets.secrets.len();
         state.secrets.secrets.retain(|_, secret| secret.gone_at.is_none_or(|at| at > now));
         ((), state.secrets.secrets.len() != before)
     });
-    match operation {
-        "CreateSecret" => lab.write(|state| lifecycle::create(state, settings, input, now)),
-        "UpdateSecret" => lab.write(|state| lifecycle::update(state, input, now)),
-        "DeleteSecret" => lab.write(|state| lifecycle::delete(state, settings, input, now)),
-        "RestoreSecret" => lab.write(|state| lifecycle::restore(state, input)),
-        "PutSecretValue" => lab.write(|state| values::put(state, input, now)),
-        "GetSecretValue" => lab.update(|state| values::get(state, input, now)),
-        "DescribeSecret" => lab.read(|state| listing::describe(state, input)),
-        "ListSecrets" => lab.read(|state| listing::list(state, settings, input)),
-        "ListSecretVersionIds" => lab.read(|state| listing::versions(state, input)),
-        "TagResource" => lab.write(|state| tag(state, input)),
-        "UntagResource" => lab.write(|state| untag(state, input)),
-        _ => Err(ApiError::unknown_operation(operation)),
-    }
+    let answer = answer.map(|answer| move |input: Value| answer(lab, Input::new(&input, "InvalidParameterException")));
+    conformance::answered(Service::SecretsManager, operation, input, answer)
+}
+
+fn operation(name: &str) -> Option<Answer> {
+    let answer: Answer = match name {
+        "CreateSecret" => {
+            |lab, input| lab.write(|state| lifecycle::create(state, &lab.settings, input, lab.clock.now()))
+        }
+        "UpdateSecret" => |lab, input| lab.write(|state| lifecycle::update(state, input, lab.clock.now())),
+        "DeleteSecret" => {
+            |lab, input| lab.write(|state| lifecycle::delete(state, &lab.settings, input, lab.clock.now()))
+        }
+        "RestoreSecret" => |lab, input| lab.write(|state| lifecycle::restore(state, input)),
+        "PutSecretValue" => |lab, input| lab.write(|state| values::put(state, input, lab.clock.now())),
+        "GetSecretValue" => |lab, input| lab.update(|state| values::get(state, input, lab.clock.now())),
+        "DescribeSecret" => |lab, input| lab.read(|state| listing::describe(state, input)),
+        "ListSecrets" => |lab, input| lab.read(|state| listing::list(state, &lab.settings, input)),
+        "ListSecretVersionIds" => |lab, input| lab.read(|state| listing::versions(state, input)),
+        "TagResource" => |lab, input| lab.write(|state| tag(state, input)),
+        "UntagResource" => |lab, input| lab.write(|state| untag(state, input)),
+        _ => return None,
+    };
+    Some(answer)
 }
 
 fn arn(settings: &Settings, name: &str, suffix: &str) -> String {

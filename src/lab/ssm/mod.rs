@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::Lab;
 use super::api::{ApiError, ApiResult};
 use super::conformance;
-use super::input::Input;
+use super::input::{Answer, Input};
 use super::sealed::Sealed;
 use super::state::State;
 use crate::aws_model::Service;
@@ -54,26 +54,27 @@ pub struct Version {
 
 /// One operation of the Parameter Store.
 pub fn handle(lab: &Lab, operation: &str, input: Value) -> ApiResult {
-    conformance::answered(Service::Ssm, operation, input, |input| answer(lab, operation, input))
+    let answer = self::operation(operation).ok_or_else(|| ApiError::unknown_operation(operation));
+    let answer = answer.map(|answer| move |input: Value| answer(lab, Input::new(&input, "ValidationException")));
+    conformance::answered(Service::Ssm, operation, input, answer)
 }
 
-fn answer(lab: &Lab, operation: &str, input: Value) -> ApiResult {
-    let input = Input::new(&input, "ValidationException");
-    let settings = &lab.settings;
-    match operation {
-        "PutParameter" => lab.write(|state| write::put(state, input, lab.clock.now())),
-        "DeleteParameter" => lab.write(|state| write::delete(state, settings, input)),
-        "DeleteParameters" => lab.write(|state| write::delete_many(state, settings, input)),
-        "GetParameter" => lab.read(|state| read::get(state, settings, input)),
-        "GetParameters" => lab.read(|state| read::get_many(state, settings, input)),
-        "GetParametersByPath" => lab.read(|state| read::by_path(state, settings, input)),
-        "GetParameterHistory" => lab.read(|state| read::history(state, settings, input)),
-        "DescribeParameters" => lab.read(|state| read::describe(state, settings, input)),
-        "AddTagsToResource" => lab.write(|state| add_tags(state, input)),
-        "RemoveTagsFromResource" => lab.write(|state| remove_tags(state, input)),
-        "ListTagsForResource" => lab.write(|state| list_tags(state, input)),
-        _ => Err(ApiError::unknown_operation(operation)),
-    }
+fn operation(name: &str) -> Option<Answer> {
+    let answer: Answer = match name {
+        "PutParameter" => |lab, input| lab.write(|state| write::put(state, input, lab.clock.now())),
+        "DeleteParameter" => |lab, input| lab.write(|state| write::delete(state, &lab.settings, input)),
+        "DeleteParameters" => |lab, input| lab.write(|state| write::delete_many(state, &lab.settings, input)),
+        "GetParameter" => |lab, input| lab.read(|state| read::get(state, &lab.settings, input)),
+        "GetParameters" => |lab, input| lab.read(|state| read::get_many(state, &lab.settings, input)),
+        "GetParametersByPath" => |lab, input| lab.read(|state| read::by_path(state, &lab.settings, input)),
+        "GetParameterHistory" => |lab, input| lab.read(|state| read::history(state, &lab.settings, input)),
+        "DescribeParameters" => |lab, input| lab.read(|state| read::describe(state, &lab.settings, input)),
+        "AddTagsToResource" => |lab, input| lab.write(|state| add_tags(state, input)),
+        "RemoveTagsFromResource" => |lab, input| lab.write(|state| remove_tags(state, input)),
+        "ListTagsForResource" => |lab, input| lab.write(|state| list_tags(state, input)),
+        _ => return None,
+    };
+    Some(answer)
 }
 
 fn tags<'s>(state: &'s mut State, input: Input) -> Result<&'s mut BTreeMap<String, String>, ApiError> {

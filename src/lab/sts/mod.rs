@@ -9,19 +9,18 @@ use crate::aws_model::Service;
 
 /// STS, `Version` 2011-06-15.
 pub fn handle(lab: &Lab, operation: &str, input: Value) -> ApiResult {
-    conformance::answered(Service::Sts, operation, input, |_| answer(lab, operation))
+    let answer = match operation {
+        "GetCallerIdentity" => Ok(|_| caller_identity(lab)),
+        _ => Err(ApiError::unknown_operation(operation)),
+    };
+    conformance::answered(Service::Sts, operation, input, answer)
 }
 
-fn answer(lab: &Lab, operation: &str) -> ApiResult {
-    match operation {
-        "GetCallerIdentity" => {
-            let account = &lab.settings.account_id;
-            Ok(json!({
-                "Arn": format!("arn:aws:iam::{account}:user/steady-lab"),
-                "UserId": "AIDASTEADYLABSTEADYLA",
-                "Account": account,
-            }))
-        }
-        _ => Err(ApiError::unknown_operation(operation)),
-    }
+fn caller_identity(lab: &Lab) -> ApiResult {
+    let account = &lab.settings.account_id;
+    Ok(json!({
+        "Arn": format!("arn:aws:iam::{account}:user/steady-lab"),
+        "UserId": "AIDASTEADYLABSTEADYLA",
+        "Account": account,
+    }))
 }

@@ -315,40 +315,62 @@ async fn layers_go_in_and_out_by_ecrs_own_api() {
     };
     let complete = |digests: Value| json!({ "repositoryName": "there", "uploadId": upload, "layerDigests": digests });
     assert_eq!(lab.ecr_error("CompleteLayerUpload", complete(json!([digest(b"")]))).await.0, "EmptyUploadException");
-    lab.ecr("UploadLayerPart", part(0, b"hello ")).await;
+    let large = vec![b'-'; 5 * 1024 * 1024];
+    lab.ecr("UploadLayerPart", part(0, &large)).await;
     let (code, message) = lab.ecr_error("UploadLayerPart", part(0, b"hello ")).await;
     assert_eq!(
         (code.as_str(), message.as_str()),
-        ("InvalidLayerPartException", "First byte of the layer part is 0 instead of 6")
+        ("InvalidLayerPartException", "First byte of the layer part is 0 instead of 5242880")
     );
-    assert_eq!(lab.ecr("UploadLayerPart", part(6, b"layer")).await["lastByteReceived"], 10);
+    assert_eq!(lab.ecr("UploadLayerPart", part(large.len(), b"layer")).await["lastByteReceived"], 5_242_884);
     assert_eq!(
         lab.ecr_error("CompleteLayerUpload", complete(json!([digest(b"other")]))).await.0,
         "InvalidLayerException"
     );
-    let whole = digest(b"hello layer");
+    let content = [large.as_slice(), b"layer"].concat();
+    let whole = digest(&content);
     assert_eq!(lab.ecr("CompleteLayerUpload", complete(json!([whole]))).await["layerDigest"], whole.as_str());
-    assert_eq!(lab.ecr_error("UploadLayerPart", part(11, b"!")).await.0, "UploadNotFoundException");
+    assert_eq!(lab.ecr_error("UploadLayerPart", part(content.len(), b"!")).await.0, "UploadNotFoundException");
 
     let asked = json!({ "repositoryName": "there", "layerDigests": [whole, digest(b"no"), "nonsense"] });
     let available = lab.ecr("BatchCheckLayerAvailability", asked).await;
     let states: Vec<&Value> =
         available["layers"].as_array().unwrap().iter().map(|layer| &layer["layerAvailability"]).collect();
     assert_eq!(states, ["AVAILABLE", "UNAVAILABLE"]);
-    assert_eq!(available["layers"][0]["layerSize"], 11);
+    assert_eq!(available["layers"][0]["layerSize"], 5_242_885);
     assert_eq!(available["failures"][0]["failureCode"], "InvalidLayerDigest");
 
     let url = lab.ecr("GetDownloadUrlForLayer", json!({ "repositoryName": "there", "layerDigest": whole })).await["downloadUrl"].clone();
     let url = url.as_str().unwrap();
-    assert_eq!(lab.send("GET", url, &[], "").await.text(), "hello layer", "the address itself is the permission");
+    assert_eq!(lab.send("GET", url, &[], "").await.body, content, "the address itself is the permission");
     let forged = url.replace("expires=", "expires=9");
     assert_eq!(lab.send("GET", &forged, &[], "").await.status, 401);
     assert_eq!(lab.send("PUT", url, &[], "").await.status, 405, "and a permission to read only");
 
-    let manifest = String::from_utf8(manifest(b"{}", &[b"hello layer"])).unwrap();
+    let manifest = String::from_utf8(manifest(b"{}", &[&content])).unwrap();
     let put = json!({ "repositoryName": "there", "imageTag": "v1", "imageManifest": manifest });
     let (code, message) = lab.ecr_error("PutImage", put).await;
     assert_eq!(code, "LayersNotFoundException");
     assert!(message.contains(&digest(b"{}")) && !message.contains(&whole), "{message}");
+    lab.end().await;
+}
+
+/// Of several parts only the last may be small, and that is said at the end.
+#[tokio::test]
+async fn parts_that_are_too_small_end_in_no_layer() {
+    let lab = TestLab::start().await;
+    lab.create("there").await;
+    let upload = lab.ecr("InitiateLayerUpload", json!({ "repositoryName": "there" })).await["uploadId"].clone();
+    for (first, part) in [(0, "hello "), (6, "layer")] {
+        let part = json!({
+            "repositoryName": "there", "uploadId": upload, "partFirstByte": first,
+            "partLastByte": first + part.len() - 1, "layerPartBlob": BASE64.encode(part),
+        });
+        lab.ecr("UploadLayerPart", part).await;
+    }
+    let complete = json!({ "repositoryName": "there", "uploadId": upload, "layerDigests": [digest(b"hello layer")] });
+    let refused = lab.ecr_error("CompleteLayerUpload", complete).await;
+    let text = "All layer parts except the last part should be at least 5MB";
+    assert_eq!(refused, ("LayerPartTooSmallException".to_owned(), text.to_owned()));
     lab.end().await;
 }

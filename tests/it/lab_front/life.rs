@@ -90,7 +90,7 @@ async fn a_reset_empties_a_lab_that_runs_and_one_that_does_not() {
     lifecycle::reset(&options).await.unwrap();
     assert_eq!(lab.ecr("DescribeRepositories", json!({})).await, json!({ "repositories": [] }));
     assert_eq!(lab.send("GET", "/v2/", &[("authorization", &login)], "").await.status, 401, "logins go as well");
-    assert_eq!(std::fs::read_dir(lab.folder.path().join("blobs/sha256")).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(lab.folder.path().join("blobs")).unwrap().count(), 0);
     lab.create("again").await;
     let folder = lab.end().await;
 

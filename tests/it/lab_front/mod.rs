@@ -1,7 +1,11 @@
 //! The lab's front through real HTTP: protocols, ECR, registry, and a lab's life.
 
+mod account;
+mod archive;
 mod ecr;
+mod expiry;
 mod life;
+mod oci;
 mod registry;
 mod resolve;
 mod scans;

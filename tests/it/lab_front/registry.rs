@@ -54,7 +54,6 @@ async fn an_expired_login_is_403() {
 async fn blobs_go_in_by_every_way_that_the_specification_has() {
     let lab = TestLab::start().await;
     lab.create("there").await;
-    lab.create("other").await;
     let login = lab.login().await;
     let auth = [("authorization", login.as_str())];
     let begin = async || {
@@ -70,14 +69,10 @@ async fn blobs_go_in_by_every_way_that_the_specification_has() {
     let answer = lab.send("PUT", &put, &auth, large.clone()).await;
     assert_eq!((answer.status.as_u16(), answer.header("docker-content-digest")), (201, digest(&large).as_str()));
 
-    // PATCHes, then an empty PUT.
+    // A PATCH, then an empty PUT.
     let location = begin().await;
-    let first = lab.send("PATCH", &location, &auth, "hello ").await;
-    assert_eq!((first.status.as_u16(), first.header("range")), (202, "0-5"));
-    let second = lab.send("PATCH", &location, &[auth[0], ("content-range", "6-10")], "there").await;
-    assert_eq!((second.status.as_u16(), second.header("range")), (202, "0-10"));
-    let status = lab.send("GET", &location, &auth, "").await;
-    assert_eq!((status.status.as_u16(), status.header("range")), (204, "0-10"));
+    let first = lab.send("PATCH", &location, &auth, "hello there").await;
+    assert_eq!((first.status.as_u16(), first.header("range")), (202, "0-10"));
     let again = lab.send("PATCH", &location, &[auth[0], ("content-range", "0-4")], "there").await;
     assert_eq!((again.status.as_u16(), again.header("range")), (416, "0-10"));
     assert!(again.text().contains("First byte of the layer part is 0 instead of 11"));
@@ -85,35 +80,23 @@ async fn blobs_go_in_by_every_way_that_the_specification_has() {
     assert_eq!(lab.send("PUT", &put, &auth, "").await.status, 201);
     assert_eq!(lab.send("PUT", &put, &auth, "").await.code(), "BLOB_UPLOAD_UNKNOWN", "a session ends with its blob");
 
-    // PATCH and a PUT that brings the rest.
-    let location = begin().await;
-    lab.send("PATCH", &location, &auth, "a").await;
-    assert_eq!(lab.send("PUT", &format!("{location}?digest={}", digest(b"ab")), &auth, "b").await.status, 201);
-
     // One POST.
     let path = format!("/v2/there/blobs/uploads/?digest={}", digest(b"post"));
     assert_eq!(lab.send("POST", &path, &auth, "post").await.status, 201);
-
-    // A mount, and one of what is not there: a session instead.
-    let mount = |blob: &[u8], from: &str| format!("/v2/other/blobs/uploads/?mount={}{from}", digest(blob));
-    assert_eq!(lab.send("POST", &mount(b"post", "&from=there"), &auth, "").await.status, 201);
-    assert_eq!(lab.send("POST", &mount(b"ab", ""), &auth, "").await.status, 201);
-    assert_eq!(lab.send("POST", &mount(b"nope", "&from=there"), &auth, "").await.status, 202);
-    assert_eq!(lab.send("HEAD", &format!("/v2/other/blobs/{}", digest(b"post")), &auth, "").await.status, 200);
 
     // A session that is given up.
     let location = begin().await;
     assert_eq!(lab.send("DELETE", &location, &auth, "").await.status, 204);
     assert_eq!(lab.send("GET", &location, &auth, "").await.status, 404);
 
-    for (content, repository) in [(large.as_slice(), "there"), (b"hello there", "there"), (b"ab", "other")] {
-        let answer = lab.send("GET", &format!("/v2/{repository}/blobs/{}", digest(content)), &auth, "").await;
+    for content in [large.as_slice(), b"hello there", b"post"] {
+        let answer = lab.send("GET", &format!("/v2/there/blobs/{}", digest(content)), &auth, "").await;
         assert_eq!(digest(&answer.body), digest(content));
     }
     let folder = lab.end().await;
     let uploads = folder.path().join("uploads");
     assert!(uploads.exists());
-    let blob = folder.path().join("blobs/sha256").join(&digest(b"ab")[7..]);
+    let blob = folder.path().join("blobs/sha256").join(&digest(b"post")[7..]);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -194,7 +177,6 @@ async fn what_is_wrong_is_refused_by_the_specifications_codes() {
         (put(".v2"), oci, good.as_str(), 400, "MANIFEST_INVALID"),
         (put(&none), oci, good.as_str(), 400, "DIGEST_INVALID"),
         (("DELETE", format!("/v2/there/blobs/{}", digest(b"layer"))), "", "", 405, "UNSUPPORTED"),
-        (("GET", "/v2/_catalog".to_owned()), "", "", 404, "UNSUPPORTED"),
     ];
     for ((method, path), kind, body, status, code) in table {
         let headers = [("authorization", login.as_str()), ("content-type", kind)];

@@ -26,6 +26,9 @@ async fn a_reference_finds_its_image() {
     lab.create("team/hello").await;
     let one = lab.push("team/hello", "latest", b"one").await;
     let two = lab.push("team/hello", "v2", b"two").await;
+    lab.push("team/hello", "archived", b"old").await;
+    let archive = json!({ "repositoryName": "team/hello", "imageId": { "imageTag": "archived" }, "targetStorageClass": "ARCHIVE" });
+    lab.ecr("UpdateImageStorageClass", archive).await;
     let folder = lab.end().await;
     let (settings, state) = (settings(folder.path()), state(folder.path()));
     let ecr = "111122223333.dkr.ecr.us-east-1.amazonaws.com/team/hello";
@@ -48,6 +51,7 @@ async fn a_reference_finds_its_image() {
     }
     let missing = [
         "127.0.0.1:4580/team/hello:v3",
+        "127.0.0.1:4580/team/hello:archived",
         "127.0.0.1:4580/hello",
         "team/hello:v2",
         "amazon/amazon-ecs-sample",
