@@ -1,11 +1,12 @@
 //! The steps of a container's process from its birth to its program.
 
 use std::convert::Infallible;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::prctl;
@@ -16,6 +17,9 @@ use super::{check, identity, mounts, seccomp};
 use crate::lab::runtime::inroot::InRoot;
 use crate::lab::runtime::launch::{Channel, Process, Root};
 use crate::lab::runtime::spec::Level;
+
+/// How long a program may be busy.
+const BUSY: Duration = Duration::from_secs(5);
 
 pub struct Child<'a> {
     pub level: Level,
@@ -121,7 +125,7 @@ impl Places {
         for candidate in &candidates {
             let Ok(found) = self.find(candidate) else { continue };
             let Ok(path) = CString::new(found.as_os_str().as_encoded_bytes()) else { continue };
-            let Err(errno) = execve(&path, &arguments, &environment);
+            let errno = become_program(&path, &arguments, &environment);
             match errno {
                 Errno::ENOEXEC => return error("exec format error"),
                 Errno::ENOENT if level == Level::Process => {
@@ -152,6 +156,42 @@ impl Places {
     }
 }
 
+/// A program that was just unpacked is busy as long as a process that the lab is starting meanwhile has not executed its
+/// own: it still holds the file open for writing.
+fn become_program(path: &CStr, arguments: &[CString], environment: &[CString]) -> Errno {
+    let until = Instant::now() + BUSY;
+    loop {
+        let Err(errno) = execve(path, arguments, environment);
+        if errno != Errno::ETXTBSY || Instant::now() >= until {
+            return errno;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 fn strings(texts: &[String]) -> Result<Vec<CString>, String> {
     texts.iter().map(|text| CString::new(text.as_str()).map_err(|_| "a NUL character".to_owned())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_program_that_is_still_written_elsewhere_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("program");
+        let mut writer = File::create(&path).unwrap();
+        writer.write_all(b"no program").unwrap();
+        writer.set_permissions(std::fs::Permissions::from_mode(0o755)).unwrap();
+        let holder = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(100));
+            drop(writer);
+        });
+        let path = CString::new(path.as_os_str().as_encoded_bytes()).unwrap();
+        assert_eq!(become_program(&path, &[], &[]), Errno::ENOEXEC);
+        holder.join().unwrap();
+    }
 }
