@@ -8,7 +8,7 @@ use crate::deploy::event::{Event, Events};
 use crate::error::{Error, Result};
 use crate::lab::clock::Pace;
 use crate::lab::lifecycle::{self, Endpoint, Options, Running, Status};
-use crate::lab::runtime::Level;
+use crate::lab::runtime::{self, Level};
 use crate::report::Output;
 
 /// The rehearsal of AWS on this machine
@@ -46,7 +46,7 @@ struct How {
     #[arg(long, value_name = "PACE", value_parser = pace)]
     pace: Option<Pace>,
     /// How containers are isolated, instead of the best that this machine allows: namespaces, user-namespaces, chroot
-    /// or process
+    /// or process; docker runs them with the engine of DOCKER_HOST, or the one at the usual socket
     #[arg(long, value_name = "LEVEL")]
     runtime: Option<Level>,
 }
@@ -145,5 +145,10 @@ fn options(context: &Context, data: Option<PathBuf>, how: How) -> Result<Options
     };
     let executable = std::env::current_exe()
         .map_err(|error| Error::other("cannot find this executable, which containers are started with").cause(error))?;
-    Ok(Options { data, port: how.port, pace: how.pace, runtime_level: how.runtime, executable: Some(executable) })
+    let docker = match runtime::docker_addresses(|name| context.variable(name).map(OsString::from)) {
+        Err(problem) if how.runtime == Some(Level::Docker) => return Err(Error::input(problem)),
+        addresses => addresses.unwrap_or_default(),
+    };
+    let (port, pace, runtime_level) = (how.port, how.pace, how.runtime);
+    Ok(Options { data, port, pace, runtime_level, docker, executable: Some(executable) })
 }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::Options;
 use crate::error::{Error, Result};
 use crate::lab::clock::Clock;
-use crate::lab::runtime::Runtime;
+use crate::lab::runtime::{Level, Runtime};
 use crate::lab::state::Store;
 use crate::lab::{Lab, Settings, balancer, disk, ecr, ecs, scheduler};
 
@@ -81,7 +81,10 @@ impl Instance {
         ecs::prepare(&mut state, clock.now());
         state.ecr.collect_all(&settings.data);
         let _ = std::fs::remove_dir_all(settings.data.join("uploads"));
+        // its own containers need Linux
+        let level = options.runtime_level.or((!cfg!(target_os = "linux")).then_some(Level::Docker));
         let runtime = match &options.executable {
+            Some(_) if level == Some(Level::Docker) => Runtime::docker(&settings.data, options.docker.clone())?,
             Some(helper) => Runtime::new(settings.data.clone(), options.runtime_level, helper.clone())?,
             None => Runtime::disabled(),
         };

@@ -6,6 +6,7 @@
 
 #[cfg(target_os = "linux")]
 mod config;
+mod docker;
 #[cfg(target_os = "linux")]
 mod health;
 #[cfg(target_os = "linux")]
@@ -16,13 +17,14 @@ mod images;
 mod inroot;
 #[cfg(target_os = "linux")]
 mod launch;
-#[cfg(target_os = "linux")]
+mod lines;
 mod order;
 #[cfg(target_os = "linux")]
 mod output;
 #[cfg(target_os = "linux")]
 mod probe;
 mod spec;
+mod stopping;
 #[cfg(target_os = "linux")]
 mod task;
 #[cfg(target_os = "linux")]
@@ -39,9 +41,10 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc::{self, Receiver, UnboundedReceiver};
 
 use crate::error::{Error, Result};
+pub use docker::{Address as DockerAddress, addresses as docker_addresses};
 pub use spec::{
     Condition, ContainerSpec, Dependency, HealthCheck, ImageSource, LayerBlob, Level, Line, MountPoint, Output,
-    RuntimeEvent, StartError, TaskSpec, Volume,
+    RestartPolicy, RuntimeEvent, StartError, TaskSpec, Ulimit, Volume, VolumeSource, VolumesFrom,
 };
 
 /// What trying a level on this machine came to.
@@ -63,6 +66,7 @@ pub enum Roots {
 pub struct Runtime {
     #[cfg(target_os = "linux")]
     tasks: Option<tasks::Tasks>,
+    docker: Option<docker::Docker>,
     level: Option<Level>,
     events: Mutex<Option<UnboundedReceiver<RuntimeEvent>>>,
     output: Mutex<Option<Receiver<Output>>>,
@@ -85,11 +89,10 @@ impl Runtime {
         for candidate in level.map_or(Level::ALL.to_vec(), |level| vec![level]) {
             match probe::level(candidate, &base, &helper) {
                 Ok(roots) => {
-                    let (events, told) = mpsc::unbounded_channel();
-                    let (output, written) = mpsc::channel(output::WAITING_LINES);
-                    let reports = output::Reports { events, output };
+                    let (reports, told, written) = reports();
                     return Ok(Runtime {
                         tasks: Some(tasks::Tasks::new(base, candidate, roots, helper, reports)),
+                        docker: None,
                         level: Some(candidate),
                         events: Mutex::new(Some(told)),
                         output: Mutex::new(Some(written)),
@@ -112,11 +115,34 @@ impl Runtime {
             .hint("`--runtime docker` runs containers with Docker, `--runtime simulated` runs none"))
     }
 
+    /// Runs tasks in the first Docker engine of these that answers. Clears away what an earlier lab of the same `data`
+    /// left there.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Preflight`] when none runs a container.
+    pub fn docker(data: &Path, addresses: Vec<DockerAddress>) -> Result<Runtime> {
+        let (reports, told, written) = reports();
+        let docker = docker::Docker::open(data, addresses, reports).map_err(|refused| {
+            let error = Error::preflight("no Docker engine runs containers for the lab");
+            let error = refused.into_iter().fold(error, Error::hint);
+            error.hint("DOCKER_HOST says where one is; without it the usual sockets are tried")
+        })?;
+        Ok(Runtime {
+            #[cfg(target_os = "linux")]
+            tasks: None,
+            docker: Some(docker),
+            level: Some(Level::Docker),
+            events: Mutex::new(Some(told)),
+            output: Mutex::new(Some(written)),
+        })
+    }
+
     /// Runs nothing: every start is refused. For labs in which no container is to run.
     pub fn disabled() -> Runtime {
         Runtime {
             #[cfg(target_os = "linux")]
             tasks: None,
+            docker: None,
             level: None,
             events: Mutex::new(Some(mpsc::unbounded_channel().1)),
             output: Mutex::new(Some(mpsc::channel(1).1)),
@@ -144,7 +170,7 @@ impl Runtime {
     /// What a person should know about how containers run here.
     pub fn warning(&self) -> Option<&'static str> {
         match self.level? {
-            Level::Namespaces | Level::UserNamespaces => None,
+            Level::Namespaces | Level::UserNamespaces | Level::Docker => None,
             Level::Chroot => Some(
                 "this machine permits no new namespaces: containers run in a chroot and see this machine's \
                  processes and network, and neither these nor its files are safe from a container that runs as root",
@@ -173,6 +199,9 @@ impl Runtime {
         if let Some(tasks) = &self.tasks {
             return tasks.start(task).await;
         }
+        if let Some(docker) = &self.docker {
+            return docker.start(task).await;
+        }
         let container = task.containers.first().map_or("", |container| container.name.as_str());
         Err(StartError::cannot_start(container, "this lab runs no containers"))
     }
@@ -183,6 +212,9 @@ impl Runtime {
         #[cfg(target_os = "linux")]
         if let Some(tasks) = &self.tasks {
             tasks.stop(task_id, timeout).await;
+        }
+        if let Some(docker) = &self.docker {
+            docker.stop(task_id, timeout).await;
         }
     }
 
@@ -195,6 +227,9 @@ impl Runtime {
         if let Some(tasks) = &self.tasks {
             return tasks.connect(task_id, port).await;
         }
+        if let Some(docker) = &self.docker {
+            return docker.connect(task_id, port).await;
+        }
         Err(io::Error::new(io::ErrorKind::NotFound, format!("task {task_id} does not run on port {port}")))
     }
 
@@ -204,7 +239,17 @@ impl Runtime {
         if let Some(tasks) = &self.tasks {
             tasks.shutdown(timeout).await;
         }
+        if let Some(docker) = &self.docker {
+            docker.shutdown(timeout).await;
+        }
     }
+}
+
+/// Where a runtime says what happens, and what comes out there.
+fn reports() -> (lines::Reports, UnboundedReceiver<RuntimeEvent>, Receiver<Output>) {
+    let (events, told) = mpsc::unbounded_channel();
+    let (output, written) = mpsc::channel(lines::WAITING_LINES);
+    (lines::Reports { events, output }, told, written)
 }
 
 /// Stands in where there are no helpers.

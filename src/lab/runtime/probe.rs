@@ -71,6 +71,8 @@ fn run(level: Level, roots: Roots, folder: &Path, helper: &Path) -> io::Result<R
         cgroup: String::new(),
         read_only: false,
         mounts: Vec::new(),
+        limits: Vec::new(),
+        restarts: false,
     };
     let launch = Launch { level, base: folder.to_owned(), check: true, containers: vec![process] };
 

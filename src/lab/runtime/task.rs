@@ -14,17 +14,19 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::process::Child;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::health::{self, Verdict};
 use super::launch::{Channel, Launch, Reply, Request};
+use super::lines::{Reports, Writer};
 use super::order::{Order, Step};
-use super::output::{self, Reports, Stream};
+use super::output::{self, Stream};
 use super::probe;
-use super::spec::{ContainerSpec, HealthCheck, Output, RuntimeEvent, StartError};
+use super::spec::{ContainerSpec, HealthCheck, RestartPolicy, RuntimeEvent, StartError};
+use super::stopping::{Blow, Stopping};
 
 /// How long a container's output is waited for after its end: a process that it left behind may hold the pipe.
 const OUTPUT_PATIENCE: Duration = Duration::from_millis(500);
@@ -42,8 +44,8 @@ pub struct Helper {
     channel: AsyncFd<Channel>,
     tickets: Mutex<HashMap<u64, Ticket>>,
     next_ticket: AtomicU64,
-    /// Its process is to be killed.
-    given_up: CancellationToken,
+    /// How long its containers have, once they are to stop.
+    stop: watch::Sender<Option<Duration>>,
 }
 
 /// What a helper says until it ends, as events.
@@ -53,6 +55,7 @@ pub struct Watch {
     task_id: String,
     containers: Vec<Watched>,
     order: Order,
+    stopping: Option<Stopping>,
     reports: Reports,
     verdicts: (UnboundedSender<Verdict>, UnboundedReceiver<Verdict>),
 }
@@ -62,6 +65,10 @@ struct Watched {
     readers: Vec<Reader>,
     health_check: Option<HealthCheck>,
     checks: Option<AbortHandle>,
+    restart: Option<RestartPolicy>,
+    restarted: bool,
+    /// As long as it runs.
+    began: Option<Instant>,
     /// Not told yet.
     end: Option<RuntimeEvent>,
 }
@@ -86,22 +93,18 @@ pub fn launch(
     let mut fds = vec![launch.to_memory()?];
     let mut watched = Vec::new();
     for container in containers {
-        let mut readers = Vec::new();
-        for stderr in [false, true] {
-            let (ours, theirs) = io::pipe()?;
-            fds.push(theirs.into());
-            let stream = Stream {
-                pipe: ours.into(),
-                task_id: task_id.into(),
-                container: container.name.as_str().into(),
-                stderr,
-            };
-            let enough = CancellationToken::new();
-            let task = tokio::spawn(output::follow(stream, reports.output.clone(), enough.clone()));
-            readers.push(Reader { task, enough });
-        }
-        let (name, health_check) = (container.name, container.health_check);
-        watched.push(Watched { name, readers, health_check, checks: None, end: None });
+        let (readers, pipes) = readers(task_id, &container.name, &reports)?;
+        fds.extend(pipes);
+        watched.push(Watched {
+            name: container.name,
+            readers,
+            health_check: container.health_check,
+            checks: None,
+            restart: container.restart,
+            restarted: false,
+            began: None,
+            end: None,
+        });
     }
     channel.send(&Request::Launch, &fds.iter().map(AsFd::as_fd).collect::<Vec<_>>())?;
     let channel = channel.into_async()?;
@@ -109,7 +112,7 @@ pub fn launch(
         channel,
         tickets: Mutex::default(),
         next_ticket: AtomicU64::new(0),
-        given_up: CancellationToken::new(),
+        stop: watch::Sender::new(None),
     });
     let watch = Watch {
         helper: helper.clone(),
@@ -117,17 +120,38 @@ pub fn launch(
         task_id: task_id.to_owned(),
         containers: watched,
         order,
+        stopping: None,
         reports,
         verdicts: mpsc::unbounded_channel(),
     };
     Ok((helper, watch))
 }
 
+/// What reads a container's standard output and error, and where it writes them.
+fn readers(task_id: &str, container: &str, reports: &Reports) -> io::Result<(Vec<Reader>, Vec<OwnedFd>)> {
+    let (mut readers, mut pipes) = (Vec::new(), Vec::new());
+    for stderr in [false, true] {
+        let (ours, theirs) = io::pipe()?;
+        pipes.push(theirs.into());
+        let writer = Writer { task_id: task_id.into(), container: container.into() };
+        let enough = CancellationToken::new();
+        let stream = Stream { pipe: ours.into(), writer, stderr };
+        let task = tokio::spawn(output::follow(stream, reports.output.clone(), enough.clone()));
+        readers.push(Reader { task, enough });
+    }
+    Ok((readers, pipes))
+}
+
 impl Helper {
     async fn send(&self, request: &Request) -> io::Result<()> {
+        self.send_with(request, &[]).await
+    }
+
+    async fn send_with(&self, request: &Request, fds: &[OwnedFd]) -> io::Result<()> {
+        let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
         loop {
             let mut ready = self.channel.writable().await?;
-            if let Ok(sent) = ready.try_io(|channel| channel.get_ref().send(request, &[])) {
+            if let Ok(sent) = ready.try_io(|channel| channel.get_ref().send(request, &fds)) {
                 return sent;
             }
         }
@@ -142,14 +166,9 @@ impl Helper {
         }
     }
 
-    /// Signals every container; its own stop signal when not given. A helper that is gone has none left.
-    pub async fn kill(&self, signal: Option<i32>) {
-        let _ = self.send(&Request::Kill { signal }).await;
-    }
-
-    /// Kills the helper itself, which takes its containers along: for one that does not answer.
-    pub fn give_up(&self) {
-        self.given_up.cancel();
+    /// Has the containers end, each with this long after its stop signal; they may be told to hurry up.
+    pub fn stop(&self, timeout: Duration) {
+        self.stop.send_modify(|known| *known = Some(known.map_or(timeout, |known| known.min(timeout))));
     }
 
     pub async fn connect(&self, port: u16) -> io::Result<TcpStream> {
@@ -229,18 +248,28 @@ impl Watch {
         let mut started = Some(started);
         let mut failed = false;
         let mut reported = JoinSet::new();
+        let helper = self.helper.clone();
+        let mut asked = helper.stop.subscribe();
         loop {
-            if !failed {
+            let patience = *asked.borrow_and_update();
+            if let Some(timeout) = patience {
+                self.stop(timeout).await;
+            } else if !failed {
                 self.start_what_is_due().await;
+            }
+            if !self.stop_what_is_due().await {
+                let _ = self.child.start_kill();
+                break;
             }
             let complete = self.order.is_complete();
             if complete
                 && !failed
+                && self.stopping.is_none()
                 && let Some(started) = started.take()
             {
                 let _ = started.send(Ok(()));
             }
-            if (complete || self.order.is_staged()) && !failed {
+            if (started.is_none() || self.order.is_staged()) && !failed {
                 for container in &mut self.containers {
                     if let Some(end) = container.end.take() {
                         let readers = std::mem::take(&mut container.readers);
@@ -249,7 +278,10 @@ impl Watch {
                 }
             }
             let now = Instant::now();
-            let deadline = self.order.deadline(now);
+            let deadline = match &self.stopping {
+                Some(stopping) => stopping.deadline(&self.order),
+                None => self.order.deadline(now),
+            };
             let (reply, mut fds) = tokio::select! {
                 received = self.helper.receive() => match received {
                     Ok(Some(received)) => received,
@@ -265,10 +297,7 @@ impl Watch {
                     continue;
                 }
                 () = sleep_until(deadline.unwrap_or(now)), if deadline.is_some() => continue,
-                () = self.helper.given_up.cancelled() => {
-                    let _ = self.child.start_kill();
-                    break;
-                }
+                _ = asked.changed() => continue,
             };
             match reply {
                 Reply::Started { container } if container < self.containers.len() => self.started(container),
@@ -281,13 +310,7 @@ impl Watch {
                     }
                 }
                 Reply::Exited { container, exit_code, signal, oom_killed } if container < self.containers.len() => {
-                    self.order.ended(container, exit_code);
-                    let end = self.exited(container, exit_code, signal, oom_killed);
-                    let container = &mut self.containers[container];
-                    container.end = Some(end);
-                    if let Some(checks) = container.checks.take() {
-                        checks.abort();
-                    }
+                    self.ended(container, exit_code, signal, oom_killed).await;
                 }
                 Reply::Started { .. } | Reply::Exited { .. } => {}
                 Reply::Connect { ticket, address } => self.helper.answer(ticket, Answer::Connect(address, fds.pop())),
@@ -317,6 +340,59 @@ impl Watch {
         reported.join_all().await;
     }
 
+    async fn ended(&mut self, at: usize, exit_code: i32, signal: Option<i32>, oom_killed: bool) {
+        let stopping = self.stopping.is_some();
+        let container = &mut self.containers[at];
+        if let Some(checks) = container.checks.take() {
+            checks.abort();
+        }
+        let ran = container.began.take().map(|began| began.elapsed());
+        if let Some((policy, ran)) = container.restart.as_ref().zip(ran)
+            && !stopping
+            && policy.applies(exit_code, ran)
+            && let Ok((readers, pipes)) = readers(&self.task_id, &container.name, &self.reports)
+        {
+            container.readers.retain(|reader| !reader.task.is_finished());
+            container.readers.extend(readers);
+            container.restarted = true;
+            self.order.restarting(at);
+            let _ = self.helper.send_with(&Request::Restart { container: at }, &pipes).await;
+            return;
+        }
+        if container.restart.is_some() {
+            let _ = self.helper.send(&Request::Skip { container: at }).await;
+        }
+        self.order.ended(at, exit_code);
+        self.containers[at].end = Some(self.exited(at, exit_code, signal, oom_killed));
+    }
+
+    /// What has not started no longer will.
+    async fn stop(&mut self, timeout: Duration) {
+        if self.stopping.is_none() {
+            for container in 0..self.containers.len() {
+                if self.order.is_waiting(container) {
+                    let _ = self.helper.send(&Request::Skip { container }).await;
+                }
+            }
+            self.order.skip_waiting();
+        }
+        self.stopping.get_or_insert_with(|| Stopping::new(self.containers.len(), timeout)).hurry(timeout);
+    }
+
+    /// False when the helper does not do what it is told.
+    async fn stop_what_is_due(&mut self) -> bool {
+        let Some(stopping) = &mut self.stopping else { return true };
+        for blow in stopping.due(Instant::now(), &self.order) {
+            let (container, signal) = match blow {
+                Blow::Soft(container) => (container, None),
+                Blow::Hard(container) => (container, Some(libc::SIGKILL)),
+                Blow::GiveUp => return false,
+            };
+            let _ = self.helper.send(&Request::Kill { container, signal }).await;
+        }
+        true
+    }
+
     /// A helper that is gone cannot be told, and shows it soon.
     async fn start_what_is_due(&mut self) {
         for step in self.order.due(Instant::now()) {
@@ -337,8 +413,13 @@ impl Watch {
     fn started(&mut self, at: usize) {
         self.order.started(at, Instant::now());
         let (task_id, container) = self.named(at);
-        let _ = self.reports.events.send(RuntimeEvent::Started { task_id, container });
-        if let Some(check) = self.containers[at].health_check.take() {
+        let event = match self.containers[at].restarted {
+            true => RuntimeEvent::Restarted { task_id, container },
+            false => RuntimeEvent::Started { task_id, container },
+        };
+        let _ = self.reports.events.send(event);
+        self.containers[at].began = Some(Instant::now());
+        if let Some(check) = self.containers[at].health_check.clone() {
             let watch = health::watch(self.helper.clone(), at, check, self.verdicts.0.clone());
             self.containers[at].checks = Some(tokio::spawn(watch).abort_handle());
         }
@@ -362,9 +443,5 @@ async fn report(readers: Vec<Reader>, end: RuntimeEvent, reports: Reports) {
             let _ = reader.task.await;
         }
     }
-    let (taken, all_taken) = oneshot::channel();
-    if reports.output.send(Output::End(taken)).await.is_ok() {
-        let _ = all_taken.await;
-    }
-    let _ = reports.events.send(end);
+    reports.end(end).await;
 }

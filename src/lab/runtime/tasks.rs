@@ -8,22 +8,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::net::TcpStream;
 use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
 
 use super::Roots;
 use super::config;
 use super::images::{Images, Lease};
-use super::launch::{Launch, Mount, Process};
-use super::output::Reports;
-use super::spec::{ContainerSpec, Level, StartError, TaskSpec};
+use super::launch::{Launch, Limit, Mount, Process};
+use super::lines::Reports;
+use super::spec::{ContainerSpec, Level, StartError, TaskSpec, Ulimit, VolumeSource};
 use super::task::{self, Helper};
 use super::unpack::remove_tree;
 
 /// More would not fit into one message to the helper; ECS allows ten.
 const MOST_CONTAINERS: usize = 30;
-/// How long a helper has to end its containers with SIGKILL before it is killed itself.
-const KILL_PATIENCE: Duration = Duration::from_secs(5);
 
 pub struct Tasks {
     shared: Arc<Shared>,
@@ -125,7 +125,7 @@ impl Tasks {
             let _ = tokio::task::spawn_blocking(move || drop(clearing)).await;
         });
         if slot.stopped.load(Ordering::SeqCst) {
-            slot.force(&helper).await;
+            helper.stop(Duration::ZERO);
         }
         match outcome.await {
             Ok(Ok(())) => Ok(()),
@@ -141,13 +141,7 @@ impl Tasks {
         let Some(slot) = self.shared.running().get(task_id).cloned() else { return };
         slot.stopped.store(true, Ordering::SeqCst);
         if let Some(helper) = slot.helper.get() {
-            let asked = async {
-                helper.kill(None).await;
-                slot.wait().await;
-            };
-            if tokio::time::timeout(timeout, asked).await.is_err() {
-                slot.force(helper).await;
-            }
+            helper.stop(timeout);
         }
         slot.wait().await;
     }
@@ -160,25 +154,21 @@ impl Tasks {
         }
     }
 
-    pub async fn shutdown(&self, timeout: Duration) {
+    pub async fn shutdown(&self, patience: Duration) {
         let ids: Vec<String> = self.shared.running().keys().cloned().collect();
-        futures_util::future::join_all(ids.iter().map(|id| self.stop(id, timeout))).await;
+        let all = |timeout| join_all(ids.iter().map(move |id| self.stop(id, timeout)));
+        // in chains of containers each has its time
+        if timeout(2 * patience, all(patience)).await.is_err() {
+            all(Duration::ZERO).await;
+        }
     }
 }
 
-impl Slot {
-    /// Kills the containers, or their helper when that does not come to it.
-    async fn force(&self, helper: &Helper) {
-        let killed = async {
-            helper.kill(Some(libc::SIGKILL)).await;
-            self.wait().await;
-        };
-        if tokio::time::timeout(KILL_PATIENCE, killed).await.is_err() {
-            helper.give_up();
-            self.wait().await;
-        }
-    }
+fn limit(ulimit: &Ulimit) -> Limit {
+    Limit { name: ulimit.name.clone(), soft: ulimit.soft, hard: ulimit.hard }
+}
 
+impl Slot {
     async fn wait(&self) {
         // the sender is ours, so this cannot fail
         let _ = self.gone.subscribe().wait_for(|gone| *gone).await;
@@ -242,6 +232,8 @@ impl Shared {
                 cgroup: format!("{}{}-{at}", cgroup_prefix(&self.base), task.task_id),
                 read_only: container.readonly_root_filesystem,
                 mounts: self.mounts(task, container, &folder)?,
+                limits: container.ulimits.iter().map(limit).collect(),
+                restarts: container.restart.is_some(),
             });
         }
         Ok(Launch { level: self.level, base: self.base.clone(), check: false, containers })
@@ -255,9 +247,9 @@ impl Shared {
         let mount = |point: &super::spec::MountPoint| {
             let at = task.volumes.iter().position(|volume| volume.name == point.source_volume);
             let at = at.ok_or_else(|| refuse(format!("the task has no volume {:?}", point.source_volume)))?;
-            let source = match &task.volumes[at].source_path {
-                Some(path) => path.clone(),
-                None => self.base.join(folder).join(format!("volume-{at}")),
+            let source = match &task.volumes[at].source {
+                VolumeSource::Host(path) => path.clone(),
+                _ => self.base.join(folder).join(format!("volume-{at}")),
             };
             // Docker makes what is missing on the host, too
             fs::create_dir_all(&source).or_else(|error| match source.exists() {

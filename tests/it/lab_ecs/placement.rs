@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use steadystate::lab::{
     clock::{Clock, Pace},
     ecs,
-    runtime::Line,
+    runtime::{Line, VolumeSource},
     scheduler::{
         launch, output,
         placement::{self, Wanted},
@@ -282,7 +282,7 @@ fn what_a_container_is_started_with() {
     assert_eq!(environment, [("HOSTNAME", &*hostname), ("AWS_EXECUTION_ENV", "AWS_ECS_EC2"), ("A", "1"), ("B", "3")]);
     assert_eq!(app.hostname, Some(hostname));
     assert_eq!((app.mount_points[0].container_path.as_str(), app.mount_points[0].read_only), ("/data", true));
-    assert_eq!(spec.volumes[1].source_path.as_deref(), Some(std::path::Path::new("/srv")));
+    assert_eq!(spec.volumes[1].source, VolumeSource::Host("/srv".into()));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use steadystate::lab::runtime::{Level, MountPoint, Runtime, RuntimeEvent, Volume};
+use steadystate::lab::runtime::{Level, MountPoint, Runtime, RuntimeEvent, Volume, VolumeSource};
 use tokio::io::AsyncReadExt;
 
 use super::{Bench, PATIENCE, bench, benches, value};
@@ -291,7 +291,7 @@ async fn volumes_are_shared_or_refused() {
     for mut bench in benches() {
         let host = tempfile::tempdir().unwrap();
         let mut task = bench.task("volumes", &["write", "/data/x"]);
-        task.volumes = vec![Volume { name: "v".into(), source_path: Some(host.path().join("made")) }];
+        task.volumes = vec![Volume { name: "v".into(), source: VolumeSource::Host(host.path().join("made")) }];
         task.containers[0].mount_points =
             vec![MountPoint { source_volume: "v".into(), container_path: "/data".into(), read_only: false }];
         let mut refused = task.clone();

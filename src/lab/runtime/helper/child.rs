@@ -12,7 +12,7 @@ use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, execve, setsid};
 
-use super::{check, identity, mounts, seccomp};
+use super::{check, identity, limits, mounts, seccomp};
 use crate::lab::runtime::inroot::InRoot;
 use crate::lab::runtime::launch::{Channel, Process, Root};
 use crate::lab::runtime::spec::Level;
@@ -55,7 +55,7 @@ impl Child<'_> {
             (Level::Namespaces | Level::UserNamespaces, false) => mounts::enter(self.level, self.process)?,
             (Level::Chroot, false) => mounts::change_root(self.process)?,
             (Level::Chroot, true) => mounts::join_root(self.process)?,
-            (Level::Namespaces | Level::UserNamespaces, true) | (Level::Process, _) => {}
+            (Level::Namespaces | Level::UserNamespaces, true) | (Level::Process | Level::Docker, _) => {}
         }
         // at level 4 paths lead to the unpacked root, at the others they are in it
         let root = match (self.level, &self.process.root) {
@@ -68,6 +68,7 @@ impl Child<'_> {
         if self.process.read_only && self.level.has_network() && !self.beside {
             mounts::make_read_only()?;
         }
+        limits::set(&self.process.limits)?;
         identity::become_user(self.level, &self.process.user, &proc.into())?;
         // changing the user cleared it
         prctl::set_pdeathsig(Signal::SIGKILL).map_err(|error| error.to_string())?;

@@ -51,7 +51,7 @@ pub fn start(
         Level::Namespaces | Level::UserNamespaces => {
             libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC
         }
-        Level::Chroot | Level::Process => 0,
+        Level::Chroot | Level::Process | Level::Docker => 0,
     };
     let mut container = Container {
         pid: Pid::from_raw(0),
@@ -272,7 +272,7 @@ mod tests {
     fn a_child_that_says_nothing_is_waited_for_until_the_lab_goes() {
         let (lab, ours) = Channel::pair().unwrap();
         let ours = Channel::from(ours);
-        lab.send(&Request::Kill { signal: None }, &[]).unwrap();
+        lab.send(&Request::Kill { container: 0, signal: None }, &[]).unwrap();
         let (child, mut word) = std::io::pipe().unwrap();
         word.write_all(b"exec: ...").unwrap();
         assert!(is_heard_before_end(child.as_fd(), &ours));

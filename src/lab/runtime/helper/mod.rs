@@ -9,6 +9,7 @@ mod child;
 mod container;
 mod identity;
 mod join;
+mod limits;
 mod mounts;
 mod namespaces;
 mod ports;
