@@ -31,6 +31,8 @@ mod task;
 mod tasks;
 #[cfg(target_os = "linux")]
 pub mod unpack;
+#[cfg(target_os = "linux")]
+mod volumes;
 
 use std::io;
 use std::path::{Path, PathBuf};

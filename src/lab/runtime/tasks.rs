@@ -16,11 +16,12 @@ use tokio::time::timeout;
 use super::Roots;
 use super::config;
 use super::images::{Images, Lease};
-use super::launch::{Launch, Limit, Mount, Process};
+use super::launch::{Launch, Limit, Process};
 use super::lines::Reports;
-use super::spec::{ContainerSpec, Level, StartError, TaskSpec, Ulimit, VolumeSource};
+use super::spec::{Level, StartError, TaskSpec, Ulimit};
 use super::task::{self, Helper};
 use super::unpack::remove_tree;
+use super::volumes::{self, Volumes};
 
 /// More would not fit into one message to the helper; ECS allows ten.
 const MOST_CONTAINERS: usize = 30;
@@ -48,7 +49,7 @@ struct Slot {
 
 /// Makes the runtime's folder and clears away what an earlier runtime left in it. Returns it as an absolute path.
 pub fn prepare(base: &Path) -> io::Result<PathBuf> {
-    for folder in ["images", "tasks"] {
+    for folder in ["images", "tasks", "shared"] {
         fs::create_dir_all(base.join(folder))?;
     }
     let base = fs::canonicalize(base)?;
@@ -202,13 +203,17 @@ impl Shared {
     fn prepare(&self, task: &TaskSpec, leases: &mut Vec<Lease>) -> Result<Launch, StartError> {
         let folder = Path::new("tasks").join(&task.task_id);
         let resolv_conf = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+        for container in &task.containers {
+            let pull = |detail| StartError::new(&container.name, "CannotPullContainerError", detail);
+            leases.push(self.images.lease(&container.image).map_err(pull)?);
+        }
+        let declared: Vec<Vec<String>> = leases.iter().map(|lease| lease.config.volumes()).collect();
+        let plan = volumes::plan(task, &declared)
+            .map_err(|(at, detail)| StartError::new(&task.containers[at].name, "CannotCreateContainerError", detail))?;
+        let volumes = Volumes { level: self.level, base: &self.base, folder: &folder, task, plan: &plan };
         let mut containers = Vec::new();
-        for (at, container) in task.containers.iter().enumerate() {
+        for (at, (container, lease)) in task.containers.iter().zip(leases.iter()).enumerate() {
             let name = &container.name;
-            let lease = self
-                .images
-                .lease(&container.image)
-                .map_err(|detail| StartError::new(name, "CannotPullContainerError", detail))?;
             let hostname = container.hostname.clone().filter(|name| !name.is_empty()).unwrap_or(task.task_id.clone());
             // the kernel's limit
             let hostname: String = hostname.chars().filter(|c| c.is_ascii_graphic()).take(64).collect();
@@ -216,8 +221,10 @@ impl Shared {
             let create = |error: io::Error| StartError::new(name, "CannotCreateContainerError", error);
             let directory = folder.join(at.to_string());
             fs::create_dir_all(self.base.join(&directory)).map_err(create)?;
-            let root = self.images.root(&lease, self.roots, &directory).map_err(create)?;
-            leases.push(lease);
+            let root = self.images.root(lease, self.roots, &directory).map_err(create)?;
+            let mounts = volumes
+                .prepare(at, &self.base.join(&lease.root), &root)
+                .map_err(|detail| StartError::new(name, "CannotCreateContainerError", detail))?;
             containers.push(Process {
                 root,
                 arguments: command.arguments,
@@ -231,33 +238,11 @@ impl Shared {
                 memory_bytes: container.memory_bytes,
                 cgroup: format!("{}{}-{at}", cgroup_prefix(&self.base), task.task_id),
                 read_only: container.readonly_root_filesystem,
-                mounts: self.mounts(task, container, &folder)?,
+                mounts,
                 limits: container.ulimits.iter().map(limit).collect(),
                 restarts: container.restart.is_some(),
             });
         }
         Ok(Launch { level: self.level, base: self.base.clone(), check: false, containers })
-    }
-
-    fn mounts(&self, task: &TaskSpec, container: &ContainerSpec, folder: &Path) -> Result<Vec<Mount>, StartError> {
-        let refuse = |detail: String| StartError::new(&container.name, "CannotCreateContainerError", detail);
-        if !self.level.has_network() && !container.mount_points.is_empty() {
-            return Err(refuse(format!("volumes cannot be mounted at the lab's runtime level {}", self.level)));
-        }
-        let mount = |point: &super::spec::MountPoint| {
-            let at = task.volumes.iter().position(|volume| volume.name == point.source_volume);
-            let at = at.ok_or_else(|| refuse(format!("the task has no volume {:?}", point.source_volume)))?;
-            let source = match &task.volumes[at].source {
-                VolumeSource::Host(path) => path.clone(),
-                _ => self.base.join(folder).join(format!("volume-{at}")),
-            };
-            // Docker makes what is missing on the host, too
-            fs::create_dir_all(&source).or_else(|error| match source.exists() {
-                true => Ok(()),
-                false => Err(refuse(format!("volume {:?}: {error}", point.source_volume))),
-            })?;
-            Ok(Mount { source, target: point.container_path.clone().into(), read_only: point.read_only })
-        };
-        container.mount_points.iter().map(mount).collect()
     }
 }

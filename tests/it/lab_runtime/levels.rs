@@ -4,10 +4,10 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use steadystate::lab::runtime::{Level, MountPoint, Runtime, RuntimeEvent, Volume, VolumeSource};
+use steadystate::lab::runtime::{Level, Runtime, RuntimeEvent};
 use tokio::io::AsyncReadExt;
 
-use super::{Bench, PATIENCE, bench, benches, value};
+use super::{Bench, PATIENCE, bench, benches, image, value};
 
 #[tokio::test]
 async fn exit_codes_signals_and_output_arrive_once() {
@@ -125,8 +125,6 @@ async fn what_cannot_start_says_why_and_leaves_nothing() {
         let table: &[(&[&str], &str)] = &[
             (&["/missing"], r#"exec: "/missing": no such file or directory"#),
             (&["missing"], r#"exec: "missing": executable file not found in $PATH"#),
-            (&["/garbage"], r#"exec: "/garbage": exec format error"#),
-            (&["/script"], r#"exec: "/script": no such file or directory: "#),
             (&["/etc/passwd"], r#"exec: "/etc/passwd": permission denied"#),
         ];
         for (entry_point, reason) in table {
@@ -286,30 +284,30 @@ async fn roots_are_the_tasks_own() {
     }
 }
 
+/// As with runc, which has said by then that the container runs.
 #[tokio::test]
-async fn volumes_are_shared_or_refused() {
+async fn a_program_for_another_machine_starts_and_ends_with_its_reason_in_the_log() {
     for mut bench in benches() {
-        let host = tempfile::tempdir().unwrap();
-        let mut task = bench.task("volumes", &["write", "/data/x"]);
-        task.volumes = vec![Volume { name: "v".into(), source: VolumeSource::Host(host.path().join("made")) }];
-        task.containers[0].mount_points =
-            vec![MountPoint { source_volume: "v".into(), container_path: "/data".into(), read_only: false }];
-        let mut refused = task.clone();
-        refused.task_id = "readonly".into();
-        refused.containers[0].mount_points[0].read_only = true;
-        if bench.level.has_network() {
-            assert_eq!(bench.run_task(task).await.lines, ["written"]);
-            assert_eq!(std::fs::read_to_string(host.path().join("made/x")).unwrap(), "written");
-            assert_eq!(
-                bench.run_task(refused).await.lines,
-                ["read-only filesystem or storage medium"],
-                "{}",
-                bench.level
-            );
-        } else {
-            let error = bench.runtime.start(task).await.unwrap_err();
-            assert!(error.reason.contains("volumes cannot be mounted"), "{error}");
+        let mut foreign = std::fs::read(image::tool_path()).unwrap();
+        // the machine in the ELF header: x86-64 or AArch64
+        foreign[18] = if foreign[18] == 62 { 183 } else { 62 };
+        let image = image::tool_with(&bench.data.path().join("blobs"), |layer| {
+            layer.file("foreign", 0o755, &foreign);
+        });
+        for (program, reason) in [
+            ("/foreign", "exec /foreign: exec format error"),
+            ("/garbage", "exec /garbage: exec format error"),
+            ("/script", "exec /script: no such file or directory: "),
+        ] {
+            let mut task = bench.task("late", &[]);
+            task.containers[0].image = image.clone();
+            task.containers[0].entry_point = vec![program.to_owned()];
+            let end = bench.run_task(task).await;
+            assert_eq!((end.exit_code, end.signal), (255, None), "{} {program}: {end:?}", bench.level);
+            assert!(end.errors.len() == 1 && end.errors[0].starts_with(reason), "{}: {end:?}", bench.level);
+            gone(&bench, "late").await;
         }
+        bench.assert_clean();
     }
 }
 

@@ -7,6 +7,7 @@ mod levels;
 mod limits;
 mod output;
 mod unpack;
+mod volumes;
 mod walls;
 
 use std::path::Path;

@@ -32,20 +32,43 @@ pub struct Child<'a> {
     pub go: OwnedFd,
 }
 
+/// Why a program does not run.
+enum Refusal {
+    Early(String),
+    /// What `runc` finds out when it has said that the container runs: a program for another machine, or one whose
+    /// loader or interpreter is missing. ECS then has a container that started and ended, and the reason is in its log.
+    Late(String),
+}
+
+impl From<String> for Refusal {
+    fn from(reason: String) -> Self {
+        Refusal::Early(reason)
+    }
+}
+
 impl Child<'_> {
     pub fn run(mut self) -> ! {
-        let Err(reason) = self.execute();
-        if let Some(failure) = self.failure {
-            let _ = File::from(failure).write_all(reason.as_bytes());
+        match self.execute() {
+            Err(Refusal::Early(reason)) => {
+                if let Some(failure) = self.failure {
+                    let _ = File::from(failure).write_all(reason.as_bytes());
+                }
+                identity::exit(127)
+            }
+            // by now it counts as started
+            Err(Refusal::Late(reason)) => {
+                let _ = std::io::stderr().write_all(format!("{reason}\n").as_bytes());
+                identity::exit(255)
+            }
+            Ok(never) => match never {},
         }
-        identity::exit(127)
     }
 
-    fn execute(&mut self) -> Result<Infallible, String> {
+    fn execute(&mut self) -> Result<Infallible, Refusal> {
         prctl::set_pdeathsig(Signal::SIGKILL).map_err(|error| error.to_string())?;
         let go = rustix::io::read(&self.go, &mut [0]);
         if !matches!(go, Ok(1)) {
-            return Err("the lab's helper is gone".to_owned());
+            return Err("the lab's helper is gone".to_owned().into());
         }
         setsid().map_err(|error| format!("setsid: {error}"))?;
         streams(&self.output).map_err(|error| format!("standard streams: {error}"))?;
@@ -107,9 +130,10 @@ impl Places {
         nix::unistd::fchdir(&directory).map_err(|error| text(error.into()))
     }
 
-    fn execute(&self, process: &Process, arguments: &[String], level: Level) -> Result<Infallible, String> {
+    fn execute(&self, process: &Process, arguments: &[String], level: Level) -> Result<Infallible, Refusal> {
         let program = arguments.first().map_or("", String::as_str);
-        let error = |text: &str| Err(format!("exec: {program:?}: {text}"));
+        let error = |text: &str| Err(Refusal::Early(format!("exec: {program:?}: {text}")));
+        let late = |text: &str| Err(Refusal::Late(format!("exec {program}: {text}")));
         let arguments = strings(arguments)?;
         let environment = strings(&process.environment)?;
         let candidates: Vec<PathBuf> = if program.contains('/') {
@@ -124,15 +148,15 @@ impl Places {
             let Ok(path) = CString::new(found.as_os_str().as_encoded_bytes()) else { continue };
             let Err(errno) = execve(&path, &arguments, &environment);
             match errno {
-                Errno::ENOEXEC => return error("exec format error"),
+                Errno::ENOEXEC => return late("exec format error"),
                 Errno::ENOENT if level == Level::Process => {
-                    return error(
+                    return late(
                         "no such file or directory: it needs a dynamic loader or interpreter, and without isolation \
                          only statically linked programs of an image can run",
                     );
                 }
                 Errno::ENOENT => {
-                    return error("no such file or directory: its dynamic loader or interpreter is not in the image");
+                    return late("no such file or directory: its dynamic loader or interpreter is not in the image");
                 }
                 errno => refused = Some(errno),
             }
