@@ -116,6 +116,8 @@ pub enum Request {
 pub enum Reply {
     Started {
         container: usize,
+        /// Whether its memory is.
+        limited: bool,
     },
     /// Ends the launch; every container that was started before is gone.
     Failed {

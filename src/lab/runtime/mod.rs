@@ -18,6 +18,8 @@ mod inroot;
 #[cfg(target_os = "linux")]
 mod launch;
 mod lines;
+#[cfg(target_os = "linux")]
+mod link;
 mod order;
 #[cfg(target_os = "linux")]
 mod output;
@@ -53,8 +55,17 @@ pub use spec::{
 #[derive(Debug, Clone)]
 pub struct Probe {
     pub level: Level,
-    /// Whether roots are overlays over the shared image, or copies of it; else the step that was refused.
-    pub outcome: Result<Roots, String>,
+    /// What there is of it, else the step that was refused.
+    pub outcome: Result<Permitted, String>,
+}
+
+/// What a level has on this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Permitted {
+    /// Overlays over the shared image, or copies of it.
+    pub roots: Roots,
+    /// Whether a container that takes too much memory is killed.
+    pub memory_limits: bool,
 }
 
 /// How a container gets a root that it may write.
@@ -70,6 +81,7 @@ pub struct Runtime {
     tasks: Option<tasks::Tasks>,
     docker: Option<docker::Docker>,
     level: Option<Level>,
+    memory_limits: bool,
     events: Mutex<Option<UnboundedReceiver<RuntimeEvent>>>,
     output: Mutex<Option<Receiver<Output>>>,
 }
@@ -90,12 +102,13 @@ impl Runtime {
         let mut refused = Vec::new();
         for candidate in level.map_or(Level::ALL.to_vec(), |level| vec![level]) {
             match probe::level(candidate, &base, &helper) {
-                Ok(roots) => {
+                Ok(permitted) => {
                     let (reports, told, written) = reports();
                     return Ok(Runtime {
-                        tasks: Some(tasks::Tasks::new(base, candidate, roots, helper, reports)),
+                        tasks: Some(tasks::Tasks::new(base, candidate, permitted.roots, helper, reports)),
                         docker: None,
                         level: Some(candidate),
+                        memory_limits: permitted.memory_limits,
                         events: Mutex::new(Some(told)),
                         output: Mutex::new(Some(written)),
                     });
@@ -134,6 +147,7 @@ impl Runtime {
             tasks: None,
             docker: Some(docker),
             level: Some(Level::Docker),
+            memory_limits: true,
             events: Mutex::new(Some(told)),
             output: Mutex::new(Some(written)),
         })
@@ -146,6 +160,7 @@ impl Runtime {
             tasks: None,
             docker: None,
             level: None,
+            memory_limits: true,
             events: Mutex::new(Some(mpsc::unbounded_channel().1)),
             output: Mutex::new(Some(mpsc::channel(1).1)),
         }
@@ -170,8 +185,8 @@ impl Runtime {
     }
 
     /// What a person should know about how containers run here.
-    pub fn warning(&self) -> Option<&'static str> {
-        match self.level? {
+    pub fn warning(&self) -> Option<String> {
+        let isolation = match self.level? {
             Level::Namespaces | Level::UserNamespaces | Level::Docker => None,
             Level::Chroot => Some(
                 "this machine permits no new namespaces: containers run in a chroot and see this machine's \
@@ -181,7 +196,11 @@ impl Runtime {
                 "containers run as plain processes WITHOUT ANY ISOLATION: this machine permits neither namespaces \
                  nor chroot; only statically linked programs work",
             ),
-        }
+        };
+        let memory = "memory limits are not enforced: no memory cgroup can be written here, and no container is killed \
+                      for what it takes";
+        let said: Vec<&str> = isolation.into_iter().chain((!self.memory_limits).then_some(memory)).collect();
+        (!said.is_empty()).then(|| said.join("; "))
     }
 
     /// What happens to containers. Can be taken once.

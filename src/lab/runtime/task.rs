@@ -1,20 +1,15 @@
 //! One running task, from the lab's side: its helper, and what the helper says.
 
-use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::unix::AsyncFd;
-use tokio::net::{TcpSocket, TcpStream};
 use tokio::process::Child;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -22,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::health::{self, Verdict};
 use super::launch::{Channel, Launch, Reply, Request};
 use super::lines::{Reports, Writer};
+use super::link::{Answer, Helper};
 use super::order::{Order, Step};
 use super::output::{self, Stream};
 use super::probe;
@@ -30,23 +26,6 @@ use super::stopping::{Blow, Stopping};
 
 /// How long a container's output is waited for after its end: a process that it left behind may hold the pipe.
 const OUTPUT_PATIENCE: Duration = Duration::from_millis(500);
-
-/// What a helper answers to the one who asked.
-enum Answer {
-    Connect(Option<SocketAddr>, Option<OwnedFd>),
-    Executed(i32),
-}
-
-type Ticket = oneshot::Sender<Answer>;
-
-/// The line to a helper.
-pub struct Helper {
-    channel: AsyncFd<Channel>,
-    tickets: Mutex<HashMap<u64, Ticket>>,
-    next_ticket: AtomicU64,
-    /// How long its containers have, once they are to stop.
-    stop: watch::Sender<Option<Duration>>,
-}
 
 /// What a helper says until it ends, as events.
 pub struct Watch {
@@ -107,13 +86,7 @@ pub fn launch(
         });
     }
     channel.send(&Request::Launch, &fds.iter().map(AsFd::as_fd).collect::<Vec<_>>())?;
-    let channel = channel.into_async()?;
-    let helper = Arc::new(Helper {
-        channel,
-        tickets: Mutex::default(),
-        next_ticket: AtomicU64::new(0),
-        stop: watch::Sender::new(None),
-    });
+    let helper = Arc::new(Helper::new(channel)?);
     let watch = Watch {
         helper: helper.clone(),
         child,
@@ -142,105 +115,6 @@ fn readers(task_id: &str, container: &str, reports: &Reports) -> io::Result<(Vec
     Ok((readers, pipes))
 }
 
-impl Helper {
-    async fn send(&self, request: &Request) -> io::Result<()> {
-        self.send_with(request, &[]).await
-    }
-
-    async fn send_with(&self, request: &Request, fds: &[OwnedFd]) -> io::Result<()> {
-        let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
-        loop {
-            let mut ready = self.channel.writable().await?;
-            if let Ok(sent) = ready.try_io(|channel| channel.get_ref().send(request, &fds)) {
-                return sent;
-            }
-        }
-    }
-
-    async fn receive(&self) -> io::Result<Option<(Reply, Vec<OwnedFd>)>> {
-        loop {
-            let mut ready = self.channel.readable().await?;
-            if let Ok(received) = ready.try_io(|channel| channel.get_ref().receive()) {
-                return received;
-            }
-        }
-    }
-
-    /// Has the containers end, each with this long after its stop signal; they may be told to hurry up.
-    pub fn stop(&self, timeout: Duration) {
-        self.stop.send_modify(|known| *known = Some(known.map_or(timeout, |known| known.min(timeout))));
-    }
-
-    pub async fn connect(&self, port: u16) -> io::Result<TcpStream> {
-        let answer = self.ask(|ticket| Request::Connect { ticket, port }).await?.wait().await?;
-        let Answer::Connect(Some(address), socket) = answer else {
-            return Err(io::Error::new(io::ErrorKind::ConnectionRefused, format!("nothing listens on port {port}")));
-        };
-        let socket = match socket {
-            Some(socket) => TcpSocket::from_std_stream(socket.into()),
-            None if address.is_ipv4() => TcpSocket::new_v4()?,
-            None => TcpSocket::new_v6()?,
-        };
-        socket.connect(address).await
-    }
-
-    /// Runs a command in the container at this position; its exit code. It is killed when it takes longer than
-    /// `limit`.
-    pub async fn exec(&self, container: usize, arguments: &[String], limit: Duration) -> io::Result<i32> {
-        let arguments = arguments.to_vec();
-        let asked = self.ask(|ticket| Request::Exec { ticket, container, arguments }).await?;
-        let ticket = asked.ticket;
-        match timeout(limit, asked.wait()).await {
-            Ok(Ok(Answer::Executed(exit_code))) => Ok(exit_code),
-            Ok(Ok(Answer::Connect(..))) => Err(io::ErrorKind::InvalidData.into()),
-            Ok(Err(error)) => Err(error),
-            Err(_) => {
-                self.send(&Request::Abort { ticket }).await?;
-                Err(io::ErrorKind::TimedOut.into())
-            }
-        }
-    }
-
-    async fn ask(&self, request: impl FnOnce(u64) -> Request) -> io::Result<Asked<'_>> {
-        let ticket = self.next_ticket.fetch_add(1, Ordering::Relaxed);
-        let (sender, answer) = oneshot::channel();
-        self.tickets().insert(ticket, sender);
-        let asked = Asked { helper: self, ticket, answer };
-        self.send(&request(ticket)).await?;
-        Ok(asked)
-    }
-
-    fn answer(&self, ticket: u64, answer: Answer) {
-        if let Some(asker) = self.tickets().remove(&ticket) {
-            let _ = asker.send(answer);
-        }
-    }
-
-    fn tickets(&self) -> MutexGuard<'_, HashMap<u64, Ticket>> {
-        self.tickets.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-}
-
-/// Takes a ticket back when its owner stops waiting.
-struct Asked<'a> {
-    helper: &'a Helper,
-    ticket: u64,
-    answer: oneshot::Receiver<Answer>,
-}
-
-impl Asked<'_> {
-    async fn wait(mut self) -> io::Result<Answer> {
-        let gone = |_| io::Error::new(io::ErrorKind::NotFound, "the task has ended");
-        (&mut self.answer).await.map_err(gone)
-    }
-}
-
-impl Drop for Asked<'_> {
-    fn drop(&mut self) {
-        self.helper.tickets().remove(&self.ticket);
-    }
-}
-
 impl Watch {
     /// Starts the containers in their order, tells `started` how that went, then emits what happens, and returns when
     /// the helper is gone.
@@ -249,7 +123,7 @@ impl Watch {
         let mut failed = false;
         let mut reported = JoinSet::new();
         let helper = self.helper.clone();
-        let mut asked = helper.stop.subscribe();
+        let mut asked = helper.stop_asked();
         loop {
             let patience = *asked.borrow_and_update();
             if let Some(timeout) = patience {
@@ -300,7 +174,7 @@ impl Watch {
                 _ = asked.changed() => continue,
             };
             match reply {
-                Reply::Started { container } if container < self.containers.len() => self.started(container),
+                Reply::Started { container, .. } if container < self.containers.len() => self.started(container),
                 Reply::Failed { container, reason } => {
                     failed = true;
                     let name = self.containers.get(container).map_or("", |container| &container.name);
@@ -317,7 +191,7 @@ impl Watch {
                 Reply::Executed { ticket, exit_code } => self.helper.answer(ticket, Answer::Executed(exit_code)),
             }
         }
-        self.helper.tickets().clear();
+        self.helper.ended();
         for checks in self.containers.iter_mut().filter_map(|container| container.checks.take()) {
             checks.abort();
         }

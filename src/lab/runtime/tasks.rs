@@ -15,11 +15,13 @@ use tokio::time::timeout;
 
 use super::Roots;
 use super::config;
+use super::helper::cgroup;
 use super::images::{Images, Lease};
 use super::launch::{Launch, Limit, Process};
 use super::lines::Reports;
+use super::link::Helper;
 use super::spec::{Level, StartError, TaskSpec, Ulimit};
-use super::task::{self, Helper};
+use super::task;
 use super::unpack::remove_tree;
 use super::volumes::{self, Volumes};
 
@@ -60,15 +62,13 @@ pub fn prepare(base: &Path) -> io::Result<PathBuf> {
             }
         }
     }
-    for tree in ["/sys/fs/cgroup/memory", "/sys/fs/cgroup"] {
-        for entry in fs::read_dir(tree).into_iter().flatten().flatten() {
-            if entry.file_name().to_string_lossy().starts_with(&cgroup_prefix(&base)) {
-                // an empty cgroup goes, one that still holds a process stays
-                let _ = fs::remove_dir(entry.path());
-            }
-        }
-    }
+    cgroup::remove_all(&cgroup_prefix(&base));
     Ok(base)
+}
+
+/// Of the container at this position.
+pub fn cgroup_name(base: &Path, task_id: &str, at: usize) -> String {
+    format!("{}{task_id}-{at}", cgroup_prefix(base))
 }
 
 fn cgroup_prefix(base: &Path) -> String {
@@ -236,7 +236,7 @@ impl Shared {
                 resolv_conf: resolv_conf.clone(),
                 stop_signal: command.stop_signal,
                 memory_bytes: container.memory_bytes,
-                cgroup: format!("{}{}-{at}", cgroup_prefix(&self.base), task.task_id),
+                cgroup: cgroup_name(&self.base, &task.task_id, at),
                 read_only: container.readonly_root_filesystem,
                 mounts,
                 limits: container.ulimits.iter().map(limit).collect(),

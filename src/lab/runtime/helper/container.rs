@@ -44,9 +44,8 @@ pub fn start(
     process: &Process,
     output: [OwnedFd; 2],
     check: bool,
-    limited: bool,
 ) -> Result<Container, String> {
-    let mut cgroup = process.memory_bytes.filter(|_| limited).and_then(|bytes| Cgroup::create(&process.cgroup, bytes));
+    let mut cgroup = process.memory_bytes.and_then(|bytes| Cgroup::create(&process.cgroup, bytes));
     let flags = match level {
         Level::Namespaces | Level::UserNamespaces => {
             libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC
@@ -207,6 +206,10 @@ fn is_heard_before_end(child: BorrowedFd<'_>, lab: &Channel) -> bool {
 }
 
 impl Container {
+    pub fn is_limited(&self) -> bool {
+        self.cgroup.is_some()
+    }
+
     pub fn kill(&self, signal: i32) {
         // SAFETY: kill touches no memory; `pid` is our child that was not waited for yet. Not nix's, which has no
         // real-time signals.

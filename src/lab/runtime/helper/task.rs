@@ -39,8 +39,6 @@ struct Task {
     launch: Launch,
     places: Vec<Place>,
     executions: Vec<Execution>,
-    /// Whether memory can be limited.
-    limited: bool,
     ports: Ports,
 }
 
@@ -100,15 +98,8 @@ fn serve() -> io::Result<()> {
     let mut pipes = fds.into_iter();
     let places = launch.containers.iter().map(|_| Some(Place::Waiting([pipes.next()?, pipes.next()?])));
     let places = places.collect::<Option<_>>().ok_or_else(|| io::Error::other("a container without its pipes"))?;
-    let mut task = Task {
-        level: launch.level,
-        channel,
-        places,
-        executions: Vec::new(),
-        limited: nix::unistd::geteuid().is_root() && launch.level != Level::UserNamespaces,
-        launch,
-        ports: Ports::default(),
-    };
+    let mut task =
+        Task { level: launch.level, channel, places, executions: Vec::new(), launch, ports: Ports::default() };
     let outcome = match namespaces::enter(task.level) {
         Ok(()) => task.run(&ended),
         Err(reason) => task.failed(0, reason),
@@ -140,15 +131,18 @@ impl Task {
                 return Ok(true);
             }
         };
-        match container::start(self.level, &self.channel, process, output, self.launch.check, self.limited) {
-            Ok(container) => *place = Place::Started(container),
+        match container::start(self.level, &self.channel, process, output, self.launch.check) {
+            Ok(container) => {
+                let limited = container.is_limited();
+                *place = Place::Started(container);
+                self.channel.send(&Reply::Started { container: at, limited }, &[])?;
+                Ok(true)
+            }
             Err(reason) => {
                 self.failed(at, reason)?;
-                return Ok(false);
+                Ok(false)
             }
         }
-        self.channel.send(&Reply::Started { container: at }, &[])?;
-        Ok(true)
     }
 
     /// One that cannot even start any more has ended again, for good.
@@ -158,12 +152,12 @@ impl Task {
             return Ok(());
         };
         let output = <[OwnedFd; 2]>::try_from(output).map_err(|_| io::Error::other("a container without its pipes"))?;
-        *place = match container::start(self.level, &self.channel, process, output, false, self.limited) {
+        *place = match container::start(self.level, &self.channel, process, output, false) {
             Ok(container) => Place::Started(container),
             Err(_) => Place::Skipped,
         };
         let reply = match place {
-            Place::Started(_) => Reply::Started { container: at },
+            Place::Started(container) => Reply::Started { container: at, limited: container.is_limited() },
             _ => Reply::Exited { container: at, exit_code: NOT_EXECUTED, signal: None, oom_killed: false },
         };
         self.channel.send(&reply, &[])
