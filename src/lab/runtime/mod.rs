@@ -82,6 +82,7 @@ pub struct Runtime {
     docker: Option<docker::Docker>,
     level: Option<Level>,
     memory_limits: bool,
+    read_only_roots: bool,
     events: Mutex<Option<UnboundedReceiver<RuntimeEvent>>>,
     output: Mutex<Option<Receiver<Output>>>,
 }
@@ -109,6 +110,7 @@ impl Runtime {
                         docker: None,
                         level: Some(candidate),
                         memory_limits: permitted.memory_limits,
+                        read_only_roots: candidate.has_network() || helper::landlock::version().is_some(),
                         events: Mutex::new(Some(told)),
                         output: Mutex::new(Some(written)),
                     });
@@ -148,6 +150,7 @@ impl Runtime {
             docker: Some(docker),
             level: Some(Level::Docker),
             memory_limits: true,
+            read_only_roots: true,
             events: Mutex::new(Some(told)),
             output: Mutex::new(Some(written)),
         })
@@ -161,6 +164,7 @@ impl Runtime {
             docker: None,
             level: None,
             memory_limits: true,
+            read_only_roots: true,
             events: Mutex::new(Some(mpsc::unbounded_channel().1)),
             output: Mutex::new(Some(mpsc::channel(1).1)),
         }
@@ -199,7 +203,9 @@ impl Runtime {
         };
         let memory = "memory limits are not enforced: no memory cgroup can be written here, and no container is killed \
                       for what it takes";
-        let said: Vec<&str> = isolation.into_iter().chain((!self.memory_limits).then_some(memory)).collect();
+        let roots = "read-only root file systems are not enforced: this kernel has no Landlock";
+        let said = [isolation, (!self.memory_limits).then_some(memory), (!self.read_only_roots).then_some(roots)];
+        let said: Vec<&str> = said.into_iter().flatten().collect();
         (!said.is_empty()).then(|| said.join("; "))
     }
 

@@ -110,21 +110,19 @@ impl Volumes<'_> {
         for mount in &self.plan[at] {
             self.check(at, mount)?;
             let text = |error: io::Error| format!("volume at {}: {error}", mount.target);
+            let mut source = PathBuf::new();
             match (self.level, root) {
                 (Level::Chroot, Root::Directory(root)) => {
                     let root = InRoot::open(&self.base.join(root)).map_err(text)?;
                     root.make_directory(relative(&mount.target)).map_err(text)?;
                 }
                 (Level::Process, Root::Directory(root)) => {
-                    let source = self.source(mount, image).map_err(text)?;
+                    source = self.source(mount, image).map_err(text)?;
                     link(&self.base.join(root), &mount.target, &source).map_err(text)?;
                 }
-                _ => mounts.push(Mount {
-                    source: self.source(mount, image).map_err(text)?,
-                    target: mount.target.clone().into(),
-                    read_only: mount.read_only,
-                }),
+                _ => source = self.source(mount, image).map_err(text)?,
             }
+            mounts.push(Mount { source, target: mount.target.clone().into(), read_only: mount.read_only });
         }
         Ok(mounts)
     }

@@ -267,16 +267,29 @@ async fn roots_are_the_tasks_own() {
         assert_eq!(bench.run("writer", &["write", path]).await.lines, ["written"], "{}", bench.level);
         let task = read(&bench, "reader");
         assert_eq!(bench.run_task(task).await.lines, ["entity not found"], "{}", bench.level);
+        for (id, path) in [("ro", "mine"), ("null", "/dev/null")] {
+            let mut task = bench.task(id, &["write", path]);
+            task.containers[0].readonly_root_filesystem = true;
+            let expected = match (id, bench.level.has_network()) {
+                ("null", _) => "written",
+                (_, true) => "read-only filesystem or storage medium",
+                // Landlock's word for it
+                (_, false) => "permission denied",
+            };
+            assert_eq!(bench.run_task(task).await.lines, [expected], "{} {path}", bench.level);
+            gone(&bench, id).await;
+        }
         if !bench.level.has_network() {
             continue;
         }
-        let mut task = bench.task("ro", &["write", "/etc/mine"]);
-        task.containers[0].readonly_root_filesystem = true;
-        assert_eq!(bench.run_task(task).await.lines, ["read-only filesystem or storage medium"]);
         let hosts = bench.run("hosts", &["read", "/etc/hosts"]).await.lines;
         assert!(hosts.contains(&"127.0.0.1\thosts".to_owned()), "{hosts:?}");
         assert_eq!(bench.run("shm", &["write", "/dev/shm/x"]).await.lines, ["written"]);
-        assert_eq!(bench.run("null", &["write", "/dev/null"]).await.lines, ["written"]);
+        let names = bench.run("names", &["read", "/etc/resolv.conf"]).await.lines;
+        assert!(names.len() == 1 && names[0].ends_with("nothing in it but its localhost."), "{names:?}");
+        // TEST-NET-1: what is in nobody's network is not reached, and that is known at once
+        let reached = bench.run("reached", &["reach", "192.0.2.1:80"]).await.lines;
+        assert_eq!(reached, ["network unreachable"], "{}", bench.level);
         if bench.level == Level::Namespaces {
             let sysrq = bench.run("sysrq", &["write", "/proc/sysrq-trigger"]).await.lines;
             assert_ne!(sysrq, ["written"]);

@@ -125,6 +125,24 @@ async fn a_shared_volume_is_there_for_the_next_task_and_the_next_lab() {
 }
 
 #[tokio::test]
+async fn a_volume_is_written_in_a_read_only_root() {
+    for mut bench in benches() {
+        for (id, path, read_only) in [("in", "data/x", false), ("beside", "x", false), ("kept", "data/x", true)] {
+            let mut task = mounted(&bench, id, &["write", path], VolumeSource::Task);
+            task.containers[0].readonly_root_filesystem = true;
+            task.containers[0].mount_points[0].read_only = read_only;
+            let expected = match (id, bench.level.has_network()) {
+                ("in", _) => "written",
+                (_, true) => READ_ONLY,
+                (_, false) => "permission denied",
+            };
+            assert_eq!(lines(&mut bench, task).await, [expected], "{} {id}", bench.level);
+        }
+        bench.assert_clean();
+    }
+}
+
+#[tokio::test]
 async fn what_an_image_declares_is_writable_in_a_read_only_root_and_given_to_others() {
     for mut bench in benches().into_iter().filter(|bench| bench.level.has_network()) {
         let blobs = bench.data.path().join("blobs");

@@ -12,9 +12,9 @@ use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, execve, setsid};
 
-use super::{check, identity, limits, mounts, seccomp};
+use super::{check, identity, landlock, limits, mounts, seccomp};
 use crate::lab::runtime::inroot::InRoot;
-use crate::lab::runtime::launch::{Channel, Process, Root};
+use crate::lab::runtime::launch::{Channel, Mount, Process, Root};
 use crate::lab::runtime::spec::Level;
 
 pub struct Child<'a> {
@@ -97,6 +97,9 @@ impl Child<'_> {
         prctl::set_pdeathsig(Signal::SIGKILL).map_err(|error| error.to_string())?;
         identity::restore_signals();
         prctl::set_no_new_privs().map_err(|error| format!("no_new_privs: {error}"))?;
+        if self.process.read_only && !self.level.has_network() {
+            landlock::make_read_only(self.writable()).map_err(|error| format!("read-only root: {error}"))?;
+        }
         if let Some(supervisor) = &self.supervisor {
             let listener = seccomp::supervise().map_err(|error| format!("seccomp user notification: {error}"))?;
             supervisor.send(&(), &[listener.as_fd()]).map_err(|error| error.to_string())?;
@@ -106,6 +109,14 @@ impl Child<'_> {
             check::run(self.level);
         }
         places.execute(self.process, self.arguments, self.level)
+    }
+
+    /// What may be written though the root may not.
+    fn writable(&self) -> impl Iterator<Item = PathBuf> {
+        let volumes = self.process.mounts.iter().filter(|mount| !mount.read_only);
+        // links lead to a plain process's volumes
+        let volume = |mount: &Mount| if self.level == Level::Process { &mount.source } else { &mount.target }.clone();
+        volumes.map(volume).chain(["/dev", "/proc"].map(PathBuf::from))
     }
 }
 

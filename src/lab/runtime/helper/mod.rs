@@ -9,6 +9,7 @@ mod child;
 mod container;
 mod identity;
 mod join;
+pub(super) mod landlock;
 mod limits;
 mod mounts;
 mod namespaces;
