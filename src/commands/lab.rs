@@ -68,7 +68,9 @@ impl Args {
     pub async fn run(self, context: &Context, events: &Events) -> Result<Option<Value>> {
         match self.verb {
             Verb::Start(how) => {
-                let running = lifecycle::start(&options(context, self.data_dir, how)?).await?;
+                let options = options(context, self.data_dir, how)?;
+                let running = lifecycle::start(&options).await?;
+                warn(&options, &running, events).await?;
                 Ok(Some(described("running", &running)))
             }
             Verb::Stop => {
@@ -130,11 +132,24 @@ fn described(status: &str, running: &Running) -> Value {
 
 /// The lab that `--lab` means, started if it does not run.
 pub async fn endpoint(context: &Context, events: &Events) -> Result<Endpoint> {
-    let running = lifecycle::ensure_running(&options(context, None, How::default())?).await?;
+    let options = options(context, None, How::default())?;
+    let running = lifecycle::ensure_running(&options).await?;
     if running.started {
         events.emit(Event::Notice { message: format!("started the lab at {}", running.endpoint.url) });
     }
+    warn(&options, &running, events).await?;
     Ok(running.endpoint)
+}
+
+/// Says once, of a lab that was started just now, what is weak about its containers.
+async fn warn(options: &Options, running: &Running, events: &Events) -> Result<()> {
+    if running.started
+        && let Status::Running { report, .. } = lifecycle::status(options).await?
+        && let Some(warning) = report["warning"].as_str()
+    {
+        events.warn(warning, None);
+    }
+    Ok(())
 }
 
 fn options(context: &Context, data: Option<PathBuf>, how: How) -> Result<Options> {

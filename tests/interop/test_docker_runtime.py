@@ -176,6 +176,19 @@ def test_a_task_gets_what_its_definition_says(docked, tool, tmp_path):
     assert lines("main", "two") == ["read-only filesystem or storage medium"]
     assert docked.docker("ps", "-aq") == "" and docked.docker("volume", "ls", "-q") == ""
 
+    # at the lab's pace 60 s are 0.6, which it runs for the first time only, and its log goes on
+    policy = {"enabled": True, "restartAttemptPeriod": 60, "ignoredExitCodes": [4]}
+    again = container("main", "fail", "1", "3", "800", restartPolicy=policy, essential=True, stopTimeout=2)
+    amazon.ecs.register_task_definition(family="again", containerDefinitions=[again])
+    task = amazon.ecs.run_task(taskDefinition="again")["tasks"][0]["taskArn"]
+    until(20, lambda: running(amazon, task) and lines("main", "again"), lambda lines: len(lines or []) > 1)
+    assert lines("main", "again") == ["run 1", "run 2"]
+    assert running(amazon, task), "it ended and is there all the same"
+
+
+def running(amazon, task):
+    return amazon.ecs.describe_tasks(tasks=[task])["tasks"][0]["lastStatus"] == "RUNNING"
+
 
 @pytest.mark.parametrize(
     "entry, reason",

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use steadystate::lab::runtime::{Condition, Dependency, RestartPolicy, RuntimeEvent, TaskSpec, Ulimit};
 
 use super::levels::gone;
-use super::{Bench, PATIENCE, benches};
+use super::{Bench, PATIENCE, benches, image};
 
 /// `web` depends on `proxy`.
 fn pair(bench: &Bench, id: &str, proxy: &[&str], web: &[&str]) -> TaskSpec {
@@ -67,7 +67,7 @@ async fn a_container_starts_again_by_its_policy_in_the_root_that_it_left() {
         let policy = |ignored: &[i32], period| {
             Some(RestartPolicy { ignored_exit_codes: ignored.to_vec(), attempt_period: Duration::from_secs(period) })
         };
-        let mut task = bench.task("again", &["fail", "2", "3"]);
+        let mut task = bench.task("again", &["fail", "2", "3", "0"]);
         task.containers[0].restart = policy(&[4], 0);
         bench.runtime.start(task).await.unwrap();
         let mut told = Vec::new();
@@ -86,7 +86,7 @@ async fn a_container_starts_again_by_its_policy_in_the_root_that_it_left() {
         assert!(matches!(exits(&mut bench, 1).await[0].1, 137 | 143), "{}: a stop is for good", bench.level);
 
         for (id, policy) in [("ignored", policy(&[3], 0)), ("early", policy(&[], 60)), ("none", None)] {
-            let mut task = bench.task(id, &["fail", "9", "3"]);
+            let mut task = bench.task(id, &["fail", "9", "3", "0"]);
             task.containers[0].restart = policy;
             let end = bench.run_task(task).await;
             assert_eq!((end.exit_code, end.lines), (3, vec!["run 1".to_owned()]), "{} {id}", bench.level);
@@ -115,6 +115,33 @@ async fn ulimits_are_the_containers() {
             assert!(error.reason.contains(reason), "{}: {error}", bench.level);
         }
         gone(&bench, "limited").await;
+        bench.assert_clean();
+    }
+}
+
+/// As with runc, which has said by then that the container runs.
+#[tokio::test]
+async fn a_program_for_another_machine_starts_and_ends_with_its_reason_in_the_log() {
+    for mut bench in benches() {
+        let mut foreign = std::fs::read(image::tool_path()).unwrap();
+        // the machine in the ELF header: x86-64 or AArch64
+        foreign[18] = if foreign[18] == 62 { 183 } else { 62 };
+        let image = image::tool_with(&bench.data.path().join("blobs"), |layer| {
+            layer.file("foreign", 0o755, &foreign);
+        });
+        for (program, reason) in [
+            ("/foreign", "exec /foreign: exec format error"),
+            ("/garbage", "exec /garbage: exec format error"),
+            ("/script", "exec /script: no such file or directory: "),
+        ] {
+            let mut task = bench.task("late", &[]);
+            task.containers[0].image = image.clone();
+            task.containers[0].entry_point = vec![program.to_owned()];
+            let end = bench.run_task(task).await;
+            assert_eq!((end.exit_code, end.signal), (255, None), "{} {program}: {end:?}", bench.level);
+            assert!(end.errors.len() == 1 && end.errors[0].starts_with(reason), "{}: {end:?}", bench.level);
+            gone(&bench, "late").await;
+        }
         bench.assert_clean();
     }
 }

@@ -1,5 +1,6 @@
 //! The container runtime: each level forced, and layers that mean harm.
 
+mod docker;
 mod ends;
 mod health;
 pub(crate) mod image;

@@ -199,7 +199,10 @@ async fn first(addresses: Vec<Address>, names: &Names, emptied: bool) -> Result<
         match attempt(&engine, names, emptied).await {
             Ok((start_interval, publish)) => return Ok((engine, start_interval, publish)),
             Err(failure) if failure.status.is_none() => refused.push(failure.message),
-            Err(failure) => refused.push(format!("{address}: {failure}")),
+            Err(failure) => {
+                refused.push(format!("{address}: {failure}"));
+                let _ = clear(&engine, names, emptied).await;
+            }
         }
     }
     Err(refused)

@@ -21,9 +21,9 @@ use crate::lab::runtime::spec::{ContainerSpec, RuntimeEvent, StartError, TaskSpe
 use crate::lab::runtime::stopping::{Blow, Stopping};
 
 /// How often a container's health is asked for.
-const HEALTH_POLL: Duration = Duration::from_millis(100);
+const HEALTH_POLL: Duration = Duration::from_millis(200);
 /// How long the last lines of a container that ended may take.
-const OUTPUT_PATIENCE: Duration = Duration::from_secs(5);
+const OUTPUT_PATIENCE: Duration = Duration::from_secs(60);
 const SIGKILL: &str = "SIGKILL";
 
 enum News {
@@ -209,8 +209,8 @@ impl Task {
         if let Some(started) = started {
             let name = self.spec.containers.first().map_or("", |container| container.name.as_str());
             let stopped = || StartError::cannot_start(name, "the task was stopped before it ran");
-            clear_away(&self.shared, slot, &self.spec.task_id).await;
             reported.join_all().await;
+            clear_away(&self.shared, slot, &self.spec.task_id).await;
             let _ = started.send(Err(failed.unwrap_or_else(stopped)));
             return;
         }
@@ -219,8 +219,9 @@ impl Task {
             self.places[at].end = Some(self.exited(at, 137, false));
         }
         self.report_ends(&mut reported);
-        clear_away(&self.shared, slot, &self.spec.task_id).await;
+        // what a container wrote goes with it
         reported.join_all().await;
+        clear_away(&self.shared, slot, &self.spec.task_id).await;
     }
 
     async fn start_what_is_due(&mut self) -> Result<(), StartError> {
