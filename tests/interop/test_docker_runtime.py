@@ -186,6 +186,33 @@ def test_a_task_gets_what_its_definition_says(docked, tool, tmp_path):
     assert running(amazon, task), "it ended and is there all the same"
 
 
+def test_a_shared_volume_stays_until_the_lab_is_emptied(docked, tool):
+    amazon = Amazon(docked.steady("lab", "status")["url"])
+    amazon.ecr.create_repository(repositoryName="tool")
+    reference = amazon.push("tool", image({"tool": (tool, 0o755)}, {"Entrypoint": ["/tool"]}), "1")
+    shared = {"name": "cache", "dockerVolumeConfiguration": {"scope": "shared", "autoprovision": True}}
+
+    def lines(*command):
+        container = {"name": "main", "image": reference, "memory": 64, "command": list(command)}
+        container["mountPoints"] = [{"sourceVolume": "cache", "containerPath": "/cache"}]
+        amazon.ecs.register_task_definition(family="one", volumes=[shared], containerDefinitions=[container])
+        task = amazon.ecs.run_task(taskDefinition="one")["tasks"][0]["taskArn"]
+        describe = lambda: amazon.ecs.describe_tasks(tasks=[task])["tasks"][0]["lastStatus"]
+        until(30, describe, lambda status: status == "STOPPED")
+        stream = f"ecs/main/{task.split('/')[-1]}"
+        events = amazon.logs.get_log_events(logGroupName="/lab/ecs/one", logStreamName=stream)["events"]
+        return [event["message"] for event in events]
+
+    assert lines("write", "/cache/x") == ["written"]
+    docked.steady("lab", "stop")
+    volume = docked.docker("volume", "ls", "-q")
+    assert volume.endswith("-shared-cache") and docked.docker("ps", "-aq") == ""
+    docked.steady("lab", "start", "--runtime", "docker")
+    assert lines("read", "/cache/x") == ["written"]
+    docked.steady("lab", "reset")
+    assert docked.docker("volume", "ls", "-q") == ""
+
+
 def running(amazon, task):
     return amazon.ecs.describe_tasks(tasks=[task])["tasks"][0]["lastStatus"] == "RUNNING"
 

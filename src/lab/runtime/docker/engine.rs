@@ -135,8 +135,8 @@ impl Engine {
     }
 
     /// An answer without an end of its own.
-    pub async fn follow(&self, path: &str) -> Answer<Incoming> {
-        let asked = self.send(Method::GET, path, "application/json", sent(Bytes::new()));
+    pub async fn follow(&self, method: Method, path: &str) -> Answer<Incoming> {
+        let asked = self.send(method, path, "application/json", sent(Bytes::new()));
         let answer = timeout(PATIENCE, asked).await.map_err(Failure::without_answer)??;
         Ok(answer.into_body())
     }

@@ -4,6 +4,7 @@
 //! by which it is found and removed when the lab stops, or starts again after it was killed.
 
 mod archive;
+mod end;
 mod engine;
 mod logs;
 mod requests;

@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use hyper::Method;
 use serde_json::Value;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
@@ -14,7 +16,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::engine::{Answer, Engine};
 use super::requests::{self, Names};
-use super::{Network, Shared, Slot, ids, logs};
+use super::{Network, Shared, Slot, end, ids, logs};
 use crate::lab::runtime::lines::Writer;
 use crate::lab::runtime::order::{Order, Step};
 use crate::lab::runtime::spec::{ContainerSpec, RuntimeEvent, StartError, TaskSpec};
@@ -44,6 +46,8 @@ struct Task {
 struct Place {
     id: String,
     stop_signal: String,
+    /// By the lab.
+    killed: Arc<AtomicBool>,
     began: Option<Instant>,
     reader: Option<tokio::task::JoinHandle<()>>,
     checks: Option<AbortHandle>,
@@ -238,30 +242,25 @@ impl Task {
     }
 
     async fn start(&mut self, at: usize) -> Result<(), StartError> {
-        let id = &self.places[at].id;
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        let started = self.shared.engine.post(&format!("/containers/{id}/start"), None).await;
+        // before it starts: of one that ends at once the engine's log may come too late
+        self.read(at).await;
+        let started = self.shared.engine.post(&format!("/containers/{}/start", self.places[at].id), None).await;
         started.map_err(|failure| StartError::cannot_start(&self.spec.containers[at].name, failure))?;
         self.order.started(at, Instant::now());
         let (task_id, container) = self.named(at);
-        let again = self.places[at].restarted;
-        let event = match again {
+        let event = match self.places[at].restarted {
             true => RuntimeEvent::Restarted { task_id, container },
             false => RuntimeEvent::Started { task_id, container },
         };
         let _ = self.shared.reports.events.send(event);
         self.places[at].began = Some(Instant::now());
-        // of a container that runs again the lines before were told
-        self.read(at, again.then_some(since)).await;
         self.watch(at);
         Ok(())
     }
 
-    async fn read(&mut self, at: usize, since: Option<Duration>) {
-        let since =
-            since.map_or_else(String::new, |since| format!("&since={}.{:09}", since.as_secs(), since.subsec_nanos()));
-        let path = format!("/containers/{}/logs?follow=1&stdout=1&stderr=1{since}", self.places[at].id);
-        match self.shared.engine.follow(&path).await {
+    async fn read(&mut self, at: usize) {
+        let path = format!("/containers/{}/attach?stream=1&stdout=1&stderr=1", self.places[at].id);
+        match self.shared.engine.follow(Method::POST, &path).await {
             Ok(body) => {
                 let (task_id, container) = self.named(at);
                 let writer = Writer { task_id: task_id.into(), container: container.into() };
@@ -275,15 +274,10 @@ impl Task {
     /// Tells of its end, and of its health.
     fn watch(&mut self, at: usize) {
         let (shared, id, news) = (self.shared.clone(), self.places[at].id.clone(), self.news.0.clone());
+        let killed = self.places[at].killed.clone();
         tokio::spawn(async move {
-            let ended = shared.engine.wait(&format!("/containers/{id}/wait?condition=not-running")).await;
-            let state = shared.engine.get(&format!("/containers/{id}/json")).await.unwrap_or_default();
-            let state = &state["State"];
-            // one that was removed under us was killed
-            let exit_code = ended.ok().and_then(|ended| ended["StatusCode"].as_i64()).or(state["ExitCode"].as_i64());
-            let exit_code = exit_code.and_then(|code| i32::try_from(code).ok()).unwrap_or(137);
-            let _ =
-                news.send(News::Ended { at, exit_code, oom_killed: state["OOMKilled"] == true && exit_code == 137 });
+            let (exit_code, oom_killed) = end::of(&shared.engine, &id, || killed.load(Ordering::SeqCst)).await;
+            let _ = news.send(News::Ended { at, exit_code, oom_killed });
         });
         if self.spec.containers[at].health_check.is_some() {
             let (shared, id, news) = (self.shared.clone(), self.places[at].id.clone(), self.news.0.clone());
@@ -343,7 +337,10 @@ impl Task {
         for blow in stopping.due(Instant::now(), &self.order) {
             let (at, signal) = match blow {
                 Blow::Soft(at) => (at, self.places[at].stop_signal.as_str()),
-                Blow::Hard(at) => (at, SIGKILL),
+                Blow::Hard(at) => {
+                    self.places[at].killed.store(true, Ordering::SeqCst);
+                    (at, SIGKILL)
+                }
                 Blow::GiveUp => return true,
             };
             // it fails for one that has just ended
