@@ -8,7 +8,7 @@ use crate::deploy::event::{Event, Events};
 use crate::error::{Error, Result};
 use crate::lab::clock::Pace;
 use crate::lab::lifecycle::{self, Endpoint, Options, Running, Status};
-use crate::lab::runtime::Level;
+use crate::lab::runtime::{self, Level};
 use crate::report::Output;
 
 /// The rehearsal of AWS on this machine
@@ -46,7 +46,8 @@ struct How {
     #[arg(long, value_name = "PACE", value_parser = pace)]
     pace: Option<Pace>,
     /// How containers are isolated, instead of the best that this machine allows: namespaces, user-namespaces, chroot
-    /// or process; `simulated` runs none and only goes through their states
+    /// or process; docker runs them with the engine of DOCKER_HOST, or the one at the usual socket; `simulated` runs none
+    /// and only goes through their states
     #[arg(long, value_name = "LEVEL")]
     runtime: Option<Level>,
 }
@@ -68,7 +69,9 @@ impl Args {
     pub async fn run(self, context: &Context, events: &Events) -> Result<Option<Value>> {
         match self.verb {
             Verb::Start(how) => {
-                let running = lifecycle::start(&options(context, self.data_dir, how)?).await?;
+                let options = options(context, self.data_dir, how)?;
+                let running = lifecycle::start(&options).await?;
+                warn(&options, &running, events).await?;
                 Ok(Some(described("running", &running)))
             }
             Verb::Stop => {
@@ -130,11 +133,24 @@ fn described(status: &str, running: &Running) -> Value {
 
 /// The lab that `--lab` means, started if it does not run.
 pub async fn endpoint(context: &Context, events: &Events) -> Result<Endpoint> {
-    let running = lifecycle::ensure_running(&options(context, None, How::default())?).await?;
+    let options = options(context, None, How::default())?;
+    let running = lifecycle::ensure_running(&options).await?;
     if running.started {
         events.emit(Event::Notice { message: format!("started the lab at {}", running.endpoint.url) });
     }
+    warn(&options, &running, events).await?;
     Ok(running.endpoint)
+}
+
+/// Says once, of a lab that was started just now, what is weak about its containers.
+async fn warn(options: &Options, running: &Running, events: &Events) -> Result<()> {
+    if running.started
+        && let Status::Running { report, .. } = lifecycle::status(options).await?
+        && let Some(warning) = report["warning"].as_str()
+    {
+        events.warn(warning, None);
+    }
+    Ok(())
 }
 
 fn options(context: &Context, data: Option<PathBuf>, how: How) -> Result<Options> {
@@ -145,5 +161,10 @@ fn options(context: &Context, data: Option<PathBuf>, how: How) -> Result<Options
     };
     let executable = std::env::current_exe()
         .map_err(|error| Error::other("cannot find this executable, which containers are started with").cause(error))?;
-    Ok(Options { data, port: how.port, pace: how.pace, runtime_level: how.runtime, executable: Some(executable) })
+    let docker = match runtime::docker_addresses(|name| context.variable(name).map(OsString::from)) {
+        Err(problem) if how.runtime == Some(Level::Docker) => return Err(Error::input(problem)),
+        addresses => addresses.unwrap_or_default(),
+    };
+    let (port, pace, runtime_level) = (how.port, how.pace, how.runtime);
+    Ok(Options { data, port, pace, runtime_level, docker, executable: Some(executable) })
 }

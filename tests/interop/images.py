@@ -26,18 +26,23 @@ class Image:
 
 def hello_image(program, release):
     """A server on port 80 whose page names the release."""
+    files = {"hello": (program.read_bytes(), 0o755), "public/index.html": (PAGE.read_bytes(), 0o644)}
+    return image(files, {"Entrypoint": ["/hello"], "Env": ["PORT=80", f"RELEASE={release}"]})
+
+
+def image(files, config):
+    """An image of one layer with these files, each with its mode."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
-        for path, name, mode in [(program, "hello", 0o755), (PAGE, "public/index.html", 0o644)]:
+        for name, (content, mode) in files.items():
             member = tarfile.TarInfo(name)
-            member.size, member.mode = path.stat().st_size, mode
-            with open(path, "rb") as content:
-                tar.addfile(member, content)
+            member.size, member.mode = len(content), mode
+            tar.addfile(member, io.BytesIO(content))
     layer = gzip.compress(packed.getvalue(), mtime=0)
     config = {
         "architecture": "amd64",
         "os": "linux",
-        "config": {"Entrypoint": ["/hello"], "Env": ["PORT=80", f"RELEASE={release}"]},
+        "config": config,
         "rootfs": {"type": "layers", "diff_ids": [digest_of(packed.getvalue())]},
     }
     config = json.dumps(config).encode()

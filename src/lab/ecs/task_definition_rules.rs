@@ -40,6 +40,7 @@ pub fn check(document: &Map<String, Value>, settings: &Settings) -> Checked {
     }
     sizes(document)?;
     dependencies(containers, &names)?;
+    volumes(document, containers, &names)?;
     host_ports(containers, mode)?;
     if needs_fargate(document) {
         fargate(document, containers, mode, settings)?;
@@ -84,6 +85,10 @@ fn container(container: &Value, document: &Map<String, Value>, mode: &str) -> Ch
         if command.is_empty() || command.len() == 1 && kind.is_some_and(|kind| kind.starts_with("CMD")) {
             return setting("The health check has no command: it is [\"CMD-SHELL\", \"…\"] or [\"CMD\", \"…\", …].");
         }
+    }
+    let period = container["restartPolicy"]["restartAttemptPeriod"].as_i64();
+    if period.is_some_and(|seconds| !(60..=1800).contains(&seconds)) {
+        return setting("The restartAttemptPeriod must be between 60 and 1800 seconds.");
     }
     secrets(container, document)?;
     let volumes: Vec<&Value> = document.get("volumes").and_then(Value::as_array).into_iter().flatten().collect();
@@ -162,6 +167,24 @@ fn secrets(container: &Value, document: &Map<String, Value>) -> Checked {
         }
     }
     Ok(())
+}
+
+fn volumes(document: &Map<String, Value>, containers: &[Value], names: &HashSet<&str>) -> Checked {
+    for volume in document.get("volumes").and_then(Value::as_array).into_iter().flatten() {
+        match volume["host"]["sourcePath"].as_str() {
+            Some("") => return Err(client("host.sourcePath should not be blank.")),
+            Some(_) if needs_fargate(document) => {
+                return Err(client("Fargate compatible task definitions do not support sourcePath"));
+            }
+            _ => {}
+        }
+    }
+    let sources = containers.iter().flat_map(|of| of["volumesFrom"].as_array().into_iter().flatten());
+    let mut sources = sources.map(|from| from["sourceContainer"].as_str().unwrap_or_default());
+    match sources.find(|name| !names.contains(name)) {
+        Some(name) => Err(client(format!("Invalid 'volumesFrom' setting. Unknown container: '{name}'."))),
+        None => Ok(()),
+    }
 }
 
 fn dependencies(containers: &[Value], names: &HashSet<&str>) -> Checked {

@@ -84,8 +84,11 @@ impl Instance {
         ecs::prepare(&mut state, clock.now());
         state.ecr.collect_all(&settings.data);
         let _ = std::fs::remove_dir_all(settings.data.join("uploads"));
+        // its own containers need Linux
+        let level = options.runtime_level.or((!cfg!(target_os = "linux")).then_some(Level::Docker));
         let runtime = match &options.executable {
             _ if options.runtime_level == Some(Level::Simulated) => Runtime::simulated(),
+            Some(_) if level == Some(Level::Docker) => Runtime::docker(&settings.data, options.docker.clone())?,
             Some(helper) => Runtime::new(settings.data.clone(), options.runtime_level, helper.clone())?,
             None => Runtime::disabled(),
         };

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use super::Settings;
 use super::api::random_hex;
 use super::clock::{Clock, Pace};
-use super::runtime::Level;
+use super::runtime::{DockerAddress, Level};
 use super::server::{self, Front};
 use crate::error::{Error, Result};
 
@@ -54,6 +54,8 @@ pub struct Options {
     pub pace: Option<Pace>,
     /// `None`: the best that this machine allows.
     pub runtime_level: Option<Level>,
+    /// Where Docker engines may be, for the level that runs containers with one.
+    pub docker: Vec<DockerAddress>,
     /// The `steady` executable: it becomes the daemon, and containers start through it.
     /// `None`: a lab that runs no containers.
     pub executable: Option<PathBuf>,
@@ -62,7 +64,7 @@ pub struct Options {
 impl Options {
     pub fn new(data: impl Into<PathBuf>) -> Self {
         let executable = std::env::current_exe().ok();
-        Options { data: data.into(), port: None, pace: None, runtime_level: None, executable }
+        Options { data: data.into(), port: None, pace: None, runtime_level: None, docker: Vec::new(), executable }
     }
 }
 

@@ -1,8 +1,10 @@
 //! What runs, and as whom: an image's config and a container definition merged by Docker's rules.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::inroot::InRoot;
 use super::launch::User;
@@ -42,6 +44,8 @@ struct Defaults {
     user: String,
     #[serde(deserialize_with = "or_default")]
     stop_signal: String,
+    #[serde(deserialize_with = "or_default")]
+    volumes: BTreeMap<String, IgnoredAny>,
 }
 
 // Docker writes `null` for what is empty.
@@ -58,6 +62,11 @@ impl ImageConfig {
             })
             .map_err(|error| format!("the image's config cannot be read: {error}"))?;
         serde_json::from_slice(&text).map_err(|error| format!("the image's config is not valid: {error}"))
+    }
+
+    /// Where volumes are to be.
+    pub fn volumes(&self) -> Vec<String> {
+        self.config.volumes.keys().cloned().collect()
     }
 
     pub fn diff_ids(&self) -> &[String] {

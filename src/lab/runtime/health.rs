@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{Instant, sleep};
 
+use super::link::Helper;
 use super::spec::HealthCheck;
-use super::task::Helper;
 
 /// A container's position, and whether it is healthy.
 pub type Verdict = (usize, bool);

@@ -53,6 +53,17 @@ pub struct Process {
     pub cgroup: String,
     pub read_only: bool,
     pub mounts: Vec<Mount>,
+    pub limits: Vec<Limit>,
+    /// When it ends, its task is not over before the lab says what becomes of it.
+    pub restarts: bool,
+}
+
+/// Of a resource, by Docker's name for it; `None` is none.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Limit {
+    pub name: String,
+    pub soft: Option<u64>,
+    pub hard: Option<u64>,
 }
 
 /// Paths relative to [`Launch::base`].
@@ -87,14 +98,16 @@ pub enum Request {
     Launch,
     /// Starts a container of the launch.
     Start { container: usize },
-    /// It will not be started.
+    /// Starts one that ended. Comes with two new pipes.
+    Restart { container: usize },
+    /// It will not be started, or not again.
     Skip { container: usize },
     /// Runs a program beside a container's own, as the same user in the same places. Its output goes nowhere.
     Exec { ticket: u64, container: usize, arguments: Vec<String> },
     /// Kills what an [`Request::Exec`] started.
     Abort { ticket: u64 },
-    /// To every container that runs: this signal, or its own stop signal.
-    Kill { signal: Option<i32> },
+    /// To a container that runs: this signal, or its own stop signal.
+    Kill { container: usize, signal: Option<i32> },
     /// A socket of the task's network, and the address to connect it to.
     Connect { ticket: u64, port: u16 },
 }
@@ -103,6 +116,8 @@ pub enum Request {
 pub enum Reply {
     Started {
         container: usize,
+        /// Whether its memory is.
+        limited: bool,
     },
     /// Ends the launch; every container that was started before is gone.
     Failed {

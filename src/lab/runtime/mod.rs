@@ -7,6 +7,7 @@
 
 #[cfg(target_os = "linux")]
 mod config;
+mod docker;
 #[cfg(target_os = "linux")]
 mod health;
 #[cfg(target_os = "linux")]
@@ -17,6 +18,9 @@ mod images;
 mod inroot;
 #[cfg(target_os = "linux")]
 mod launch;
+mod lines;
+#[cfg(target_os = "linux")]
+mod link;
 mod order;
 #[cfg(target_os = "linux")]
 mod output;
@@ -24,12 +28,15 @@ mod output;
 mod probe;
 mod simulated;
 mod spec;
+mod stopping;
 #[cfg(target_os = "linux")]
 mod task;
 #[cfg(target_os = "linux")]
 mod tasks;
 #[cfg(target_os = "linux")]
 pub mod unpack;
+#[cfg(target_os = "linux")]
+mod volumes;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -40,17 +47,27 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc::{self, Receiver, UnboundedReceiver};
 
 use crate::error::{Error, Result};
+pub use docker::{Address as DockerAddress, addresses as docker_addresses};
 pub use spec::{
     Condition, ContainerSpec, Dependency, HealthCheck, ImageSource, LayerBlob, Level, Line, MountPoint, Output,
-    RuntimeEvent, StartError, TaskSpec, Volume,
+    RestartPolicy, RuntimeEvent, StartError, TaskSpec, Ulimit, Volume, VolumeSource, VolumesFrom,
 };
 
 /// What trying a level on this machine came to.
 #[derive(Debug, Clone)]
 pub struct Probe {
     pub level: Level,
-    /// Whether roots are overlays over the shared image, or copies of it; else the step that was refused.
-    pub outcome: Result<Roots, String>,
+    /// What there is of it, else the step that was refused.
+    pub outcome: Result<Permitted, String>,
+}
+
+/// What a level has on this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Permitted {
+    /// Overlays over the shared image, or copies of it.
+    pub roots: Roots,
+    /// Whether a container that takes too much memory is killed.
+    pub memory_limits: bool,
 }
 
 /// How a container gets a root that it may write.
@@ -65,7 +82,10 @@ pub struct Runtime {
     #[cfg(target_os = "linux")]
     tasks: Option<tasks::Tasks>,
     simulated: Option<simulated::Simulated>,
+    docker: Option<docker::Docker>,
     level: Option<Level>,
+    memory_limits: bool,
+    read_only_roots: bool,
     events: Mutex<Option<UnboundedReceiver<RuntimeEvent>>>,
     output: Mutex<Option<Receiver<Output>>>,
 }
@@ -89,14 +109,15 @@ impl Runtime {
         let mut refused = Vec::new();
         for candidate in level.map_or(Level::ALL.to_vec(), |level| vec![level]) {
             match probe::level(candidate, &base, &helper) {
-                Ok(roots) => {
-                    let (events, told) = mpsc::unbounded_channel();
-                    let (output, written) = mpsc::channel(output::WAITING_LINES);
-                    let reports = output::Reports { events, output };
+                Ok(permitted) => {
+                    let (reports, told, written) = reports();
                     return Ok(Runtime {
-                        tasks: Some(tasks::Tasks::new(base, candidate, roots, helper, reports)),
+                        tasks: Some(tasks::Tasks::new(base, candidate, permitted.roots, helper, reports)),
+                        docker: None,
                         simulated: None,
                         level: Some(candidate),
+                        memory_limits: permitted.memory_limits,
+                        read_only_roots: candidate.has_network() || helper::landlock::version().is_some(),
                         events: Mutex::new(Some(told)),
                         output: Mutex::new(Some(written)),
                     });
@@ -121,13 +142,41 @@ impl Runtime {
             .hint("`--runtime docker` runs containers with Docker, `--runtime simulated` runs none"))
     }
 
+    /// Runs tasks in the first Docker engine of these that answers. Clears away what an earlier lab of the same `data`
+    /// left there.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Preflight`] when none runs a container.
+    pub fn docker(data: &Path, addresses: Vec<DockerAddress>) -> Result<Runtime> {
+        let (reports, told, written) = reports();
+        let docker = docker::Docker::open(data, addresses, reports).map_err(|refused| {
+            let error = Error::preflight("no Docker engine runs containers for the lab");
+            let error = refused.into_iter().fold(error, Error::hint);
+            error.hint("DOCKER_HOST says where one is; without it the usual sockets are tried")
+        })?;
+        Ok(Runtime {
+            simulated: None,
+            #[cfg(target_os = "linux")]
+            tasks: None,
+            docker: Some(docker),
+            level: Some(Level::Docker),
+            memory_limits: true,
+            read_only_roots: true,
+            events: Mutex::new(Some(told)),
+            output: Mutex::new(Some(written)),
+        })
+    }
+
     /// Runs nothing: every start is refused. For labs in which no container is to run.
     pub fn disabled() -> Runtime {
         Runtime {
             #[cfg(target_os = "linux")]
             tasks: None,
             simulated: None,
+            docker: None,
             level: None,
+            memory_limits: true,
+            read_only_roots: true,
             events: Mutex::new(Some(mpsc::unbounded_channel().1)),
             output: Mutex::new(Some(mpsc::channel(1).1)),
         }
@@ -139,8 +188,11 @@ impl Runtime {
         Runtime {
             #[cfg(target_os = "linux")]
             tasks: None,
+            docker: None,
             simulated: Some(simulated::Simulated::new(events)),
             level: Some(Level::Simulated),
+            memory_limits: true,
+            read_only_roots: true,
             events: Mutex::new(Some(told)),
             output: Mutex::new(Some(mpsc::channel(1).1)),
         }
@@ -165,9 +217,9 @@ impl Runtime {
     }
 
     /// What a person should know about how containers run here.
-    pub fn warning(&self) -> Option<&'static str> {
-        match self.level? {
-            Level::Namespaces | Level::UserNamespaces => None,
+    pub fn warning(&self) -> Option<String> {
+        let isolation = match self.level? {
+            Level::Namespaces | Level::UserNamespaces | Level::Docker => None,
             Level::Chroot => Some(
                 "this machine permits no new namespaces: containers run in a chroot and see this machine's \
                  processes and network, and neither these nor its files are safe from a container that runs as root",
@@ -180,7 +232,13 @@ impl Runtime {
                 "containers are simulated: no process runs, so that load balancers have nothing to ask and answer 503 \
                  at every URL",
             ),
-        }
+        };
+        let memory = "memory limits are not enforced: no memory cgroup can be written here, and no container is killed \
+                      for what it takes";
+        let roots = "read-only root file systems are not enforced: this kernel has no Landlock";
+        let said = [isolation, (!self.memory_limits).then_some(memory), (!self.read_only_roots).then_some(roots)];
+        let said: Vec<&str> = said.into_iter().flatten().collect();
+        (!said.is_empty()).then(|| said.join("; "))
     }
 
     /// What happens to containers. Can be taken once.
@@ -203,6 +261,9 @@ impl Runtime {
         if let Some(simulated) = &self.simulated {
             return simulated.start(task).await;
         }
+        if let Some(docker) = &self.docker {
+            return docker.start(task).await;
+        }
         let container = task.containers.first().map_or("", |container| container.name.as_str());
         Err(StartError::cannot_start(container, "this lab runs no containers"))
     }
@@ -217,6 +278,9 @@ impl Runtime {
         if let Some(simulated) = &self.simulated {
             simulated.stop(task_id);
         }
+        if let Some(docker) = &self.docker {
+            docker.stop(task_id, timeout).await;
+        }
     }
 
     /// A connection to what a task's container listens on at container port `port`.
@@ -227,6 +291,9 @@ impl Runtime {
         #[cfg(target_os = "linux")]
         if let Some(tasks) = &self.tasks {
             return tasks.connect(task_id, port).await;
+        }
+        if let Some(docker) = &self.docker {
+            return docker.connect(task_id, port).await;
         }
         Err(io::Error::new(io::ErrorKind::NotFound, format!("task {task_id} does not run on port {port}")))
     }
@@ -249,7 +316,17 @@ impl Runtime {
         if let Some(simulated) = &self.simulated {
             simulated.shutdown();
         }
+        if let Some(docker) = &self.docker {
+            docker.shutdown(timeout).await;
+        }
     }
+}
+
+/// Where a runtime says what happens, and what comes out there.
+fn reports() -> (lines::Reports, UnboundedReceiver<RuntimeEvent>, Receiver<Output>) {
+    let (events, told) = mpsc::unbounded_channel();
+    let (output, written) = mpsc::channel(lines::WAITING_LINES);
+    (lines::Reports { events, output }, told, written)
 }
 
 /// Stands in where there are no helpers.

@@ -14,6 +14,7 @@ struct Entry {
     /// By position.
     depends_on: Vec<(usize, Condition)>,
     start_timeout: Option<Duration>,
+    stop_timeout: Option<Duration>,
     standing: Standing,
     healthy: bool,
 }
@@ -56,6 +57,7 @@ impl Order {
                 name: container.name.clone(),
                 depends_on: depends_on.collect::<Result<_, String>>()?,
                 start_timeout: container.start_timeout,
+                stop_timeout: container.stop_timeout,
                 standing: Standing::Waiting,
                 healthy: false,
             })
@@ -79,6 +81,41 @@ impl Order {
 
     pub fn ended(&mut self, at: usize, exit_code: i32) {
         self.0[at].standing = Standing::Ended(exit_code);
+    }
+
+    /// It ended, and is started again: for those that wait for its end it never did.
+    pub fn restarting(&mut self, at: usize) {
+        self.0[at].standing = Standing::Starting;
+        self.0[at].healthy = false;
+    }
+
+    pub fn is_waiting(&self, at: usize) -> bool {
+        self.0[at].standing == Standing::Waiting
+    }
+
+    /// Whether it is there to be stopped.
+    pub fn runs(&self, at: usize) -> bool {
+        matches!(self.0[at].standing, Standing::Starting | Standing::Running(_))
+    }
+
+    /// Whether one that runs depends on it.
+    pub fn is_needed(&self, at: usize) -> bool {
+        (0..self.0.len()).any(|other| self.runs(other) && self.0[other].depends_on.iter().any(|(on, _)| *on == at))
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.0.iter().all(|entry| matches!(entry.standing, Standing::Ended(_) | Standing::Skipped))
+    }
+
+    pub fn stop_timeout(&self, at: usize) -> Option<Duration> {
+        self.0[at].stop_timeout
+    }
+
+    /// What has not started no longer will.
+    pub fn skip_waiting(&mut self) {
+        for entry in self.0.iter_mut().filter(|entry| entry.standing == Standing::Waiting) {
+            entry.standing = Standing::Skipped;
+        }
     }
 
     pub fn health(&mut self, at: usize, healthy: bool) {

@@ -11,10 +11,12 @@ use std::time::Duration;
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike};
 
-use super::Roots;
 use super::launch::{ARGUMENT, Channel, Launch, Process, Reply, Request, Root, User};
 use super::spec::Level;
+use super::{Permitted, Roots};
 
+/// More than the probe's process needs.
+const MEMORY: u64 = 256 << 20;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The helper's executable; this very one even when its file was replaced since it started.
@@ -32,23 +34,24 @@ pub fn command(helper: &Path) -> Command {
 }
 
 /// Tries a level in a temporary folder inside `data`; the error names the step that was refused.
-pub fn level(level: Level, data: &Path, helper: &Path) -> Result<Roots, String> {
+pub fn level(level: Level, data: &Path, helper: &Path) -> Result<Permitted, String> {
     let overlay = match level.has_network() {
-        true => attempt(level, Roots::Overlay, data, helper).map(|()| Roots::Overlay),
+        true => attempt(level, Roots::Overlay, data, helper),
         false => Err(String::new()),
     };
-    overlay.or_else(|_| attempt(level, Roots::Copy, data, helper).map(|()| Roots::Copy))
+    overlay.or_else(|_| attempt(level, Roots::Copy, data, helper))
 }
 
-fn attempt(level: Level, roots: Roots, data: &Path, helper: &Path) -> Result<(), String> {
+fn attempt(level: Level, roots: Roots, data: &Path, helper: &Path) -> Result<Permitted, String> {
     let text = |error: io::Error| error.to_string();
     let folder = tempfile::Builder::new().prefix("probe-").tempdir_in(data).map_err(text)?;
     let outcome = run(level, roots, folder.path(), helper).map_err(text);
     let _ = super::unpack::remove_tree(&folder.keep());
-    outcome?
+    outcome?.map(|memory_limits| Permitted { roots, memory_limits })
 }
 
-fn run(level: Level, roots: Roots, folder: &Path, helper: &Path) -> io::Result<Result<(), String>> {
+/// Whether memory can be limited, when the level works.
+fn run(level: Level, roots: Roots, folder: &Path, helper: &Path) -> io::Result<Result<bool, String>> {
     for name in ["lower", "upper", "work", "merged"] {
         fs::create_dir(folder.join(name))?;
         fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o755))?;
@@ -67,10 +70,12 @@ fn run(level: Level, roots: Roots, folder: &Path, helper: &Path) -> io::Result<R
         hosts: String::new(),
         resolv_conf: String::new(),
         stop_signal: 15,
-        memory_bytes: None,
-        cgroup: String::new(),
+        memory_bytes: Some(MEMORY),
+        cgroup: super::tasks::cgroup_name(folder, "probe", 0),
         read_only: false,
         mounts: Vec::new(),
+        limits: Vec::new(),
+        restarts: false,
     };
     let launch = Launch { level, base: folder.to_owned(), check: true, containers: vec![process] };
 
@@ -83,7 +88,7 @@ fn run(level: Level, roots: Roots, folder: &Path, helper: &Path) -> io::Result<R
     outcome
 }
 
-fn converse(channel: &Channel, launch: &Launch) -> io::Result<Result<(), String>> {
+fn converse(channel: &Channel, launch: &Launch) -> io::Result<Result<bool, String>> {
     let memory = launch.to_memory()?;
     let (stdout_here, stdout) = io::pipe()?;
     let (mut stderr_here, stderr) = io::pipe()?;
@@ -91,16 +96,18 @@ fn converse(channel: &Channel, launch: &Launch) -> io::Result<Result<(), String>
     channel.send(&Request::Launch, &[memory.as_fd(), stdout.as_fd(), stderr.as_fd()])?;
     drop((stdout, stderr, stdout_here));
     channel.send(&Request::Start { container: 0 }, &[])?;
+    let mut memory_limits = false;
     while let Some((reply, _)) = channel.receive()? {
         match reply {
             Reply::Failed { reason, .. } => return Ok(Err(reason)),
-            Reply::Exited { exit_code: 0, .. } => return Ok(Ok(())),
+            Reply::Exited { exit_code: 0, .. } => return Ok(Ok(memory_limits)),
             Reply::Exited { .. } => {
                 let mut problem = String::new();
                 stderr_here.read_to_string(&mut problem)?;
                 return Ok(Err(problem));
             }
-            Reply::Started { .. } | Reply::Executed { .. } | Reply::Connect { .. } => {}
+            Reply::Started { limited, .. } => memory_limits = limited,
+            Reply::Executed { .. } | Reply::Connect { .. } => {}
         }
     }
     Ok(Err("the helper process ended early".to_owned()))

@@ -21,12 +21,14 @@ pub enum Level {
     Chroot,
     /// A plain process whose working directory is the unpacked root, with the same supervisor. No isolation.
     Process,
+    /// Containers of a Docker engine. Only by name on Linux, never taken in place of another one.
+    Docker,
     /// No container runs at all: its states are gone through. Only by name, never taken in place of another one.
     Simulated,
 }
 
 impl Level {
-    /// Those that run containers, in the order in which they are tried.
+    /// Those that need nothing but this machine, in the order in which they are tried.
     pub const ALL: [Level; 4] = [Level::Namespaces, Level::UserNamespaces, Level::Chroot, Level::Process];
 
     pub const fn name(self) -> &'static str {
@@ -36,6 +38,7 @@ impl Level {
             Level::Chroot => "chroot",
             Level::Process => "process",
             Level::Simulated => "simulated",
+            Level::Docker => "docker",
         }
     }
 
@@ -55,10 +58,10 @@ impl FromStr for Level {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        let mut levels = Level::ALL.into_iter().chain([Level::Simulated]);
+        let mut levels = Level::ALL.into_iter().chain([Level::Docker, Level::Simulated]);
         levels.find(|level| level.name() == name).ok_or_else(|| {
             let names = Level::ALL.map(Level::name).join(", ");
-            format!("{name:?} is no runtime level: {names}, {}", Level::Simulated)
+            format!("{name:?} is no runtime level: {names}, {}, {}", Level::Docker, Level::Simulated)
         })
     }
 }
@@ -93,10 +96,39 @@ pub struct ContainerSpec {
     /// The task's id when not given.
     pub hostname: Option<String>,
     pub mount_points: Vec<MountPoint>,
+    /// Other containers of the task, whose volumes this one gets at the same places.
+    pub volumes_from: Vec<VolumesFrom>,
+    pub ulimits: Vec<Ulimit>,
     pub health_check: Option<HealthCheck>,
     pub depends_on: Vec<Dependency>,
     /// How long others wait for what they need of this container, from its start. `None`: for ever.
     pub start_timeout: Option<Duration>,
+    /// How long it has after its stop signal, if that is less than its task has.
+    pub stop_timeout: Option<Duration>,
+    pub restart: Option<RestartPolicy>,
+}
+
+/// A container that ends is started again, in the root that it left.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RestartPolicy {
+    /// It stays ended after these.
+    pub ignored_exit_codes: Vec<i32>,
+    /// … and when it ran for less than this.
+    pub attempt_period: Duration,
+}
+
+impl RestartPolicy {
+    pub(super) fn applies(&self, exit_code: i32, ran: Duration) -> bool {
+        ran >= self.attempt_period && !self.ignored_exit_codes.contains(&exit_code)
+    }
+}
+
+/// A resource limit, by Docker's name for it; `None` is no limit.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ulimit {
+    pub name: String,
+    pub soft: Option<u64>,
+    pub hard: Option<u64>,
 }
 
 /// A command that is run beside the container's own; exit code 0 says that the container is healthy.
@@ -134,11 +166,27 @@ pub enum Condition {
     Healthy,
 }
 
-/// A task's volume: a directory of the host, or an empty one that lives as long as the task.
+/// A task's volume. What is no directory of the host begins with what its first container has there.
 #[derive(Debug, Clone, Default)]
 pub struct Volume {
     pub name: String,
-    pub source_path: Option<PathBuf>,
+    pub source: VolumeSource,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum VolumeSource {
+    /// It lives as long as its task.
+    #[default]
+    Task,
+    Host(PathBuf),
+    /// All tasks that say this name see the same one, which stays until the lab is emptied.
+    Shared(String),
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VolumesFrom {
+    pub container: String,
+    pub read_only: bool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -170,6 +218,8 @@ pub struct LayerBlob {
 pub enum RuntimeEvent {
     /// A container runs its program.
     Started { task_id: String, container: String },
+    /// A container ended, and runs its program again.
+    Restarted { task_id: String, container: String },
     /// A container does not start, as what it depends on can no longer come; it counts as ended.
     Skipped { task_id: String, container: String, reason: String },
     /// What a container's health check says, when it says something new.

@@ -1,17 +1,12 @@
 //! One running task, from the lab's side: its helper, and what the helper says.
 
-use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::unix::AsyncFd;
-use tokio::net::{TcpSocket, TcpStream};
 use tokio::process::Child;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
@@ -21,30 +16,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::health::{self, Verdict};
 use super::launch::{Channel, Launch, Reply, Request};
+use super::lines::{Reports, Writer};
+use super::link::{Answer, Helper};
 use super::order::{Order, Step};
-use super::output::{self, Reports, Stream};
+use super::output::{self, Stream};
 use super::probe;
-use super::spec::{ContainerSpec, HealthCheck, Output, RuntimeEvent, StartError};
+use super::spec::{ContainerSpec, HealthCheck, RestartPolicy, RuntimeEvent, StartError};
+use super::stopping::{Blow, Stopping};
 
 /// How long a container's output is waited for after its end: a process that it left behind may hold the pipe.
 const OUTPUT_PATIENCE: Duration = Duration::from_millis(500);
-
-/// What a helper answers to the one who asked.
-enum Answer {
-    Connect(Option<SocketAddr>, Option<OwnedFd>),
-    Executed(i32),
-}
-
-type Ticket = oneshot::Sender<Answer>;
-
-/// The line to a helper.
-pub struct Helper {
-    channel: AsyncFd<Channel>,
-    tickets: Mutex<HashMap<u64, Ticket>>,
-    next_ticket: AtomicU64,
-    /// Its process is to be killed.
-    given_up: CancellationToken,
-}
 
 /// What a helper says until it ends, as events.
 pub struct Watch {
@@ -53,6 +34,7 @@ pub struct Watch {
     task_id: String,
     containers: Vec<Watched>,
     order: Order,
+    stopping: Option<Stopping>,
     reports: Reports,
     verdicts: (UnboundedSender<Verdict>, UnboundedReceiver<Verdict>),
 }
@@ -62,6 +44,10 @@ struct Watched {
     readers: Vec<Reader>,
     health_check: Option<HealthCheck>,
     checks: Option<AbortHandle>,
+    restart: Option<RestartPolicy>,
+    restarted: bool,
+    /// As long as it runs.
+    began: Option<Instant>,
     /// Not told yet.
     end: Option<RuntimeEvent>,
 }
@@ -86,140 +72,47 @@ pub fn launch(
     let mut fds = vec![launch.to_memory()?];
     let mut watched = Vec::new();
     for container in containers {
-        let mut readers = Vec::new();
-        for stderr in [false, true] {
-            let (ours, theirs) = io::pipe()?;
-            fds.push(theirs.into());
-            let stream = Stream {
-                pipe: ours.into(),
-                task_id: task_id.into(),
-                container: container.name.as_str().into(),
-                stderr,
-            };
-            let enough = CancellationToken::new();
-            let task = tokio::spawn(output::follow(stream, reports.output.clone(), enough.clone()));
-            readers.push(Reader { task, enough });
-        }
-        let (name, health_check) = (container.name, container.health_check);
-        watched.push(Watched { name, readers, health_check, checks: None, end: None });
+        let (readers, pipes) = readers(task_id, &container.name, &reports)?;
+        fds.extend(pipes);
+        watched.push(Watched {
+            name: container.name,
+            readers,
+            health_check: container.health_check,
+            checks: None,
+            restart: container.restart,
+            restarted: false,
+            began: None,
+            end: None,
+        });
     }
     channel.send(&Request::Launch, &fds.iter().map(AsFd::as_fd).collect::<Vec<_>>())?;
-    let channel = channel.into_async()?;
-    let helper = Arc::new(Helper {
-        channel,
-        tickets: Mutex::default(),
-        next_ticket: AtomicU64::new(0),
-        given_up: CancellationToken::new(),
-    });
+    let helper = Arc::new(Helper::new(channel)?);
     let watch = Watch {
         helper: helper.clone(),
         child,
         task_id: task_id.to_owned(),
         containers: watched,
         order,
+        stopping: None,
         reports,
         verdicts: mpsc::unbounded_channel(),
     };
     Ok((helper, watch))
 }
 
-impl Helper {
-    async fn send(&self, request: &Request) -> io::Result<()> {
-        loop {
-            let mut ready = self.channel.writable().await?;
-            if let Ok(sent) = ready.try_io(|channel| channel.get_ref().send(request, &[])) {
-                return sent;
-            }
-        }
+/// What reads a container's standard output and error, and where it writes them.
+fn readers(task_id: &str, container: &str, reports: &Reports) -> io::Result<(Vec<Reader>, Vec<OwnedFd>)> {
+    let (mut readers, mut pipes) = (Vec::new(), Vec::new());
+    for stderr in [false, true] {
+        let (ours, theirs) = io::pipe()?;
+        pipes.push(theirs.into());
+        let writer = Writer { task_id: task_id.into(), container: container.into() };
+        let enough = CancellationToken::new();
+        let stream = Stream { pipe: ours.into(), writer, stderr };
+        let task = tokio::spawn(output::follow(stream, reports.output.clone(), enough.clone()));
+        readers.push(Reader { task, enough });
     }
-
-    async fn receive(&self) -> io::Result<Option<(Reply, Vec<OwnedFd>)>> {
-        loop {
-            let mut ready = self.channel.readable().await?;
-            if let Ok(received) = ready.try_io(|channel| channel.get_ref().receive()) {
-                return received;
-            }
-        }
-    }
-
-    /// Signals every container; its own stop signal when not given. A helper that is gone has none left.
-    pub async fn kill(&self, signal: Option<i32>) {
-        let _ = self.send(&Request::Kill { signal }).await;
-    }
-
-    /// Kills the helper itself, which takes its containers along: for one that does not answer.
-    pub fn give_up(&self) {
-        self.given_up.cancel();
-    }
-
-    pub async fn connect(&self, port: u16) -> io::Result<TcpStream> {
-        let answer = self.ask(|ticket| Request::Connect { ticket, port }).await?.wait().await?;
-        let Answer::Connect(Some(address), socket) = answer else {
-            return Err(io::Error::new(io::ErrorKind::ConnectionRefused, format!("nothing listens on port {port}")));
-        };
-        let socket = match socket {
-            Some(socket) => TcpSocket::from_std_stream(socket.into()),
-            None if address.is_ipv4() => TcpSocket::new_v4()?,
-            None => TcpSocket::new_v6()?,
-        };
-        socket.connect(address).await
-    }
-
-    /// Runs a command in the container at this position; its exit code. It is killed when it takes longer than
-    /// `limit`.
-    pub async fn exec(&self, container: usize, arguments: &[String], limit: Duration) -> io::Result<i32> {
-        let arguments = arguments.to_vec();
-        let asked = self.ask(|ticket| Request::Exec { ticket, container, arguments }).await?;
-        let ticket = asked.ticket;
-        match timeout(limit, asked.wait()).await {
-            Ok(Ok(Answer::Executed(exit_code))) => Ok(exit_code),
-            Ok(Ok(Answer::Connect(..))) => Err(io::ErrorKind::InvalidData.into()),
-            Ok(Err(error)) => Err(error),
-            Err(_) => {
-                self.send(&Request::Abort { ticket }).await?;
-                Err(io::ErrorKind::TimedOut.into())
-            }
-        }
-    }
-
-    async fn ask(&self, request: impl FnOnce(u64) -> Request) -> io::Result<Asked<'_>> {
-        let ticket = self.next_ticket.fetch_add(1, Ordering::Relaxed);
-        let (sender, answer) = oneshot::channel();
-        self.tickets().insert(ticket, sender);
-        let asked = Asked { helper: self, ticket, answer };
-        self.send(&request(ticket)).await?;
-        Ok(asked)
-    }
-
-    fn answer(&self, ticket: u64, answer: Answer) {
-        if let Some(asker) = self.tickets().remove(&ticket) {
-            let _ = asker.send(answer);
-        }
-    }
-
-    fn tickets(&self) -> MutexGuard<'_, HashMap<u64, Ticket>> {
-        self.tickets.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-}
-
-/// Takes a ticket back when its owner stops waiting.
-struct Asked<'a> {
-    helper: &'a Helper,
-    ticket: u64,
-    answer: oneshot::Receiver<Answer>,
-}
-
-impl Asked<'_> {
-    async fn wait(mut self) -> io::Result<Answer> {
-        let gone = |_| io::Error::new(io::ErrorKind::NotFound, "the task has ended");
-        (&mut self.answer).await.map_err(gone)
-    }
-}
-
-impl Drop for Asked<'_> {
-    fn drop(&mut self) {
-        self.helper.tickets().remove(&self.ticket);
-    }
+    Ok((readers, pipes))
 }
 
 impl Watch {
@@ -229,18 +122,28 @@ impl Watch {
         let mut started = Some(started);
         let mut failed = false;
         let mut reported = JoinSet::new();
+        let helper = self.helper.clone();
+        let mut asked = helper.stop_asked();
         loop {
-            if !failed {
+            let patience = *asked.borrow_and_update();
+            if let Some(timeout) = patience {
+                self.stop(timeout).await;
+            } else if !failed {
                 self.start_what_is_due().await;
+            }
+            if !self.stop_what_is_due().await {
+                let _ = self.child.start_kill();
+                break;
             }
             let complete = self.order.is_complete();
             if complete
                 && !failed
+                && self.stopping.is_none()
                 && let Some(started) = started.take()
             {
                 let _ = started.send(Ok(()));
             }
-            if (complete || self.order.is_staged()) && !failed {
+            if (started.is_none() || self.order.is_staged()) && !failed {
                 for container in &mut self.containers {
                     if let Some(end) = container.end.take() {
                         let readers = std::mem::take(&mut container.readers);
@@ -249,7 +152,10 @@ impl Watch {
                 }
             }
             let now = Instant::now();
-            let deadline = self.order.deadline(now);
+            let deadline = match &self.stopping {
+                Some(stopping) => stopping.deadline(&self.order),
+                None => self.order.deadline(now),
+            };
             let (reply, mut fds) = tokio::select! {
                 received = self.helper.receive() => match received {
                     Ok(Some(received)) => received,
@@ -265,13 +171,10 @@ impl Watch {
                     continue;
                 }
                 () = sleep_until(deadline.unwrap_or(now)), if deadline.is_some() => continue,
-                () = self.helper.given_up.cancelled() => {
-                    let _ = self.child.start_kill();
-                    break;
-                }
+                _ = asked.changed() => continue,
             };
             match reply {
-                Reply::Started { container } if container < self.containers.len() => self.started(container),
+                Reply::Started { container, .. } if container < self.containers.len() => self.started(container),
                 Reply::Failed { container, reason } => {
                     failed = true;
                     let name = self.containers.get(container).map_or("", |container| &container.name);
@@ -281,20 +184,14 @@ impl Watch {
                     }
                 }
                 Reply::Exited { container, exit_code, signal, oom_killed } if container < self.containers.len() => {
-                    self.order.ended(container, exit_code);
-                    let end = self.exited(container, exit_code, signal, oom_killed);
-                    let container = &mut self.containers[container];
-                    container.end = Some(end);
-                    if let Some(checks) = container.checks.take() {
-                        checks.abort();
-                    }
+                    self.ended(container, exit_code, signal, oom_killed).await;
                 }
                 Reply::Started { .. } | Reply::Exited { .. } => {}
                 Reply::Connect { ticket, address } => self.helper.answer(ticket, Answer::Connect(address, fds.pop())),
                 Reply::Executed { ticket, exit_code } => self.helper.answer(ticket, Answer::Executed(exit_code)),
             }
         }
-        self.helper.tickets().clear();
+        self.helper.ended();
         for checks in self.containers.iter_mut().filter_map(|container| container.checks.take()) {
             checks.abort();
         }
@@ -317,6 +214,59 @@ impl Watch {
         reported.join_all().await;
     }
 
+    async fn ended(&mut self, at: usize, exit_code: i32, signal: Option<i32>, oom_killed: bool) {
+        let stopping = self.stopping.is_some();
+        let container = &mut self.containers[at];
+        if let Some(checks) = container.checks.take() {
+            checks.abort();
+        }
+        let ran = container.began.take().map(|began| began.elapsed());
+        if let Some((policy, ran)) = container.restart.as_ref().zip(ran)
+            && !stopping
+            && policy.applies(exit_code, ran)
+            && let Ok((readers, pipes)) = readers(&self.task_id, &container.name, &self.reports)
+        {
+            container.readers.retain(|reader| !reader.task.is_finished());
+            container.readers.extend(readers);
+            container.restarted = true;
+            self.order.restarting(at);
+            let _ = self.helper.send_with(&Request::Restart { container: at }, &pipes).await;
+            return;
+        }
+        if container.restart.is_some() {
+            let _ = self.helper.send(&Request::Skip { container: at }).await;
+        }
+        self.order.ended(at, exit_code);
+        self.containers[at].end = Some(self.exited(at, exit_code, signal, oom_killed));
+    }
+
+    /// What has not started no longer will.
+    async fn stop(&mut self, timeout: Duration) {
+        if self.stopping.is_none() {
+            for container in 0..self.containers.len() {
+                if self.order.is_waiting(container) {
+                    let _ = self.helper.send(&Request::Skip { container }).await;
+                }
+            }
+            self.order.skip_waiting();
+        }
+        self.stopping.get_or_insert_with(|| Stopping::new(self.containers.len(), timeout)).hurry(timeout);
+    }
+
+    /// False when the helper does not do what it is told.
+    async fn stop_what_is_due(&mut self) -> bool {
+        let Some(stopping) = &mut self.stopping else { return true };
+        for blow in stopping.due(Instant::now(), &self.order) {
+            let (container, signal) = match blow {
+                Blow::Soft(container) => (container, None),
+                Blow::Hard(container) => (container, Some(libc::SIGKILL)),
+                Blow::GiveUp => return false,
+            };
+            let _ = self.helper.send(&Request::Kill { container, signal }).await;
+        }
+        true
+    }
+
     /// A helper that is gone cannot be told, and shows it soon.
     async fn start_what_is_due(&mut self) {
         for step in self.order.due(Instant::now()) {
@@ -337,8 +287,13 @@ impl Watch {
     fn started(&mut self, at: usize) {
         self.order.started(at, Instant::now());
         let (task_id, container) = self.named(at);
-        let _ = self.reports.events.send(RuntimeEvent::Started { task_id, container });
-        if let Some(check) = self.containers[at].health_check.take() {
+        let event = match self.containers[at].restarted {
+            true => RuntimeEvent::Restarted { task_id, container },
+            false => RuntimeEvent::Started { task_id, container },
+        };
+        let _ = self.reports.events.send(event);
+        self.containers[at].began = Some(Instant::now());
+        if let Some(check) = self.containers[at].health_check.clone() {
             let watch = health::watch(self.helper.clone(), at, check, self.verdicts.0.clone());
             self.containers[at].checks = Some(tokio::spawn(watch).abort_handle());
         }
@@ -362,9 +317,5 @@ async fn report(readers: Vec<Reader>, end: RuntimeEvent, reports: Reports) {
             let _ = reader.task.await;
         }
     }
-    let (taken, all_taken) = oneshot::channel();
-    if reports.output.send(Output::End(taken)).await.is_ok() {
-        let _ = all_taken.await;
-    }
-    let _ = reports.events.send(end);
+    reports.end(end).await;
 }

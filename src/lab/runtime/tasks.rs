@@ -8,22 +8,28 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::net::TcpStream;
 use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
 
 use super::Roots;
 use super::config;
+use super::helper::cgroup;
 use super::images::{Images, Lease};
-use super::launch::{Launch, Mount, Process};
-use super::output::Reports;
-use super::spec::{ContainerSpec, Level, StartError, TaskSpec};
-use super::task::{self, Helper};
+use super::launch::{Launch, Limit, Process};
+use super::lines::Reports;
+use super::link::Helper;
+use super::spec::{Level, StartError, TaskSpec, Ulimit};
+use super::task;
 use super::unpack::remove_tree;
+use super::volumes::{self, Volumes};
 
 /// More would not fit into one message to the helper; ECS allows ten.
 const MOST_CONTAINERS: usize = 30;
-/// How long a helper has to end its containers with SIGKILL before it is killed itself.
-const KILL_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a container finds that looks for a name server.
+const NO_NAMES: &str = "# A task of the lab has a network of its own, and nothing in it but its localhost.\n";
 
 pub struct Tasks {
     shared: Arc<Shared>,
@@ -48,7 +54,7 @@ struct Slot {
 
 /// Makes the runtime's folder and clears away what an earlier runtime left in it. Returns it as an absolute path.
 pub fn prepare(base: &Path) -> io::Result<PathBuf> {
-    for folder in ["images", "tasks"] {
+    for folder in ["images", "tasks", "shared"] {
         fs::create_dir_all(base.join(folder))?;
     }
     let base = fs::canonicalize(base)?;
@@ -59,15 +65,13 @@ pub fn prepare(base: &Path) -> io::Result<PathBuf> {
             }
         }
     }
-    for tree in ["/sys/fs/cgroup/memory", "/sys/fs/cgroup"] {
-        for entry in fs::read_dir(tree).into_iter().flatten().flatten() {
-            if entry.file_name().to_string_lossy().starts_with(&cgroup_prefix(&base)) {
-                // an empty cgroup goes, one that still holds a process stays
-                let _ = fs::remove_dir(entry.path());
-            }
-        }
-    }
+    cgroup::remove_all(&cgroup_prefix(&base));
     Ok(base)
+}
+
+/// Of the container at this position.
+pub fn cgroup_name(base: &Path, task_id: &str, at: usize) -> String {
+    format!("{}{task_id}-{at}", cgroup_prefix(base))
 }
 
 fn cgroup_prefix(base: &Path) -> String {
@@ -125,7 +129,7 @@ impl Tasks {
             let _ = tokio::task::spawn_blocking(move || drop(clearing)).await;
         });
         if slot.stopped.load(Ordering::SeqCst) {
-            slot.force(&helper).await;
+            helper.stop(Duration::ZERO);
         }
         match outcome.await {
             Ok(Ok(())) => Ok(()),
@@ -141,13 +145,7 @@ impl Tasks {
         let Some(slot) = self.shared.running().get(task_id).cloned() else { return };
         slot.stopped.store(true, Ordering::SeqCst);
         if let Some(helper) = slot.helper.get() {
-            let asked = async {
-                helper.kill(None).await;
-                slot.wait().await;
-            };
-            if tokio::time::timeout(timeout, asked).await.is_err() {
-                slot.force(helper).await;
-            }
+            helper.stop(timeout);
         }
         slot.wait().await;
     }
@@ -160,25 +158,21 @@ impl Tasks {
         }
     }
 
-    pub async fn shutdown(&self, timeout: Duration) {
+    pub async fn shutdown(&self, patience: Duration) {
         let ids: Vec<String> = self.shared.running().keys().cloned().collect();
-        futures_util::future::join_all(ids.iter().map(|id| self.stop(id, timeout))).await;
+        let all = |timeout| join_all(ids.iter().map(move |id| self.stop(id, timeout)));
+        // in chains of containers each has its time
+        if timeout(2 * patience, all(patience)).await.is_err() {
+            all(Duration::ZERO).await;
+        }
     }
 }
 
-impl Slot {
-    /// Kills the containers, or their helper when that does not come to it.
-    async fn force(&self, helper: &Helper) {
-        let killed = async {
-            helper.kill(Some(libc::SIGKILL)).await;
-            self.wait().await;
-        };
-        if tokio::time::timeout(KILL_PATIENCE, killed).await.is_err() {
-            helper.give_up();
-            self.wait().await;
-        }
-    }
+fn limit(ulimit: &Ulimit) -> Limit {
+    Limit { name: ulimit.name.clone(), soft: ulimit.soft, hard: ulimit.hard }
+}
 
+impl Slot {
     async fn wait(&self) {
         // the sender is ours, so this cannot fail
         let _ = self.gone.subscribe().wait_for(|gone| *gone).await;
@@ -211,14 +205,21 @@ impl Shared {
     /// Unpacks images, makes roots and merges configurations.
     fn prepare(&self, task: &TaskSpec, leases: &mut Vec<Lease>) -> Result<Launch, StartError> {
         let folder = Path::new("tasks").join(&task.task_id);
-        let resolv_conf = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+        let resolv_conf = match self.level.has_network() {
+            true => NO_NAMES.to_owned(),
+            false => fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
+        };
+        for container in &task.containers {
+            let pull = |detail| StartError::new(&container.name, "CannotPullContainerError", detail);
+            leases.push(self.images.lease(&container.image).map_err(pull)?);
+        }
+        let declared: Vec<Vec<String>> = leases.iter().map(|lease| lease.config.volumes()).collect();
+        let plan = volumes::plan(task, &declared)
+            .map_err(|(at, detail)| StartError::new(&task.containers[at].name, "CannotCreateContainerError", detail))?;
+        let volumes = Volumes { level: self.level, base: &self.base, folder: &folder, task, plan: &plan };
         let mut containers = Vec::new();
-        for (at, container) in task.containers.iter().enumerate() {
+        for (at, (container, lease)) in task.containers.iter().zip(leases.iter()).enumerate() {
             let name = &container.name;
-            let lease = self
-                .images
-                .lease(&container.image)
-                .map_err(|detail| StartError::new(name, "CannotPullContainerError", detail))?;
             let hostname = container.hostname.clone().filter(|name| !name.is_empty()).unwrap_or(task.task_id.clone());
             // the kernel's limit
             let hostname: String = hostname.chars().filter(|c| c.is_ascii_graphic()).take(64).collect();
@@ -226,8 +227,10 @@ impl Shared {
             let create = |error: io::Error| StartError::new(name, "CannotCreateContainerError", error);
             let directory = folder.join(at.to_string());
             fs::create_dir_all(self.base.join(&directory)).map_err(create)?;
-            let root = self.images.root(&lease, self.roots, &directory).map_err(create)?;
-            leases.push(lease);
+            let root = self.images.root(lease, self.roots, &directory).map_err(create)?;
+            let mounts = volumes
+                .prepare(at, &self.base.join(&lease.root), &root)
+                .map_err(|detail| StartError::new(name, "CannotCreateContainerError", detail))?;
             containers.push(Process {
                 root,
                 arguments: command.arguments,
@@ -239,33 +242,13 @@ impl Shared {
                 resolv_conf: resolv_conf.clone(),
                 stop_signal: command.stop_signal,
                 memory_bytes: container.memory_bytes,
-                cgroup: format!("{}{}-{at}", cgroup_prefix(&self.base), task.task_id),
+                cgroup: cgroup_name(&self.base, &task.task_id, at),
                 read_only: container.readonly_root_filesystem,
-                mounts: self.mounts(task, container, &folder)?,
+                mounts,
+                limits: container.ulimits.iter().map(limit).collect(),
+                restarts: container.restart.is_some(),
             });
         }
         Ok(Launch { level: self.level, base: self.base.clone(), check: false, containers })
-    }
-
-    fn mounts(&self, task: &TaskSpec, container: &ContainerSpec, folder: &Path) -> Result<Vec<Mount>, StartError> {
-        let refuse = |detail: String| StartError::new(&container.name, "CannotCreateContainerError", detail);
-        if !self.level.has_network() && !container.mount_points.is_empty() {
-            return Err(refuse(format!("volumes cannot be mounted at the lab's runtime level {}", self.level)));
-        }
-        let mount = |point: &super::spec::MountPoint| {
-            let at = task.volumes.iter().position(|volume| volume.name == point.source_volume);
-            let at = at.ok_or_else(|| refuse(format!("the task has no volume {:?}", point.source_volume)))?;
-            let source = match &task.volumes[at].source_path {
-                Some(path) => path.clone(),
-                None => self.base.join(folder).join(format!("volume-{at}")),
-            };
-            // Docker makes what is missing on the host, too
-            fs::create_dir_all(&source).or_else(|error| match source.exists() {
-                true => Ok(()),
-                false => Err(refuse(format!("volume {:?}: {error}", point.source_volume))),
-            })?;
-            Ok(Mount { source, target: point.container_path.clone().into(), read_only: point.read_only })
-        };
-        container.mount_points.iter().map(mount).collect()
     }
 }

@@ -105,6 +105,7 @@ async fn forward(
 fn observed(event: RuntimeEvent) -> Observation {
     match event {
         RuntimeEvent::Started { task_id, container } => Observation::Began { task_id, container },
+        RuntimeEvent::Restarted { task_id, container } => Observation::Restarted { task_id, container },
         RuntimeEvent::Skipped { task_id, container, reason } => Observation::Skipped { task_id, container, reason },
         RuntimeEvent::Health { task_id, container, healthy } => Observation::Health { task_id, container, healthy },
         RuntimeEvent::Exited { task_id, container, exit_code, oom_killed, .. } => {

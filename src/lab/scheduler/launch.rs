@@ -6,14 +6,17 @@ use serde_json::Value;
 
 use crate::lab::{
     Settings,
-    clock::{Clock, Pace},
+    clock::{Clock, Pace, floor},
     ecr,
     ecs::{
         launch_order,
         model::{Container, Task, TaskDefinition},
         task_definitions,
     },
-    runtime::{Condition, ContainerSpec, Dependency, HealthCheck, MountPoint, TaskSpec, Volume},
+    runtime::{
+        Condition, ContainerSpec, Dependency, HealthCheck, MountPoint, RestartPolicy, TaskSpec, Ulimit, Volume,
+        VolumeSource, VolumesFrom,
+    },
     state::State,
 };
 
@@ -25,6 +28,9 @@ pub(super) struct Refusal {
     pub reason: String,
 }
 
+/// Seconds at AWS.
+const DEFAULT_STOP_TIMEOUT: u64 = 30;
+const DEFAULT_RESTART_ATTEMPT_PERIOD: u64 = 300;
 const MIB: u64 = 1024 * 1024;
 /// At the fast pace: checks come no more often than this, …
 const LEAST_INTERVAL: Duration = Duration::from_millis(100);
@@ -64,11 +70,40 @@ pub fn task_spec(task: &Task, definition: &TaskDefinition, clock: Clock) -> Task
         Some(self::container(task, definition, container, of, clock))
     });
     let volumes = definition.document.get("volumes").and_then(Value::as_array).into_iter().flatten();
-    let volume = |volume: &Value| Volume {
-        name: text(volume, "name").unwrap_or_default(),
-        source_path: volume["host"]["sourcePath"].as_str().map(Into::into),
-    };
+    let volume =
+        |volume: &Value| Volume { name: text(volume, "name").unwrap_or_default(), source: volume_source(volume) };
     TaskSpec { task_id: task.id.clone(), containers: containers.collect(), volumes: volumes.map(volume).collect() }
+}
+
+/// A file system of EFS is a folder of the lab's own, and all tasks that name it see the same one.
+fn volume_source(volume: &Value) -> VolumeSource {
+    let (docker, efs) = (&volume["dockerVolumeConfiguration"], &volume["efsVolumeConfiguration"]);
+    if let Some(path) = text(&volume["host"], "sourcePath") {
+        return VolumeSource::Host(path.into());
+    }
+    if let Some(file_system) = text(efs, "fileSystemId") {
+        let folder = text(efs, "rootDirectory").unwrap_or_default();
+        return VolumeSource::Shared(format!("{file_system}{}", folder.trim_end_matches('/').replace('/', "-")));
+    }
+    match docker["scope"].as_str() {
+        Some("shared") => VolumeSource::Shared(text(volume, "name").unwrap_or_default()),
+        _ => VolumeSource::Task,
+    }
+}
+
+fn restart_policy(policy: &Value, clock: Clock) -> Option<RestartPolicy> {
+    let ignored = policy["ignoredExitCodes"].as_array().into_iter().flatten().filter_map(Value::as_i64);
+    let period = policy["restartAttemptPeriod"].as_u64().unwrap_or(DEFAULT_RESTART_ATTEMPT_PERIOD);
+    (policy["enabled"] == true).then(|| RestartPolicy {
+        ignored_exit_codes: ignored.filter_map(|code| code.try_into().ok()).collect(),
+        attempt_period: clock.wait(Duration::from_secs(period)),
+    })
+}
+
+fn ulimit(of: &Value) -> Ulimit {
+    // -1 is none
+    let number = |member: &str| of[member].as_i64().and_then(|number| u64::try_from(number).ok());
+    Ulimit { name: text(of, "name").unwrap_or_default(), soft: number("softLimit"), hard: number("hardLimit") }
 }
 
 fn text(value: &Value, member: &str) -> Option<String> {
@@ -107,6 +142,10 @@ fn container(
         container_path: text(mount, "containerPath").unwrap_or_default(),
         read_only: mount["readOnly"] == true,
     });
+    let volumes_from = container["volumesFrom"].as_array().into_iter().flatten().map(|from| VolumesFrom {
+        container: text(from, "sourceContainer").unwrap_or_default(),
+        read_only: from["readOnly"] == true,
+    });
     ContainerSpec {
         name: of.name.clone(),
         command: texts(command),
@@ -119,9 +158,13 @@ fn container(
         readonly_root_filesystem: container["readonlyRootFilesystem"] == true,
         hostname: Some(hostname),
         mount_points: mounts.collect(),
+        volumes_from: volumes_from.collect(),
+        ulimits: container["ulimits"].as_array().into_iter().flatten().map(ulimit).collect(),
         health_check: health_check(&container["healthCheck"], clock),
         depends_on: container["dependsOn"].as_array().into_iter().flatten().filter_map(dependency).collect(),
         start_timeout: container["startTimeout"].as_u64().map(|seconds| patience(seconds, clock)),
+        stop_timeout: Some(stop_timeout(container, clock)),
+        restart: restart_policy(&container["restartPolicy"], clock),
         ..ContainerSpec::default()
     }
 }
@@ -162,6 +205,12 @@ fn health_check(check: &Value, clock: Clock) -> Option<HealthCheck> {
             Pace::Aws => Duration::ZERO,
         }),
     })
+}
+
+/// How long a container has after its stop signal.
+pub(super) fn stop_timeout(container: &Value, clock: Clock) -> Duration {
+    let at_aws = Duration::from_secs(container["stopTimeout"].as_u64().unwrap_or(DEFAULT_STOP_TIMEOUT));
+    clock.wait_at_least(at_aws, floor::STOP)
 }
 
 /// How long a process may take to start: it does so no faster because the lab's waits are short.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::lab::{
-    clock::{Pace, floor},
+    clock::Pace,
     discovery,
     ecs::{
         arn,
@@ -17,13 +17,12 @@ use crate::lab::{
     elbv2,
 };
 
-use super::{Effect, Step, events::What};
+use super::{Effect, Step, events::What, launch};
 
 /// Seconds at AWS.
 const PROVISIONING: u64 = 2;
 const ACTIVATING: u64 = 1;
 const DEPROVISIONING: u64 = 2;
-const DEFAULT_STOP_TIMEOUT: u64 = 30;
 /// Stopped tasks beyond these are forgotten, oldest first, and all of them an hour after they stopped.
 const MOST_STOPPED: usize = 1000;
 const KEPT_STOPPED: i64 = 3_600_000;
@@ -175,9 +174,11 @@ fn stop(step: &mut Step, task: &mut Task) {
 fn stop_timeout(step: &Step, task: &Task) -> Duration {
     let definition = task_definitions::find(&step.state.ecs, &task.task_definition);
     let containers = definition.map(|of| of.containers()).unwrap_or_default().iter();
-    let seconds = containers.map(|of| of["stopTimeout"].as_u64().unwrap_or(DEFAULT_STOP_TIMEOUT)).max();
-    let at_aws = Duration::from_secs(seconds.unwrap_or(DEFAULT_STOP_TIMEOUT));
-    step.context.clock.wait_at_least(at_aws, floor::STOP)
+    let clock = step.context.clock;
+    containers
+        .map(|of| launch::stop_timeout(of, clock))
+        .max()
+        .unwrap_or_else(|| launch::stop_timeout(&Value::Null, clock))
 }
 
 fn service<'s>(step: &'s Step, task: &Task) -> Option<&'s Service> {

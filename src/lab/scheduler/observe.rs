@@ -31,6 +31,11 @@ pub enum Observation {
         task_id: String,
         container: String,
     },
+    /// A container runs again, by its restart policy.
+    Restarted {
+        task_id: String,
+        container: String,
+    },
     /// A container is not started, as what it depends on did not come.
     Skipped {
         task_id: String,
@@ -66,6 +71,7 @@ impl Observation {
             Observation::Started { task_id, .. }
             | Observation::NotStarted { task_id, .. }
             | Observation::Began { task_id, .. }
+            | Observation::Restarted { task_id, .. }
             | Observation::Skipped { task_id, .. }
             | Observation::Exited { task_id, .. }
             | Observation::Health { task_id, .. }
@@ -99,6 +105,11 @@ pub fn observe(state: &mut State, observation: Observation) {
         Observation::Began { container, .. } => {
             if let Some(container) = task.containers.iter_mut().find(|of| of.name == container) {
                 container.began = true;
+            }
+        }
+        Observation::Restarted { container, .. } => {
+            if let Some(container) = task.containers.iter_mut().find(|of| of.name == container) {
+                container.healthy = None;
             }
         }
         Observation::Skipped { container, reason, .. } => {

@@ -65,6 +65,14 @@ fn what_is_refused() {
         ),
         (of(json!([with("mountPoints", json!([{"sourceVolume": "data"}]))])), "Unknown volume 'data'."),
         (
+            of(json!([with("volumesFrom", json!([{"sourceContainer": "data"}]))])),
+            "Invalid 'volumesFrom' setting. Unknown container: 'data'.",
+        ),
+        (
+            of(json!([with("restartPolicy", json!({"enabled": true, "restartAttemptPeriod": 59}))])),
+            "Invalid setting for container 'app'. The restartAttemptPeriod must be between 60 and 1800 seconds.",
+        ),
+        (
             of(json!([with("logConfiguration", json!({"logDriver": "awslogs", "options": {"awslogs-group": "g"}}))])),
             "Log driver awslogs requires options: awslogs-region",
         ),

@@ -1,10 +1,12 @@
 //! Where tasks go, and by which address their targets find them.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use steadystate::lab::{
     clock::{Clock, Pace},
     ecs,
-    runtime::Line,
+    runtime::{Line, RestartPolicy, Ulimit, VolumeSource, VolumesFrom},
     scheduler::{
         launch, output,
         placement::{self, Wanted},
@@ -283,7 +285,51 @@ fn what_a_container_is_started_with() {
     assert_eq!(environment, [("HOSTNAME", &*hostname), ("AWS_EXECUTION_ENV", "AWS_ECS_EC2"), ("A", "1"), ("B", "3")]);
     assert_eq!(app.hostname, Some(hostname));
     assert_eq!((app.mount_points[0].container_path.as_str(), app.mount_points[0].read_only), ("/data", true));
-    assert_eq!(spec.volumes[1].source_path.as_deref(), Some(std::path::Path::new("/srv")));
+    assert_eq!(spec.volumes[1].source, VolumeSource::Host("/srv".into()));
+}
+
+#[test]
+fn limits_restarts_and_volumes_reach_the_runtime_at_its_pace() {
+    let mut sim = Sim::new();
+    sim.call(
+        "RegisterTaskDefinition",
+        json!({
+            "family": "web",
+            "volumes": [
+                {"name": "own", "dockerVolumeConfiguration": {"scope": "task"}},
+                {"name": "all", "dockerVolumeConfiguration": {"scope": "shared", "autoprovision": true}},
+                {"name": "efs", "efsVolumeConfiguration": {"fileSystemId": "fs-1", "rootDirectory": "/a/b/"}},
+            ],
+            "containerDefinitions": [
+                {"name": "app", "image": "v1", "memory": 64},
+                {
+                    "name": "side", "image": "v1", "memory": 64, "essential": false, "stopTimeout": 2,
+                    "ulimits": [{"name": "nofile", "softLimit": 10, "hardLimit": -1}],
+                    "volumesFrom": [{"sourceContainer": "app", "readOnly": true}],
+                    "restartPolicy": {"enabled": true, "ignoredExitCodes": [3]},
+                },
+                {"name": "off", "image": "v1", "memory": 64, "essential": false, "restartPolicy": {"enabled": false}},
+            ],
+        }),
+    );
+    sim.call("RunTask", json!({"taskDefinition": "web"}));
+    let task = sim.state.ecs.tasks.values().next().expect("a task");
+    let spec = |pace| launch::task_spec(task, &sim.state.ecs.families["web"].revisions[&1], Clock::new(pace));
+    for (pace, period, stop) in [(Pace::Aws, 300, [30, 2, 30]), (Pace::Fast, 3, [10, 2, 10])] {
+        let spec = spec(pace);
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        let stops: Vec<Option<Duration>> = spec.containers.iter().map(|of| of.stop_timeout).collect();
+        assert_eq!(stops, stop.map(seconds), "{pace}");
+        let policy = RestartPolicy { ignored_exit_codes: vec![3], attempt_period: seconds(period).unwrap_or_default() };
+        let policies: Vec<_> = spec.containers.iter().map(|of| of.restart.clone()).collect();
+        assert_eq!(policies, [None, Some(policy), None], "{pace}");
+    }
+    let spec = spec(Pace::Fast);
+    assert_eq!(spec.containers[1].ulimits, [Ulimit { name: "nofile".into(), soft: Some(10), hard: None }]);
+    assert_eq!(spec.containers[1].volumes_from, [VolumesFrom { container: "app".into(), read_only: true }]);
+    let sources: Vec<&VolumeSource> = spec.volumes.iter().map(|volume| &volume.source).collect();
+    let shared = |name: &str| VolumeSource::Shared(name.to_owned());
+    assert_eq!(sources, [&VolumeSource::Task, &shared("all"), &shared("fs-1-a-b")]);
 }
 
 #[test]

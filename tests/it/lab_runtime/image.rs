@@ -29,6 +29,15 @@ pub fn tool(blobs: &Path) -> ImageSource {
 
 /// [`tool`] with more in its layer.
 pub fn tool_with(blobs: &Path, more: impl FnOnce(&mut Layer)) -> ImageSource {
+    tool_of(blobs, more, json!({}))
+}
+
+/// [`tool`] whose image declares a volume.
+pub fn tool_with_volume(blobs: &Path, path: &str) -> ImageSource {
+    tool_of(blobs, |_| {}, json!({ path: {} }))
+}
+
+fn tool_of(blobs: &Path, more: impl FnOnce(&mut Layer), volumes: Value) -> ImageSource {
     let mut layer = Layer::default();
     more(&mut layer);
     layer
@@ -37,7 +46,8 @@ pub fn tool_with(blobs: &Path, more: impl FnOnce(&mut Layer)) -> ImageSource {
         .file("etc/group", 0o644, b"root:x:0:\napp:x:1000:\n")
         .file("script", 0o755, b"#!/no/such/interpreter\n")
         .file("garbage", 0o755, b"\x7fELF not really");
-    let config = json!({ "Entrypoint": ["/tool"], "Env": ["FROM=image", "BOTH=image"], "WorkingDir": "/srv" });
+    let config = json!({ "Entrypoint": ["/tool"], "Env": ["FROM=image", "BOTH=image"], "WorkingDir": "/srv",
+        "Volumes": volumes });
     // not compressed: every test makes it anew
     write(blobs, &[(layer.finish(), PLAIN)], config)
 }

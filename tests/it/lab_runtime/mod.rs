@@ -1,11 +1,14 @@
 //! The container runtime: each level forced, and layers that mean harm.
 
+mod docker;
+mod ends;
 mod health;
 pub(crate) mod image;
 mod levels;
 mod limits;
 mod output;
 mod unpack;
+mod volumes;
 mod walls;
 
 use std::path::Path;

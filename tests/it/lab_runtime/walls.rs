@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use steadystate::lab::runtime::{Level, MountPoint, Volume};
+use steadystate::lab::runtime::{Level, MountPoint, Volume, VolumeSource};
 use tar::EntryType;
 
 use super::levels::{HELPER_ARGUMENT, alive, children_named, descendants, gone, signal};
@@ -17,7 +17,7 @@ async fn the_files_of_a_volume_over_etc_stay_as_they_are() {
         std::fs::write(&hosts, "the host's own\n").unwrap();
         for read_only in [false, true] {
             let mut task = bench.task("etc", &["read", "/etc/hosts"]);
-            task.volumes = vec![Volume { name: "etc".into(), source_path: Some(host.path().to_owned()) }];
+            task.volumes = vec![Volume { name: "etc".into(), source: VolumeSource::Host(host.path().to_owned()) }];
             task.containers[0].mount_points =
                 vec![MountPoint { source_volume: "etc".into(), container_path: "/etc".into(), read_only }];
             assert_eq!(bench.run_task(task).await.lines, ["the host's own"], "{}", bench.level);
@@ -26,7 +26,7 @@ async fn the_files_of_a_volume_over_etc_stay_as_they_are() {
             assert_eq!(std::fs::read_dir(host.path()).unwrap().count(), 1, "{}", bench.level);
         }
         let mut task = bench.task("file", &["read", "/etc/hosts"]);
-        task.volumes = vec![Volume { name: "hosts".into(), source_path: Some(hosts) }];
+        task.volumes = vec![Volume { name: "hosts".into(), source: VolumeSource::Host(hosts) }];
         task.containers[0].mount_points =
             vec![MountPoint { source_volume: "hosts".into(), container_path: "/etc/hosts".into(), read_only: false }];
         assert_eq!(bench.run_task(task).await.lines, ["the host's own"], "{}", bench.level);
@@ -80,7 +80,7 @@ async fn root_keeps_no_way_out_of_a_chroot() {
         match bench.level {
             Level::Namespaces | Level::UserNamespaces => assert_eq!(lines, ["changed"], "{}", bench.level),
             Level::Chroot => assert_eq!(lines, ["permission denied"]),
-            Level::Process | Level::Simulated => {}
+            Level::Process | Level::Docker | Level::Simulated => {}
         }
     }
 }

@@ -13,9 +13,9 @@ use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, execve, setsid};
 
-use super::{check, identity, mounts, seccomp};
+use super::{check, identity, landlock, limits, mounts, seccomp};
 use crate::lab::runtime::inroot::InRoot;
-use crate::lab::runtime::launch::{Channel, Process, Root};
+use crate::lab::runtime::launch::{Channel, Mount, Process, Root};
 use crate::lab::runtime::spec::Level;
 
 /// How long a program may be busy.
@@ -36,20 +36,43 @@ pub struct Child<'a> {
     pub go: OwnedFd,
 }
 
+/// Why a program does not run.
+enum Refusal {
+    Early(String),
+    /// What `runc` finds out when it has said that the container runs: a program for another machine, or one whose
+    /// loader or interpreter is missing. ECS then has a container that started and ended, and the reason is in its log.
+    Late(String),
+}
+
+impl From<String> for Refusal {
+    fn from(reason: String) -> Self {
+        Refusal::Early(reason)
+    }
+}
+
 impl Child<'_> {
     pub fn run(mut self) -> ! {
-        let Err(reason) = self.execute();
-        if let Some(failure) = self.failure {
-            let _ = File::from(failure).write_all(reason.as_bytes());
+        match self.execute() {
+            Err(Refusal::Early(reason)) => {
+                if let Some(failure) = self.failure {
+                    let _ = File::from(failure).write_all(reason.as_bytes());
+                }
+                identity::exit(127)
+            }
+            // by now it counts as started
+            Err(Refusal::Late(reason)) => {
+                let _ = std::io::stderr().write_all(format!("{reason}\n").as_bytes());
+                identity::exit(255)
+            }
+            Ok(never) => match never {},
         }
-        identity::exit(127)
     }
 
-    fn execute(&mut self) -> Result<Infallible, String> {
+    fn execute(&mut self) -> Result<Infallible, Refusal> {
         prctl::set_pdeathsig(Signal::SIGKILL).map_err(|error| error.to_string())?;
         let go = rustix::io::read(&self.go, &mut [0]);
         if !matches!(go, Ok(1)) {
-            return Err("the lab's helper is gone".to_owned());
+            return Err("the lab's helper is gone".to_owned().into());
         }
         setsid().map_err(|error| format!("setsid: {error}"))?;
         streams(&self.output).map_err(|error| format!("standard streams: {error}"))?;
@@ -59,7 +82,8 @@ impl Child<'_> {
             (Level::Namespaces | Level::UserNamespaces, false) => mounts::enter(self.level, self.process)?,
             (Level::Chroot, false) => mounts::change_root(self.process)?,
             (Level::Chroot, true) => mounts::join_root(self.process)?,
-            (Level::Namespaces | Level::UserNamespaces, true) | (Level::Process | Level::Simulated, _) => {}
+            (Level::Namespaces | Level::UserNamespaces, true)
+            | (Level::Process | Level::Docker | Level::Simulated, _) => {}
         }
         // at level 4 paths lead to the unpacked root, at the others they are in it
         let root = match (self.level, &self.process.root) {
@@ -72,11 +96,15 @@ impl Child<'_> {
         if self.process.read_only && self.level.has_network() && !self.beside {
             mounts::make_read_only()?;
         }
+        limits::set(&self.process.limits)?;
         identity::become_user(self.level, &self.process.user, &proc.into())?;
         // changing the user cleared it
         prctl::set_pdeathsig(Signal::SIGKILL).map_err(|error| error.to_string())?;
         identity::restore_signals();
         prctl::set_no_new_privs().map_err(|error| format!("no_new_privs: {error}"))?;
+        if self.process.read_only && !self.level.has_network() {
+            landlock::make_read_only(self.writable()).map_err(|error| format!("read-only root: {error}"))?;
+        }
         if let Some(supervisor) = &self.supervisor {
             let listener = seccomp::supervise().map_err(|error| format!("seccomp user notification: {error}"))?;
             supervisor.send(&(), &[listener.as_fd()]).map_err(|error| error.to_string())?;
@@ -86,6 +114,14 @@ impl Child<'_> {
             check::run(self.level);
         }
         places.execute(self.process, self.arguments, self.level)
+    }
+
+    /// What may be written though the root may not.
+    fn writable(&self) -> impl Iterator<Item = PathBuf> {
+        let volumes = self.process.mounts.iter().filter(|mount| !mount.read_only);
+        // links lead to a plain process's volumes
+        let volume = |mount: &Mount| if self.level == Level::Process { &mount.source } else { &mount.target }.clone();
+        volumes.map(volume).chain(["/dev", "/proc"].map(PathBuf::from))
     }
 }
 
@@ -110,9 +146,10 @@ impl Places {
         nix::unistd::fchdir(&directory).map_err(|error| text(error.into()))
     }
 
-    fn execute(&self, process: &Process, arguments: &[String], level: Level) -> Result<Infallible, String> {
+    fn execute(&self, process: &Process, arguments: &[String], level: Level) -> Result<Infallible, Refusal> {
         let program = arguments.first().map_or("", String::as_str);
-        let error = |text: &str| Err(format!("exec: {program:?}: {text}"));
+        let error = |text: &str| Err(Refusal::Early(format!("exec: {program:?}: {text}")));
+        let late = |text: &str| Err(Refusal::Late(format!("exec {program}: {text}")));
         let arguments = strings(arguments)?;
         let environment = strings(&process.environment)?;
         let candidates: Vec<PathBuf> = if program.contains('/') {
@@ -127,15 +164,15 @@ impl Places {
             let Ok(path) = CString::new(found.as_os_str().as_encoded_bytes()) else { continue };
             let errno = become_program(&path, &arguments, &environment);
             match errno {
-                Errno::ENOEXEC => return error("exec format error"),
+                Errno::ENOEXEC => return late("exec format error"),
                 Errno::ENOENT if level == Level::Process => {
-                    return error(
+                    return late(
                         "no such file or directory: it needs a dynamic loader or interpreter, and without isolation \
                          only statically linked programs of an image can run",
                     );
                 }
                 Errno::ENOENT => {
-                    return error("no such file or directory: its dynamic loader or interpreter is not in the image");
+                    return late("no such file or directory: its dynamic loader or interpreter is not in the image");
                 }
                 errno => refused = Some(errno),
             }

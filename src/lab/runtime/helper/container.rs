@@ -44,14 +44,13 @@ pub fn start(
     process: &Process,
     output: [OwnedFd; 2],
     check: bool,
-    limited: bool,
 ) -> Result<Container, String> {
-    let mut cgroup = process.memory_bytes.filter(|_| limited).and_then(|bytes| Cgroup::create(&process.cgroup, bytes));
+    let mut cgroup = process.memory_bytes.and_then(|bytes| Cgroup::create(&process.cgroup, bytes));
     let flags = match level {
         Level::Namespaces | Level::UserNamespaces => {
             libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC
         }
-        Level::Chroot | Level::Process | Level::Simulated => 0,
+        Level::Chroot | Level::Process | Level::Docker | Level::Simulated => 0,
     };
     let mut container = Container {
         pid: Pid::from_raw(0),
@@ -207,6 +206,10 @@ fn is_heard_before_end(child: BorrowedFd<'_>, lab: &Channel) -> bool {
 }
 
 impl Container {
+    pub fn is_limited(&self) -> bool {
+        self.cgroup.is_some()
+    }
+
     pub fn kill(&self, signal: i32) {
         // SAFETY: kill touches no memory; `pid` is our child that was not waited for yet. Not nix's, which has no
         // real-time signals.
@@ -272,7 +275,7 @@ mod tests {
     fn a_child_that_says_nothing_is_waited_for_until_the_lab_goes() {
         let (lab, ours) = Channel::pair().unwrap();
         let ours = Channel::from(ours);
-        lab.send(&Request::Kill { signal: None }, &[]).unwrap();
+        lab.send(&Request::Kill { container: 0, signal: None }, &[]).unwrap();
         let (child, mut word) = std::io::pipe().unwrap();
         word.write_all(b"exec: ...").unwrap();
         assert!(is_heard_before_end(child.as_fd(), &ours));

@@ -3,12 +3,14 @@
 //! It is told what to run over its standard input, which is a socket, and lives no longer than that socket or its
 //! containers. Namespaces cannot be entered by a process that has threads, hence a process of its own.
 
-mod cgroup;
+pub(super) mod cgroup;
 mod check;
 mod child;
 mod container;
 mod identity;
 mod join;
+pub(super) mod landlock;
+mod limits;
 mod mounts;
 mod namespaces;
 mod ports;

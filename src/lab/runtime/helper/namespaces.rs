@@ -16,7 +16,7 @@ pub fn enter(level: Level) -> Result<(), String> {
     match level {
         Level::Namespaces => {}
         Level::UserNamespaces => user().map_err(|error| format!("user namespace: {error}"))?,
-        Level::Chroot | Level::Process | Level::Simulated => return Ok(()),
+        Level::Chroot | Level::Process | Level::Docker | Level::Simulated => return Ok(()),
     }
     unshare(CloneFlags::CLONE_NEWNET).map_err(|error| format!("network namespace: {error}"))?;
     loopback_up().map_err(|error| format!("loopback interface: {error}"))?;

@@ -30,14 +30,15 @@ pub fn run() -> i32 {
     }
 }
 
+/// A shell's exit code for what it cannot run.
+const NOT_EXECUTED: i32 = 127;
+
 struct Task {
     level: Level,
     channel: Channel,
     launch: Launch,
     places: Vec<Place>,
     executions: Vec<Execution>,
-    /// Whether memory can be limited.
-    limited: bool,
     ports: Ports,
 }
 
@@ -46,6 +47,8 @@ enum Place {
     /// With its standard output and error.
     Waiting([OwnedFd; 2]),
     Started(Container),
+    /// And the lab is to say whether it starts again.
+    Ended,
     Skipped,
 }
 
@@ -66,7 +69,7 @@ impl Place {
 
     fn is_over(&self) -> bool {
         match self {
-            Place::Waiting(_) => false,
+            Place::Waiting(_) | Place::Ended => false,
             Place::Started(container) => container.exited,
             Place::Skipped => true,
         }
@@ -95,15 +98,8 @@ fn serve() -> io::Result<()> {
     let mut pipes = fds.into_iter();
     let places = launch.containers.iter().map(|_| Some(Place::Waiting([pipes.next()?, pipes.next()?])));
     let places = places.collect::<Option<_>>().ok_or_else(|| io::Error::other("a container without its pipes"))?;
-    let mut task = Task {
-        level: launch.level,
-        channel,
-        places,
-        executions: Vec::new(),
-        limited: nix::unistd::geteuid().is_root() && launch.level != Level::UserNamespaces,
-        launch,
-        ports: Ports::default(),
-    };
+    let mut task =
+        Task { level: launch.level, channel, places, executions: Vec::new(), launch, ports: Ports::default() };
     let outcome = match namespaces::enter(task.level) {
         Ok(()) => task.run(&ended),
         Err(reason) => task.failed(0, reason),
@@ -135,15 +131,36 @@ impl Task {
                 return Ok(true);
             }
         };
-        match container::start(self.level, &self.channel, process, output, self.launch.check, self.limited) {
-            Ok(container) => *place = Place::Started(container),
+        match container::start(self.level, &self.channel, process, output, self.launch.check) {
+            Ok(container) => {
+                let limited = container.is_limited();
+                *place = Place::Started(container);
+                self.channel.send(&Reply::Started { container: at, limited }, &[])?;
+                Ok(true)
+            }
             Err(reason) => {
                 self.failed(at, reason)?;
-                return Ok(false);
+                Ok(false)
             }
         }
-        self.channel.send(&Reply::Started { container: at }, &[])?;
-        Ok(true)
+    }
+
+    /// One that cannot even start any more has ended again, for good.
+    fn restart(&mut self, at: usize, output: Vec<OwnedFd>) -> io::Result<()> {
+        let (Some(place @ Place::Ended), Some(process)) = (self.places.get_mut(at), self.launch.containers.get(at))
+        else {
+            return Ok(());
+        };
+        let output = <[OwnedFd; 2]>::try_from(output).map_err(|_| io::Error::other("a container without its pipes"))?;
+        *place = match container::start(self.level, &self.channel, process, output, false) {
+            Ok(container) => Place::Started(container),
+            Err(_) => Place::Skipped,
+        };
+        let reply = match place {
+            Place::Started(container) => Reply::Started { container: at, limited: container.is_limited() },
+            _ => Reply::Exited { container: at, exit_code: NOT_EXECUTED, signal: None, oom_killed: false },
+        };
+        self.channel.send(&reply, &[])
     }
 
     fn execute(&mut self, ticket: u64, at: usize, arguments: &[String]) -> io::Result<()> {
@@ -162,11 +179,9 @@ impl Task {
     }
 
     /// What waits for its start no longer does.
-    fn skip(&mut self, wanted: impl Fn(usize) -> bool) {
-        for (_, place) in self.places.iter_mut().enumerate().filter(|(at, _)| wanted(*at)) {
-            if matches!(place, Place::Waiting(_)) {
-                *place = Place::Skipped;
-            }
+    fn skip(&mut self, at: usize) {
+        if let Some(place @ (Place::Waiting(_) | Place::Ended)) = self.places.get_mut(at) {
+            *place = Place::Skipped;
         }
     }
 
@@ -226,10 +241,10 @@ impl Task {
             None => return Ok(false),
             Some((Request::Launch, _)) => {}
             Some((Request::Start { container }, _)) => return self.start(container),
-            Some((Request::Skip { container }, _)) => self.skip(|at| at == container),
-            Some((Request::Kill { signal }, _)) => {
-                self.skip(|_| true);
-                for container in self.places.iter_mut().filter_map(Place::running) {
+            Some((Request::Restart { container }, output)) => self.restart(container, output)?,
+            Some((Request::Skip { container }, _)) => self.skip(container),
+            Some((Request::Kill { container, signal }, _)) => {
+                if let Some(container) = self.places.get_mut(container).and_then(Place::running) {
                     container.kill(signal.unwrap_or(container.stop_signal));
                 }
             }
@@ -273,6 +288,9 @@ impl Task {
             if let Some((at, Place::Started(container))) = position.map(|at| (at, &mut self.places[at])) {
                 self.executions.iter().filter(|of| of.container == at).for_each(Execution::kill);
                 let oom_killed = container.ended(self.level, signal);
+                if self.launch.containers.get(at).is_some_and(|process| process.restarts) {
+                    self.places[at] = Place::Ended;
+                }
                 self.channel.send(&Reply::Exited { container: at, exit_code, signal, oom_killed }, &[])?;
             }
         }
