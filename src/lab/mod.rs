@@ -6,6 +6,7 @@ pub mod api;
 pub mod balancer;
 pub mod clock;
 pub mod conformance;
+pub mod console;
 pub mod discovery;
 pub mod disk;
 pub mod ec2;

@@ -1,5 +1,6 @@
-//! The lab's front through real HTTP: protocols, ECR, registry, and a lab's life.
+//! The lab's front through real HTTP: protocols, ECR, registry, console, and a lab's life.
 
+mod console;
 mod ecr;
 mod life;
 mod registry;
