@@ -121,11 +121,6 @@ impl Instance {
         self.store.save(&self.lab)
     }
 
-    /// Done when this life of the lab ends.
-    pub async fn ended(&self) {
-        self.stop.cancelled().await;
-    }
-
     /// The loops that ended before they were told to.
     pub fn failed(&self) -> Vec<&'static str> {
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -134,6 +129,11 @@ impl Instance {
             failed.extend(loops.iter().filter(|(_, one)| one.is_finished()).map(|(name, _)| *name));
         }
         failed
+    }
+
+    /// Done when this life of the lab ends.
+    pub async fn ended(&self) {
+        self.stop.cancelled().await;
     }
 
     async fn close(&self) {

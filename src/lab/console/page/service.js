@@ -107,7 +107,7 @@ function deployments(view, context) {
       columns: [
         { head: 'Deployment ID', cell: (of) => code(of.id) },
         { head: 'Status', cell: (of) => sentence(of.status) },
-        { head: 'Rollout state', cell: (of) => [status(of.rolloutState), h('span', { class: 'why' }, of.rolloutStateReason)], kind: 'wide' },
+        { head: 'Rollout state', cell: (of) => [status(of.rolloutState), h('span', { class: 'why' }, of.rolloutStateReason)] },
         { head: 'Task definition', cell: (of) => revision(of.taskDefinition) },
         { head: 'Desired', cell: (of) => of.desiredCount, kind: 'number' },
         { head: 'Pending', cell: (of) => of.pendingCount, kind: 'number' },

@@ -50,11 +50,16 @@ export function tasksTable(tasks, cluster, { group = false, targets = false } = 
     { head: 'Task definition', cell: (of) => revision(of.taskDefinitionArn) },
     { head: 'Health status', cell: (of) => status(of.healthStatus) },
     group && { head: 'Group', cell: (of) => owner(of, cluster) },
-    targets && { head: 'Target health', cell: (of) => (of.targets.length > 0 ? of.targets.map(health) : '–') },
+    targets && { head: 'Target health', cell: (of) => (of.targets.length > 0 ? of.targets.map(targetHealth) : '–') },
     { head: 'Created at', cell: (of) => time(of.createdAt) },
     { head: 'Stopped reason', cell: stopped, kind: 'wide' },
   ];
   return table('Tasks', { rows: tasks, key: (of) => of.id, empty: 'No tasks', columns: columns.filter(Boolean) });
+}
+
+/** Why a target is not healthy; that one is draining says enough. */
+function targetHealth(target) {
+  return health(target.state === 'draining' ? { ...target, reason: null, description: null } : target);
 }
 
 /** Why a task stopped, and its containers with it. */

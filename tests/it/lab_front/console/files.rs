@@ -4,6 +4,9 @@ use crate::lab_front::TestLab;
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
+/// Headers, and whether the page and whether all the rest is answered.
+type Asked<'t> = (&'t [(&'t str, &'t str)], bool, bool);
+
 /// What stands between these marks, each time.
 fn between<'t>(text: &'t str, open: &str, close: char) -> Vec<&'t str> {
     text.split(open).skip(1).filter_map(|rest| rest.split(close).next()).collect()
@@ -101,8 +104,7 @@ async fn other_pages_read_nothing_of_it() {
     let port = lab.host.rsplit(':').next().unwrap().to_owned();
     let (own, rebound) = (format!("http://{}", lab.host), format!("evil.example:{port}"));
     let link = [("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")];
-    // Headers, and whether the page and whether all the rest is answered.
-    let table: [(&[(&str, &str)], bool, bool); 9] = [
+    let table: [Asked; 9] = [
         (&[], true, true),
         (&[("origin", &own), ("sec-fetch-site", "same-origin")], true, true),
         (&[("sec-fetch-site", "none"), link[0], link[1]], true, true),
