@@ -90,7 +90,7 @@ async fn a_change_is_sent_and_nothing_else() {
     let view = stream.event("view").await;
     assert_eq!(view["repositories"][0]["repositoryName"], "one");
     assert_eq!(view, lab.view("repositories").await, "the same as asked once");
-    lab.ecs("TagResource", json!({
+    lab.of_ecs("TagResource", json!({
         "resourceArn": "arn:aws:ecs:us-east-1:111122223333:service/default/web", "tags": [{ "key": "a", "value": "b" }],
     })).await;
     lab.create("two").await;
@@ -110,7 +110,7 @@ async fn a_service_is_followed_from_its_birth_to_its_end() {
     }
     let events = view["service"]["events"].as_array().unwrap();
     assert!(events[0]["message"].as_str().unwrap().ends_with("has reached a steady state."), "{events:?}");
-    lab.ecs("DeleteService", json!({ "service": "web" })).await;
+    lab.of_ecs("DeleteService", json!({ "service": "web" })).await;
     while view["service"]["status"] != "INACTIVE" {
         view = stream.event("view").await;
     }
@@ -121,8 +121,8 @@ async fn a_service_is_followed_from_its_birth_to_its_end() {
 async fn the_tail_of_a_log_comes_first_and_then_what_is_new() {
     let lab = TestLab::start().await;
     let container = json!({ "name": "app", "image": "web:1", "memory": 64 });
-    lab.ecs("RegisterTaskDefinition", json!({ "family": "web", "containerDefinitions": [container] })).await;
-    let run = lab.ecs("RunTask", json!({ "taskDefinition": "web" })).await;
+    lab.of_ecs("RegisterTaskDefinition", json!({ "family": "web", "containerDefinitions": [container] })).await;
+    let run = lab.of_ecs("RunTask", json!({ "taskDefinition": "web" })).await;
     let id = run["tasks"][0]["taskArn"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
     let named = json!({ "logGroupName": "/lab/ecs/web", "logStreamName": format!("ecs/app/{id}") });
     lab.call("Logs_20140328.CreateLogGroup", json!({ "logGroupName": "/lab/ecs/web" })).await;
@@ -149,7 +149,7 @@ async fn the_tail_of_a_log_comes_first_and_then_what_is_new() {
     without.event("view").await;
     put(702..703).await;
     let arn = &run["tasks"][0]["taskArn"];
-    lab.ecs("TagResource", json!({ "resourceArn": arn, "tags": [{ "key": "a", "value": "b" }] })).await;
+    lab.of_ecs("TagResource", json!({ "resourceArn": arn, "tags": [{ "key": "a", "value": "b" }] })).await;
     let mut view = Value::Null;
     while view["task"]["tags"][0]["key"] != "a" {
         let (name, data) = without.next().await.unwrap();

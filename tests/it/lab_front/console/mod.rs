@@ -29,15 +29,15 @@ impl TestLab {
         answer.json()
     }
 
-    async fn ecs(&self, operation: &str, input: Value) -> Value {
+    async fn of_ecs(&self, operation: &str, input: Value) -> Value {
         self.call(&format!("AmazonEC2ContainerServiceV20141113.{operation}"), input).await
     }
 
     /// A service `web` of a revision that nobody runs.
     async fn web(&self) {
         let container = json!({ "name": "app", "image": "web:1", "memory": 64 });
-        self.ecs("RegisterTaskDefinition", json!({ "family": "web", "containerDefinitions": [container] })).await;
-        self.ecs("CreateService", json!({ "serviceName": "web", "taskDefinition": "web", "desiredCount": 0 })).await;
+        self.of_ecs("RegisterTaskDefinition", json!({ "family": "web", "containerDefinitions": [container] })).await;
+        self.of_ecs("CreateService", json!({ "serviceName": "web", "taskDefinition": "web", "desiredCount": 0 })).await;
     }
 }
 

@@ -22,14 +22,14 @@ async fn deploy(lab: &TestLab) -> Value {
     });
     let execution = "arn:aws:iam::111122223333:role/execution";
     let definition = json!({ "family": "web", "containerDefinitions": [container], "executionRoleArn": execution });
-    lab.ecs("RegisterTaskDefinition", definition).await;
+    lab.of_ecs("RegisterTaskDefinition", definition).await;
     lab.call("AmazonSSM.PutParameter", json!({ "Name": "/web/key", "Type": "SecureString", "Value": SECRET })).await;
     let overrides =
         json!({ "containerOverrides": [{ "name": "app", "environment": [{ "name": "A", "value": SECRET }] }] });
-    let run = lab.ecs("RunTask", json!({ "taskDefinition": "web", "overrides": overrides })).await;
+    let run = lab.of_ecs("RunTask", json!({ "taskDefinition": "web", "overrides": overrides })).await;
     let tags = json!([{ "key": "note", "value": "a <b> tag" }]);
     let service = json!({ "serviceName": "web", "taskDefinition": "web", "desiredCount": 0, "tags": tags });
-    lab.ecs("CreateService", service).await;
+    lab.of_ecs("CreateService", service).await;
     run["tasks"][0]["taskArn"].clone()
 }
 
@@ -42,7 +42,7 @@ async fn views_hold_what_the_apis_say_and_no_secrets() {
     let pushed = lab.push("team/web", "v1", b"a layer").await;
 
     let clusters = lab.view("clusters").await;
-    let described = lab.ecs("DescribeClusters", json!({})).await["clusters"].clone();
+    let described = lab.of_ecs("DescribeClusters", json!({})).await["clusters"].clone();
     assert_eq!(clusters["clusters"], described);
 
     let cluster = lab.view("clusters/default").await;
@@ -53,7 +53,7 @@ async fn views_hold_what_the_apis_say_and_no_secrets() {
 
     let service = lab.view("clusters/default/services/web").await;
     let input = json!({ "services": ["web"], "include": ["TAGS"] });
-    let described = lab.ecs("DescribeServices", input).await["services"][0].clone();
+    let described = lab.of_ecs("DescribeServices", input).await["services"][0].clone();
     for member in ["serviceArn", "status", "desiredCount", "deploymentConfiguration", "tags", "taskDefinition"] {
         assert_eq!(service["service"][member], described[member], "{member}");
     }
@@ -96,7 +96,7 @@ async fn what_others_wrote_is_data_and_nothing_else() {
     let lab = TestLab::start().await;
     let arn = deploy(&lab).await;
     let id = arn.as_str().unwrap().rsplit('/').next().unwrap().to_owned();
-    lab.ecs("StopTask", json!({ "task": arn, "reason": HOSTILE })).await;
+    lab.of_ecs("StopTask", json!({ "task": arn, "reason": HOSTILE })).await;
     let answer = lab.console(&format!("data/clusters/default/tasks/{id}")).await;
     assert_eq!(answer.header("content-type"), "application/json");
     assert_eq!(answer.json()["task"]["stoppedReason"], HOSTILE, "as it is, for the page to show as text");
