@@ -86,7 +86,7 @@ class Browser:
     def until(self, script, seconds=30):
         """Waits in the page until an expression is true of it."""
         wait = (
-            "new Promise((done) => { const until = Date.now() + %d; const look = () => { const is = Boolean(%s);"
+            "new Promise((done) => { const until = Date.now() + %d; const look = async () => { const is = Boolean(await (%s));"
             "if (is || Date.now() > until) { done(is) } else { setTimeout(look, 20) } }; look() })"
         )
         found = self.do(wait % (seconds * 1000, script))

@@ -1,9 +1,10 @@
 """The lab's console in Debian's Chromium: what a person sees, types and hears, while the lab deploys."""
 
 import json
+import socket
 import subprocess
-import threading
 import urllib.error
+import urllib.parse
 import urllib.request
 
 import pytest
@@ -194,7 +195,7 @@ def test_a_deployment_is_seen_while_it_goes_on_and_drawn_to_scale(hello, lab, co
     hello.environment = lab
     text = (hello.folder / "steady.yaml").read_text()
     hello.write("steady.yaml", text.replace("desired_count: 1", "desired_count: 3"))
-    deploy(hello)
+    url = deploy(hello).json["url"]
     browser = console.browser
     console.open(f"{HELLO}/deployments")
     # Every state that the page shows, without being loaded again.
@@ -202,14 +203,27 @@ def test_a_deployment_is_seen_while_it_goes_on_and_drawn_to_scale(hello, lab, co
         "window.seen = new Set(); window.loaded = performance.timeOrigin;"
         "setInterval(() => { for (const of of document.querySelectorAll('.history[open] .status')) seen.add(of.lastChild.data) }, 5); 0"
     )
-    deploying = threading.Thread(target=deploy, args=[hello, "--var", "release=2"])
-    deploying.start()
-    browser.until("document.querySelector('.history .what').innerText === 'hello:2' && document.querySelector('.history .status').innerText.includes('Successful')")
-    deploying.join()
-    assert "In progress" in browser.do("[...seen]"), "it was live"
+    # Whoever is connected keeps a task that goes, and with it the deployment: no more tasks than three may be there.
+    address = urllib.parse.urlsplit(url)
+    held = [socket.create_connection((address.hostname, address.port)) for _ in range(6)]
+    hello.steady("register", "--var", "release=2")
+    aws(lab, "ecs", "update-service", "--service", "hello", "--task-definition", "hello:2",
+        "--deployment-configuration", "minimumHealthyPercent=50,maximumPercent=100")
+    browser.until("document.querySelector('.history .what').innerText === 'hello:2' && document.querySelector('.lanes .draining')")
+    assert "In progress" in console.text(".history > summary")
+    said = console.text(".timeline figcaption")
+    assert "under way for" in said
+    browser.until(f"document.querySelector('.timeline figcaption').innerText !== {json.dumps(said)}")
+    for one in held:
+        one.close()
+    browser.until("document.querySelector('.history .status').innerText.includes('Successful')")
+    assert {"In progress", "Successful"} <= set(browser.do("[...seen]")), "it was live"
     assert console.rows("Deployments")[0][3] == "hello:2"
     gone = "document.querySelector('.history .lanes').innerText.match(/hello:1 Stopped/g)?.length === 3"
     browser.until(f"document.querySelector('.history .finished') && {gone}")
+    # Nothing of it moves any more when two pictures are the same.
+    picture = "document.querySelector('.lanes').innerHTML"
+    browser.until(f"new Promise((done) => {{ const before = {picture}; setTimeout(() => done({picture} === before), 500) }})")
 
     browser.do("for (const of of document.querySelectorAll('.history')) of.open = of === document.querySelector('.history'); 0")
     view = console.data(HELLO)
@@ -222,7 +236,8 @@ def test_a_deployment_is_seen_while_it_goes_on_and_drawn_to_scale(hello, lab, co
     assert len(drawn) == 6, "three tasks that came and three that went"
     tasks = {task["id"]: task for task in view["tasks"]}
     ends = [task["stoppedAt"] for task in tasks.values() if task.get("stoppedAt")] + [deployment["finishedAt"]]
-    length = (max(ends) - deployment["createdAt"]) * 1.03
+    length = (max(ends) - deployment["createdAt"]) * 1.05
+    shown = deployment["createdAt"] + length
     moments = {"provisioning": "createdAt", "pending": "pullStartedAt", "activating": "pullStoppedAt", "running": "startedAt",
                "healthy": "healthyAt", "draining": "stoppingAt", "stopping": "drainedAt", "deprovisioning": "executionStoppedAt"}
     names = list(moments)
@@ -230,13 +245,13 @@ def test_a_deployment_is_seen_while_it_goes_on_and_drawn_to_scale(hello, lab, co
     for lane in drawn:
         task = tasks[lane["task"]]
         is_new = task["startedBy"] == deployment["deploymentId"]
-        assert {"healthy", "provisioning" if is_new else "stopping"} <= {span["phase"] for span in lane["spans"]}
+        assert ({"provisioning", "healthy"} if is_new else {"stopping"}) <= {span["phase"] for span in lane["spans"]}, (lane, task)
         for span in lane["spans"]:
-            later = [task.get(moments[name]) for name in names[names.index(span["phase"]) + 1:]] + [task.get("stoppedAt"), max(ends)]
-            until = next(moment for moment in later if moment)
+            later = [task.get(moments[name]) for name in names[names.index(span["phase"]) + 1:]] + [task.get("stoppedAt"), shown]
+            until = min(next(moment for moment in later if moment), shown)
             began = max(task[moments[span["phase"]]], deployment["createdAt"])
             pixels = lane["width"] / length
-            assert span["x"] - lane["left"] == pytest.approx((began - deployment["createdAt"]) * pixels, abs=1.5), (lane, task)
+            assert span["x"] - lane["left"] == pytest.approx((began - deployment["createdAt"]) * pixels, abs=1.5), (lane, span, task)
             assert span["width"] == pytest.approx((until - began) * pixels, abs=1.5), (lane, span, task)
             compared += 1
     assert compared >= 20

@@ -19,6 +19,9 @@ use crate::lab::server::Front;
 
 /// What happens within this time is shown together.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+/// Of the lab's time a page takes at most this part: others wait while a view is made.
+const PART: u32 = 10;
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// A large view comes less often: a second for each of these many bytes.
 const BYTES_A_SECOND: u32 = 1024 * 1024;
 /// Silence after which something is sent, so that both sides learn of a connection that is gone.
@@ -37,6 +40,7 @@ pub fn body(front: &Arc<Front>, view: View) -> Body {
         begin: Some(begin),
         looking: Some(Looking { view, shown: None, tail: Tail::default() }),
         not_before: Instant::now(),
+        rest: SHORTEST_PAUSE,
     };
     let frames = stream::unfold(live, |mut live| async move {
         let frame = live.next().await?;
@@ -54,6 +58,8 @@ struct Live {
     /// None while it is looked at.
     looking: Option<Looking>,
     not_before: Instant,
+    /// After a look, by how long it took.
+    rest: Duration,
 }
 
 /// What the page has seen.
@@ -94,7 +100,7 @@ impl Live {
                     changed = self.changes.changed() => changed.ok()?,
                     () = sleep(SILENCE) => return Some(": nothing new\n\n".to_owned()),
                 }
-                sleep(SHORTEST_PAUSE).await;
+                sleep(self.rest).await;
             }
             self.changes.mark_unchanged();
             let frame = self.look().await?;
@@ -111,6 +117,7 @@ impl Live {
     async fn look(&mut self) -> Option<String> {
         let instance = self.instance.clone();
         let Looking { view, shown, mut tail } = self.looking.take()?;
+        let began = Instant::now();
         let looked = tokio::task::spawn_blocking(move || {
             let now = event("view", &view.show(&instance.lab).unwrap_or_else(|| missing("resource")));
             let lines = view.lines(&instance.lab, &mut tail).map(|lines| event("lines", &lines));
@@ -120,6 +127,7 @@ impl Live {
         });
         let (frame, looking) = looked.await.ok()?;
         self.looking = Some(looking);
+        self.rest = (began.elapsed() * PART).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
         Some(frame)
     }
 }

@@ -129,13 +129,17 @@ function schedule() {
   }
 }
 
+/** Seconds since 1970 by the lab's clock. */
+function now() {
+  return (Date.now() + (state.lab?.ahead ?? 0)) / 1000;
+}
+
 /** What a page may ask while it is drawn. */
 function context() {
   return {
     names: state.page.names,
     lines: state.lines,
-    /** Seconds since 1970 by the lab's clock. */
-    now: (Date.now() + (state.lab?.ahead ?? 0)) / 1000,
+    now: now(),
     ui: {
       get: (name, standard) => state.choices.get(name) ?? standard,
       set: (name, value) => {
@@ -210,12 +214,15 @@ element('skip').addEventListener('click', (event) => {
   event.preventDefault();
   element('main').focus();
 });
-// Time goes on where nothing else happens.
+// Time goes on where nothing else happens; what has just come to rest is drawn once more.
+let moved = false;
 setInterval(() => {
   const { page, view, connection: link } = state;
-  if (link === 'live' && view && !document.hidden && page.moves?.(view, page.names)) {
+  const moves = link === 'live' && view && !document.hidden && page.moves?.(view, page.names, now());
+  if (moves || moved) {
     schedule();
   }
+  moved = moves;
 }, calm.matches ? 1000 : 100);
 
 if (!located()) {

@@ -26,7 +26,7 @@ export const servicePages = [
       ['Services', to('clusters', cluster, 'services')],
       [name, to('clusters', cluster, 'services', name)],
     ],
-    moves: (view, { tab }) => tab === 'deployments' && view.serviceDeployments?.some((of) => isMoving(of, view.tasks)),
+    moves: (view, { tab }, now) => tab === 'deployments' && view.serviceDeployments?.some((of) => isMoving(of, view.tasks, now)),
     told,
     content: (view, context) => {
       const { cluster, name, tab } = context.names;

@@ -18,12 +18,13 @@ const PHASES = [
 const OVER = ['SUCCESSFUL', 'STOPPED', 'ROLLBACK_SUCCESSFUL', 'ROLLBACK_FAILED'];
 /** Rows that are drawn; the table has all. */
 const MOST_ROWS = 80;
-const ROOM = 1.03;
+/** What comes right after the end is seen, too, such as that the last task is healthy now. */
+const ROOM = 1.05;
 const narrow = matchMedia('(max-width: 40rem)');
 
 /** Whether a deployment's picture changes by time alone. */
-export function isMoving(deployment, tasks) {
-  return !OVER.includes(deployment.status) || ours(deployment, tasks, Infinity).some((task) => isLeaving(deployment, task) && !task.stoppedAt);
+export function isMoving(deployment, tasks, now) {
+  return !OVER.includes(deployment.status) || now < model(deployment, tasks, now).until;
 }
 
 /** It began to stop while the deployment was under way, so that its end is a part of it. */
@@ -45,13 +46,13 @@ export function model(deployment, tasks, now) {
   const ends = shown.filter((task) => isLeaving(deployment, task)).map((task) => task.stoppedAt ?? now);
   const last = Math.max(deployment.finishedAt ?? now, ...ends);
   const until = from + Math.max(last - from, 0.001) * ROOM;
-  const rows = shown.map((task) => ({ task, isNew: task.startedBy === deployment.deploymentId, bars: bars(task, from, last, now) }));
+  const rows = shown.map((task) => ({ task, isNew: task.startedBy === deployment.deploymentId, bars: bars(task, from, until, now) }));
   rows.sort((one, other) => other.isNew - one.isNew || one.task.createdAt - other.task.createdAt);
   return { from, until, last, rows };
 }
 
 function bars(task, from, last, now) {
-  const end = task.stoppedAt ?? now;
+  const end = Math.min(task.stoppedAt ?? now, now);
   const began = PHASES.map(([phase, words, moment]) => ({ phase, words, at: task[moment] })).filter(({ at }) => at != null);
   const spans = began.map(({ phase, words, at }, index) => {
     // Who never ran has nothing to drain.
