@@ -1,3 +1,5 @@
+mod console;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -35,6 +37,7 @@ enum Verb {
     Serve(How),
     /// Print what points any AWS client at the lab: eval "$(steady lab env)"
     Env,
+    Console(console::Args),
 }
 
 #[derive(Debug, Default, clap::Args)]
@@ -102,6 +105,9 @@ impl Args {
                     .emit(Event::Notice { message: format!("the lab keeps its state in {}", options.data.display()) });
                 lifecycle::serve(options, lifecycle::asked_to_end()).await?;
                 Ok(None)
+            }
+            Verb::Console(args) => {
+                args.run(&options(context, self.data_dir, How::default())?, context, events).await.map(Some)
             }
             Verb::Env => {
                 let running = lifecycle::ensure_running(&options(context, self.data_dir, How::default())?).await?;

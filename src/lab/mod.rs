@@ -7,6 +7,7 @@ pub mod balancer;
 pub mod changes;
 pub mod clock;
 pub mod conformance;
+pub mod console;
 pub mod discovery;
 pub mod disk;
 pub mod ec2;

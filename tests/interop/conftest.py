@@ -14,6 +14,7 @@ import urllib.request
 
 import pytest
 from amazon import REGION, Amazon
+from browser import Browser
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 STEADY = pathlib.Path(os.environ.get("STEADY", ROOT / "target/debug/steady")).resolve()
@@ -252,3 +253,10 @@ def lab(tmp_path, base_environment):
 @pytest.fixture
 def amazon(lab):
     return Amazon(lab["AWS_ENDPOINT_URL"])
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    browser = Browser(tmp_path_factory.mktemp("chromium"))
+    yield browser
+    browser.close()

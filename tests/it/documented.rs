@@ -92,6 +92,7 @@ fn what_each_command_prints_is_documented() {
         status[name] = value;
     }
     as_documented("lab status", &status);
+    as_documented("lab console", &lab.steady("lab console -o json").json(0));
     as_documented("init", &lab.steady("init -C shop --template ec2 -o json").json(0));
     super::scenario::program(&lab, "shop/target/my_service");
     let port = crate::ports::free_port();

@@ -102,7 +102,7 @@ pub fn delete(state: &mut State, request: &Request) -> ApiResult {
     Ok(json!({"cluster": view(state, request.settings, &state.ecs.clusters[&name], &[])}))
 }
 
-fn view(state: &State, settings: &Settings, cluster: &Cluster, include: &[&str]) -> Value {
+pub fn view(state: &State, settings: &Settings, cluster: &Cluster, include: &[&str]) -> Value {
     let tasks = || state.ecs.tasks.values().filter(|task| task.cluster == cluster.name);
     let services = state.ecs.services.iter();
     let mut reply = Map::new();
@@ -166,7 +166,7 @@ pub fn describe_instances(state: &State, request: &Request) -> ApiResult {
     Ok(json!({"containerInstances": instances, "failures": failures}))
 }
 
-fn instance_view(state: &State, settings: &Settings, instance: &Instance) -> Value {
+pub fn instance_view(state: &State, settings: &Settings, instance: &Instance) -> Value {
     let tasks: Vec<&Task> = state.ecs.tasks.on_instance(&instance.id).collect();
     let used = |of: fn(&Task) -> i64| tasks.iter().map(|task| of(task)).sum::<i64>();
     let number = |name: &str, value: i64| json!({"name": name, "type": "INTEGER", "doubleValue": 0.0, "longValue": 0, "integerValue": value});

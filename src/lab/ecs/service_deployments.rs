@@ -66,7 +66,7 @@ fn all(state: &State) -> impl Iterator<Item = (&Service, &ServiceDeployment)> {
     state.ecs.services.iter().flat_map(|service| service.service_deployments.iter().map(move |of| (service, of)))
 }
 
-fn view(state: &State, settings: &Settings, service: &Service, of: &ServiceDeployment) -> Value {
+pub fn view(state: &State, settings: &Settings, service: &Service, of: &ServiceDeployment) -> Value {
     let mut reply = brief(settings, service, of);
     reply.shift_remove("targetServiceRevisionArn");
     put(&mut reply, "stoppedAt", of.stopped_at.map(seconds));

@@ -147,6 +147,11 @@ impl Instance {
         failed
     }
 
+    /// Done when this life of the lab ends.
+    pub async fn ended(&self) {
+        self.stop.cancelled().await;
+    }
+
     async fn close(&self) {
         if self.stop.is_cancelled() {
             return;

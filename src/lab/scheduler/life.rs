@@ -121,6 +121,7 @@ fn next(step: &mut Step, task: &mut Task) -> Option<TaskStatus> {
             let gone =
                 |target: &Target| elbv2::target_is_gone(step.state, &target.target_group, &target.id, target.port);
             if over || task.targets.iter().all(gone) {
+                task.drained_at = Some(now);
                 return Some(TaskStatus::Stopping);
             }
             let tick = if step.context.clock.pace == Pace::Fast { 20 } else { 250 };

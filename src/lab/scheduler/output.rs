@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::lab::{
     Lab,
-    ecs::task_definitions,
+    ecs::{model::Task, task_definitions},
     logs,
     runtime::{Line, Output},
     state::State,
@@ -65,15 +65,20 @@ pub fn append(state: &mut State, lines: Vec<Line>) {
     }
     for ((task_id, container), events) in written {
         let Some(task) = state.ecs.tasks.get(&*task_id) else { continue };
-        let definition = task_definitions::find(&state.ecs, &task.task_definition);
-        let logging = definition.and_then(|of| of.container(&container)).map(|of| &of["logConfiguration"]);
-        let option = |name: &str| {
-            let awslogs = logging.filter(|logging| logging["logDriver"] == "awslogs")?;
-            awslogs["options"][name].as_str()
-        };
-        let group = option("awslogs-group").map_or_else(|| format!("/lab/ecs/{}", life::family(task)), str::to_owned);
-        let prefix = option("awslogs-stream-prefix").unwrap_or("ecs");
-        let stream = format!("{prefix}/{container}/{task_id}");
+        let (group, stream) = place(state, task, &container);
         logs::append(state, &group, &stream, events);
     }
+}
+
+/// The log group and stream of one of a task's containers.
+pub fn place(state: &State, task: &Task, container: &str) -> (String, String) {
+    let definition = task_definitions::find(&state.ecs, &task.task_definition);
+    let logging = definition.and_then(|of| of.container(container)).map(|of| &of["logConfiguration"]);
+    let option = |name: &str| {
+        let awslogs = logging.filter(|logging| logging["logDriver"] == "awslogs")?;
+        awslogs["options"][name].as_str()
+    };
+    let group = option("awslogs-group").map_or_else(|| format!("/lab/ecs/{}", life::family(task)), str::to_owned);
+    let prefix = option("awslogs-stream-prefix").unwrap_or("ecs");
+    (group, format!("{prefix}/{container}/{}", task.id))
 }

@@ -136,9 +136,25 @@ fn count_failures(step: &mut Step, service: &mut Service) {
     }
 }
 
+/// What a deployment's timeline shows.
+fn note_healthy(step: &mut Step, id: &str) {
+    let is_new = step.state.ecs.tasks.get(id).is_some_and(|task| task.healthy_at.is_none());
+    if is_new && let Some(task) = step.state.ecs.tasks.get_mut(id) {
+        task.healthy_at = Some(step.context.now);
+        step.changed();
+    }
+}
+
 fn stop_unhealthy(step: &mut Step, service: &mut Service) {
     for member in members(step, service) {
-        let Health::Unhealthy(cause) = &member.health else { continue };
+        let cause = match &member.health {
+            Health::Unhealthy(cause) => cause,
+            Health::Healthy => {
+                note_healthy(step, &member.id);
+                continue;
+            }
+            Health::Waiting(_) => continue,
+        };
         let now = step.context.now;
         let reason = match cause {
             Cause::Container => {

@@ -1,4 +1,5 @@
-//! The lab's one HTTP server: the AWS APIs at `/`, the registry at `/v2/`, control at `/_lab/`. Loopback only.
+//! The lab's one HTTP server: the AWS APIs at `/`, the registry at `/v2/`, the console at `/console/`, control at `/_lab/`.
+//! Loopback only.
 
 mod apis;
 mod control;
@@ -20,7 +21,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::lifecycle::House;
-use super::registry;
+use super::{console, registry};
 
 pub use control::TOKEN_HEADER;
 
@@ -77,6 +78,8 @@ async fn answer(State(front): State<Arc<Front>>, request: Request) -> Response<B
             return plain(StatusCode::INTERNAL_SERVER_ERROR, &format!("the lab cannot save its state: {error}\n"));
         }
         reply.response
+    } else if path == "/console" || path.starts_with("/console/") {
+        console::answer(&front, request).await
     } else if path.starts_with("/_lab/") {
         control::answer(&front, request).await
     } else {

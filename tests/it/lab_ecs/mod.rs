@@ -4,6 +4,7 @@ mod api;
 mod documents;
 mod driver;
 mod health;
+mod moments;
 mod placement;
 mod properties;
 mod rollout;

@@ -1,7 +1,8 @@
-//! The lab's front through real HTTP: protocols, ECR, registry, and a lab's life.
+//! The lab's front through real HTTP: protocols, ECR, registry, console, and a lab's life.
 
 mod account;
 mod archive;
+mod console;
 mod ecr;
 mod expiry;
 mod life;

@@ -75,7 +75,11 @@ pub struct Task {
     pub pull_started_at: Option<i64>,
     pub pull_stopped_at: Option<i64>,
     pub started_at: Option<i64>,
+    /// When its service first counted it as healthy.
+    pub healthy_at: Option<i64>,
     pub stopping_at: Option<i64>,
+    /// When its targets had no connection left to wait for.
+    pub drained_at: Option<i64>,
     pub execution_stopped_at: Option<i64>,
     pub stopped_at: Option<i64>,
     pub targets: Vec<Target>,
