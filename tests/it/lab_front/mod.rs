@@ -1,5 +1,6 @@
 //! The lab's front through real HTTP: protocols, ECR, registry, and a lab's life.
 
+mod cloudwatch;
 mod ecr;
 mod life;
 mod registry;

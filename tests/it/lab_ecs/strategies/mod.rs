@@ -1,5 +1,6 @@
 //! Deployments that shift traffic: their stages, shares and times, and how they go back.
 
+mod alarms;
 mod back;
 mod hooks;
 mod rules;
