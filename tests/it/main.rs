@@ -14,6 +14,7 @@ mod lab_ecs;
 mod lab_front;
 mod lab_runtime;
 mod lab_secrets;
+mod lab_words;
 mod layers;
 mod model;
 mod ports;

@@ -3,7 +3,7 @@
 mod health;
 pub(crate) mod image;
 mod levels;
-mod limits;
+pub(crate) mod limits;
 mod output;
 mod unpack;
 mod walls;
