@@ -12,6 +12,7 @@ mod kill;
 mod lab_balancer;
 mod lab_ecs;
 mod lab_front;
+mod lab_load;
 mod lab_runtime;
 mod lab_secrets;
 mod lab_words;

@@ -3,9 +3,9 @@
 //! [`facts`] is the list. Each cause names the texts that have to come of it; nothing on the list may be left over, and
 //! nothing may be said that is on no list.
 
-mod facts;
+pub(crate) mod facts;
 mod services;
-mod stage;
+pub(crate) mod stage;
 mod tasks;
 
 use std::collections::BTreeSet;

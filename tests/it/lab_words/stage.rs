@@ -109,6 +109,11 @@ impl Stage {
 
     /// One that a listener forwards to.
     pub async fn group(&self, name: &str, target_type: &str) -> String {
+        self.served_group(name, target_type).await.0
+    }
+
+    /// The same, with host and port of the listener.
+    pub async fn served_group(&self, name: &str, target_type: &str) -> (String, String) {
         let (group, port) = (self.unattached(name, target_type).await, free_port().to_string());
         let parameters = [
             ("LoadBalancerArn", self.balancer.as_str()),
@@ -118,7 +123,8 @@ impl Stage {
             ("DefaultActions.member.1.TargetGroupArn", &group),
         ];
         self.elb("CreateListener", &parameters).await;
-        group
+        let described = self.elb("DescribeLoadBalancers", &[]).await;
+        (group, format!("{}:{port}", texts(&described, "DNSName").remove(0)))
     }
 
     /// Members of a task definition for Fargate; it does for EC2, too.
