@@ -175,7 +175,7 @@ async fn a_rolling_deploy_of_twenty_tasks_loses_no_request() {
     stop.store(true, Ordering::Relaxed);
     let tally = load.await.unwrap();
 
-    println!(
+    let figures = format!(
         "{} requests at {rate:.0} a second ({most:.0} were possible) while {TASKS} tasks rolled three times in {took:.1?} \
          with containers by {}: {:?}, {} lost",
         tally.count(),
@@ -183,6 +183,7 @@ async fn a_rolling_deploy_of_twenty_tasks_loses_no_request() {
         tally.answers.values(),
         tally.lost.len()
     );
+    crate::rehearsal::figures(&figures);
     assert!(tally.lost.is_empty(), "{} lost: {:#?}", tally.lost.len(), &tally.lost[..tally.lost.len().min(10)]);
     assert_ne!(answer, new, "each release has its answer");
     assert_eq!(tally.answers.len(), 2, "only the releases answered: {:?}", tally.answers);

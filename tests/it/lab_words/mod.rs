@@ -13,6 +13,8 @@ use std::collections::BTreeSet;
 use facts::{NEVER, OTHERS, Where, matches};
 use stage::Stage;
 
+use crate::rehearsal::figures;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_text_of_the_facts_is_caused() {
     let stage = Stage::start().await;
@@ -48,5 +50,5 @@ async fn every_text_of_the_facts_is_caused() {
         .collect();
     assert!(unknown.is_empty(), "nothing of this is known: {unknown:#?}");
     assert!(seen.iter().all(|(_, text)| !NEVER.iter().any(|code| text.starts_with(code))));
-    println!("{} texts of AWS's caused; {} different ones were seen", facts.len(), seen.len());
+    figures(&format!("{} texts of AWS's caused; {} different ones were seen", facts.len(), seen.len()));
 }
