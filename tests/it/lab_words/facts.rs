@@ -142,7 +142,7 @@ pub const OTHERS: &[(Where, &str)] = &[
     (Event, "(service {name}) was unable to place a task. Reason: ResourceInitializationError: {rest}."),
 ];
 
-/// Stop codes that nothing in the lab gives: it takes no Spot capacity back, and its hosts do not end.
+/// Stop codes that nothing in the lab gives: it takes no Spot capacity back.
 pub const NEVER: &[&str] = &["SpotInterruption"];
 
 /// Whether a text is what a pattern says.
