@@ -275,7 +275,7 @@ impl World {
         let Some((lower, upper)) = self.bounds() else { return };
         let service = |world: &World| world.sim.state.ecs.services.find("default", "web").cloned().expect("web");
         let desired = service(self).desired_count;
-        if lower.min(desired) >= desired && upper <= desired && desired > 0 && self.shifts.is_none() {
+        if lower.min(desired) >= desired && upper <= desired && desired > 0 && self.rolls() {
             return; // without room there is no rolling update, at AWS neither
         }
         let is_settled = |world: &World| {

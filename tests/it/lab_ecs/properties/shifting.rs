@@ -82,6 +82,13 @@ impl World {
         }
     }
 
+    /// Whether the next deployment replaces task by task.
+    pub(super) fn rolls(&self) -> bool {
+        let service = self.sim.state.ecs.services.find("default", "web").expect("web");
+        let strategy = service.settings.get("deploymentConfiguration").map(|of| &of["strategy"]);
+        strategy.is_none_or(|strategy| strategy.is_null() || strategy == "ROLLING")
+    }
+
     /// Nothing holds the deployment up.
     pub(super) fn let_through(&mut self) {
         if self.shifts.is_some() {
@@ -187,6 +194,9 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 #[test]
 fn traffic_keeps_to_the_rules_in_known_cases() {
     let begin = |at: usize| vec![Act::Create { desired: 2, balanced: true }, Act::Wait(300), Act::Strategy(at)];
+    // The property test's own: without room there is no rolling update, whatever was shifted before.
+    let tight = [Act::Create { desired: 1, balanced: true }, Act::Percents(100, 150), Act::Strategy(6), Act::Wait(60)];
+    walk_in(World::shifting(), &tight);
     let table = [
         // each goes through, and back from each of its stages
         vec![Act::Deploy("good"), Act::Wait(300), Act::Continue("CONTINUE"), Act::Wait(300)],
