@@ -30,6 +30,7 @@ async fn every_text_of_the_facts_is_caused() {
         tasks::tasks_stop(&stage),
         tasks::requests_are_refused(&stage),
     );
+    services::what_passes_soon_is_said_too(&stage);
     services::there_are_no_instances(&stage);
     let (seen, mut caused) = stage.end().await;
 

@@ -42,9 +42,7 @@ pub async fn a_service_rolls_scales_and_goes_back_on_request(stage: &Stage) {
         (Event, "(service {name}) registered {n} targets in (target-group {group})"),
         (Event, "deployment completed."),
         (Event, "has reached a steady state."),
-        (Rollout, "ECS deployment {deployment} in progress."),
         (Rollout, "ECS deployment {deployment} completed."),
-        (Deployment, "IN_PROGRESS"),
         (Deployment, "SUCCESSFUL"),
         (Monitor, "deploymentCircuitBreaker DISABLED"),
         (Monitor, "alarms DISABLED"),
@@ -75,7 +73,6 @@ pub async fn a_service_rolls_scales_and_goes_back_on_request(stage: &Stage) {
         assert_eq!(cause.over("rolls").await, status);
     }
     cause.has(&[
-        (Deployment, "ROLLBACK_IN_PROGRESS: Service deployment rolled back because of a user request."),
         (Deployment, "ROLLBACK_SUCCESSFUL: Service deployment rolled back because of a user request."),
         (Deployment, "STOPPED: Service deployment stopped because of a user request."),
     ]);
@@ -86,10 +83,7 @@ pub async fn an_image_that_is_not_there_trips_the_circuit_breaker(stage: &Stage)
     let good = stage.define("trips", json!({}), json!({})).await;
     cause.create("trips", &good, 1, json!({"deploymentConfiguration": breaker()})).await;
     assert_eq!(cause.over("trips").await, "SUCCESSFUL");
-    cause.has(&[
-        (Monitor, "deploymentCircuitBreaker MONITORING"),
-        (Monitor, "deploymentCircuitBreaker MONITORING_COMPLETE"),
-    ]);
+    cause.has(&[(Monitor, "deploymentCircuitBreaker MONITORING_COMPLETE")]);
     let bad = stage.define("trips", json!({"image": format!("{}-none", stage.image)}), json!({})).await;
     cause.update("trips", json!({"taskDefinition": bad})).await;
     assert_eq!(cause.over("trips").await, "ROLLBACK_SUCCESSFUL");
@@ -104,8 +98,6 @@ pub async fn an_image_that_is_not_there_trips_the_circuit_breaker(stage: &Stage)
         (Event, "is unable to consistently start tasks successfully."),
         (Event, "deployment failed: tasks failed to start."),
         (Event, "rolling back to deployment {deployment}."),
-        (Rollout, "ECS deployment circuit breaker: tasks failed to start."),
-        (Rollout, "ECS deployment circuit breaker: rolling back to deploymentId {deployment}."),
         (
             Deployment,
             "ROLLBACK_SUCCESSFUL: Service deployment rolled back because the circuit breaker threshold was exceeded.",
@@ -227,17 +219,56 @@ pub async fn an_alarm_goes_off(stage: &Stage) {
     let with = |minutes: i64| json!({"deploymentConfiguration": {"alarms": alarms, "bakeTimeInMinutes": minutes}});
     cause.create("alarmed", &definition, 1, with(0)).await;
     assert_eq!(cause.over("alarmed").await, "SUCCESSFUL");
-    cause.has(&[(Monitor, "alarms MONITORING"), (Monitor, "alarms MONITORING_COMPLETE")]);
+    cause.has(&[(Monitor, "alarms MONITORING_COMPLETE")]);
     let mut again = with(1000);
     again["forceNewDeployment"] = json!(true);
     cause.update("alarmed", again).await;
     cause.until("alarmed", "baking", |service| service["deployments"][0]["runningCount"] == 1).await;
+    cause.has(&[(Monitor, "alarms MONITORING")]);
     let set = json!({"AlarmName": "on", "StateValue": "ALARM", "StateReason": "set by hand"});
     stage.call(&format!("{CLOUDWATCH}.SetAlarmState"), set).await.unwrap();
     assert_eq!(cause.over("alarmed").await, "ROLLBACK_SUCCESSFUL");
     let service = cause.service("alarmed").await;
     follow(&service, "deployment failed: alarm detected.", "rolling back to deployment ecs-svc/");
     cause.has(&[(Event, "deployment failed: alarm detected."), (Monitor, "alarms TRIGGERED")]);
+}
+
+/// What a real lab says for a fraction of a second, which who asks by HTTP may miss: the scheduler stepped by hand.
+pub fn what_passes_soon_is_said_too(stage: &Stage) {
+    let mut cause = stage.cause();
+    let mut sim = Sim::new();
+    sim.crashing.insert("crash".into());
+    sim.register("good");
+    sim.create(1);
+    let mut until_over = |sim: &mut Sim| {
+        sim.until("over", |sim| {
+            let (service, deployment) = (sim.service(), sim.service_deployment());
+            for of in service["deployments"].as_array().unwrap() {
+                cause.note(Rollout, of["rolloutStateReason"].as_str().unwrap());
+            }
+            let reason = deployment["statusReason"].as_str().map_or(String::new(), |reason| format!(": {reason}"));
+            cause.note(Deployment, format!("{}{reason}", deployment["status"].as_str().unwrap()));
+            let breaker = deployment["deploymentCircuitBreaker"]["status"].as_str().unwrap();
+            cause.note(Monitor, format!("deploymentCircuitBreaker {breaker}"));
+            service["currentServiceDeployment"].is_null()
+        });
+    };
+    until_over(&mut sim);
+    let bad = sim.register("crash");
+    sim.call("UpdateService", json!({"service": "web", "taskDefinition": bad}));
+    until_over(&mut sim);
+    sim.call("UpdateService", json!({"service": "web", "forceNewDeployment": true}));
+    let arn = sim.service_deployment()["serviceDeploymentArn"].clone();
+    sim.call("StopServiceDeployment", json!({"serviceDeploymentArn": arn, "stopType": "ROLLBACK"}));
+    until_over(&mut sim);
+    cause.has(&[
+        (Rollout, "ECS deployment {deployment} in progress."),
+        (Rollout, "ECS deployment circuit breaker: tasks failed to start."),
+        (Rollout, "ECS deployment circuit breaker: rolling back to deploymentId {deployment}."),
+        (Deployment, "IN_PROGRESS"),
+        (Deployment, "ROLLBACK_IN_PROGRESS: Service deployment rolled back because of a user request."),
+        (Monitor, "deploymentCircuitBreaker MONITORING"),
+    ]);
 }
 
 /// In a lab of its own, stepped by hand: every cluster of a real one has an instance. Here a new deployment is caught
