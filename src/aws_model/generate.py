@@ -25,6 +25,10 @@ SERVICES = {
         "DescribeLogGroups", "DescribeLogStreams", "FilterLogEvents", "GetLogEvents", "ListTagsForResource",
         "PutLogEvents", "PutRetentionPolicy", "TagResource", "UntagResource",
     ],
+    "cloudwatch": [
+        "DeleteAlarms", "DescribeAlarms", "DisableAlarmActions", "EnableAlarmActions", "ListTagsForResource",
+        "PutMetricAlarm", "SetAlarmState", "TagResource", "UntagResource",
+    ],
     "ec2": [
         "DescribeAvailabilityZones", "DescribeInstances", "DescribeNetworkInterfaces", "DescribeSecurityGroups",
         "DescribeSubnets", "DescribeVpcs",

@@ -30,10 +30,12 @@ pub enum Service {
     SecretsManager,
     /// Only the operations of roles.
     Iam,
+    /// Only the operations of alarms.
+    CloudWatch,
 }
 
 impl Service {
-    pub const ALL: [Service; 10] = [
+    pub const ALL: [Service; 11] = [
         Service::Ecs,
         Service::Ecr,
         Service::Elbv2,
@@ -44,6 +46,7 @@ impl Service {
         Service::Ssm,
         Service::SecretsManager,
         Service::Iam,
+        Service::CloudWatch,
     ];
 
     /// The service's model, parsed at its first use.

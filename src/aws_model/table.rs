@@ -236,6 +236,7 @@ tables! {
     Ssm => "ssm.json",
     SecretsManager => "secretsmanager.json",
     Iam => "iam.json",
+    CloudWatch => "cloudwatch.json",
 }
 
 fn read(text: &str) -> Model {

@@ -6,6 +6,7 @@ pub mod api;
 pub mod balancer;
 pub mod changes;
 pub mod clock;
+pub mod cloudwatch;
 pub mod conformance;
 pub mod console;
 pub mod discovery;

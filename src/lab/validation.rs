@@ -50,7 +50,7 @@ struct Constraint {
 fn refusal(service: Service, failed: &[Constraint]) -> ApiError {
     let code = match service {
         Service::Ecs | Service::Ecr | Service::Logs => "InvalidParameterException",
-        Service::Elbv2 | Service::Sts | Service::Iam => "ValidationError",
+        Service::Elbv2 | Service::Sts | Service::Iam | Service::CloudWatch => "ValidationError",
         Service::Ssm | Service::SecretsManager => "ValidationException",
         Service::ServiceDiscovery => "InvalidInput",
         Service::Ec2 => "InvalidParameterValue",

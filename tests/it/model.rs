@@ -56,6 +56,7 @@ fn what_the_scenario_calls_is_there() {
         (Service::Ec2, "DescribeVpcs DescribeSubnets DescribeSecurityGroups DescribeInstances"),
         (Service::Ssm, "PutParameter GetParameters GetParametersByPath DescribeParameters AddTagsToResource"),
         (Service::SecretsManager, "CreateSecret PutSecretValue GetSecretValue DeleteSecret RestoreSecret"),
+        (Service::CloudWatch, "PutMetricAlarm DescribeAlarms SetAlarmState DeleteAlarms"),
         (Service::Iam, "CreateRole GetRole PutRolePolicy AttachRolePolicy ListAttachedRolePolicies"),
     ];
     for (service, names) in table {

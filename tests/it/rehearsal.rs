@@ -185,6 +185,12 @@ impl Drop for Rehearsal {
     }
 }
 
+/// Figures of a test, for who runs it with `--nocapture`.
+#[expect(clippy::print_stdout, reason = "only tests print it, and only when asked")]
+pub fn figures(text: &str) {
+    println!("{text}");
+}
+
 /// The texts of an XML element, in their order.
 pub fn texts(xml: &str, element: &str) -> Vec<String> {
     let (open, close) = (format!("<{element}>"), format!("</{element}>"));

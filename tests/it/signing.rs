@@ -18,6 +18,11 @@ pub struct Signer<'a> {
 impl Signer<'_> {
     /// The headers that a request to `/` at `host` has to carry besides `headers`.
     pub fn sign(self, host: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<(String, String)> {
+        self.sign_path(host, "/", headers, body)
+    }
+
+    /// The same for a request to another path.
+    pub fn sign_path(self, host: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<(String, String)> {
         let identity = Credentials::new(self.key.0, self.key.1, None, None, "test").into();
         let parameters = v4::SigningParams::builder()
             .identity(&identity)
@@ -28,7 +33,7 @@ impl Signer<'_> {
             .build()
             .unwrap()
             .into();
-        let uri = format!("http://{host}/");
+        let uri = format!("http://{host}{path}");
         let request = SignableRequest::new("POST", uri, headers.iter().copied(), SignableBody::Bytes(body)).unwrap();
         let (signed, _) = sign(request, &parameters).unwrap().into_parts();
         signed.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
@@ -46,9 +51,11 @@ pub fn signer(headers: &[(&str, &str)], body: &[u8]) -> Signer<'static> {
         "Logs_20140328" => "logs",
         "AmazonSSM" => "ssm",
         "secretsmanager" => "secretsmanager",
+        "GraniteServiceVersion20100801" => "monitoring",
         _ if form.contains("Version=2016-11-15") => "ec2",
         _ if form.contains("Version=2011-06-15") => "sts",
         _ if form.contains("Version=2010-05-08") => "iam",
+        _ if form.contains("Version=2010-08-01") => "monitoring",
         _ => "elasticloadbalancing",
     };
     Signer { key: (ACCESS_KEY_ID, SECRET_ACCESS_KEY), service, time: SystemTime::now() }

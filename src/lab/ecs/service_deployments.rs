@@ -117,8 +117,17 @@ pub fn view(state: &State, settings: &Settings, service: &Service, of: &ServiceD
         "deploymentCircuitBreaker".into(),
         json!({"status": of.breaker, "failureCount": of.failures, "threshold": of.threshold}),
     );
-    reply.insert("alarms".into(), json!({"status": "DISABLED"}));
+    reply.insert("alarms".into(), alarms_view(of));
     Value::Object(reply)
+}
+
+fn alarms_view(of: &ServiceDeployment) -> Value {
+    let status = if of.alarms.status.is_empty() { "DISABLED" } else { &of.alarms.status };
+    let names = |names: &[String]| (!names.is_empty()).then(|| json!(names));
+    let mut view = Map::from_iter([("status".to_owned(), json!(status))]);
+    put(&mut view, "alarmNames", names(&of.alarms.names));
+    put(&mut view, "triggeredAlarmNames", names(&of.alarms.triggered));
+    Value::Object(view)
 }
 
 fn hook_view(hook: &Hook) -> Value {

@@ -56,6 +56,7 @@ pub fn check(state: &State, settings: &Map<String, Value>, definition: &TaskDefi
     }
     if let Some(deployment) = settings.get("deploymentConfiguration") {
         percents(deployment)?;
+        alarms(&deployment["alarms"])?;
     }
     strategy_rules::check(state, settings)
 }
@@ -171,6 +172,15 @@ fn percents(deployment: &Value) -> Checked {
         return Err(invalid(
             "Both maximumPercent and minimumHealthyPercent cannot be 100 as this will block deployments.",
         ));
+    }
+    Ok(())
+}
+
+/// That an alarm exists is not asked for: it may look at a metric of the service that is to be created.
+fn alarms(alarms: &Value) -> Checked {
+    let unnamed = alarms["alarmNames"].as_array().is_none_or(Vec::is_empty);
+    if alarms["enable"] == true && unnamed {
+        return Err(invalid("alarmNames cannot be empty when deployment alarms are enabled."));
     }
     Ok(())
 }

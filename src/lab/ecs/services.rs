@@ -134,6 +134,7 @@ pub fn deploy(service: &mut Service, definition: &TaskDefinition, settings: &Set
         earlier.stopped_at = Some(now);
         earlier.finished_at = Some(now);
         earlier.updated_at = now;
+        earlier.end_monitors();
     }
     let running = |of: &Deployment| (of.revision.clone(), of.desired_count);
     service.service_deployments.insert(
@@ -271,6 +272,7 @@ pub fn delete(state: &mut State, request: &Request) -> ApiResult {
         deployment.finished_at = Some(request.now);
         deployment.stopped_at = Some(request.now);
         deployment.updated_at = request.now;
+        deployment.end_monitors();
     }
     let service = &state.ecs.services[at];
     Ok(json!({"service": service_view::view(state, request.settings, service, true)}))

@@ -7,7 +7,7 @@ use super::Endpoint;
 use crate::error::{Error, Result};
 
 /// Variables that would lead a client elsewhere in spite of [`environment`].
-pub const UNSET: [&str; 16] = [
+pub const UNSET: [&str; 17] = [
     "AWS_PROFILE",
     "AWS_DEFAULT_PROFILE",
     "AWS_SESSION_TOKEN",
@@ -24,6 +24,7 @@ pub const UNSET: [&str; 16] = [
     "AWS_ENDPOINT_URL_SSM",
     "AWS_ENDPOINT_URL_SECRETS_MANAGER",
     "AWS_ENDPOINT_URL_IAM",
+    "AWS_ENDPOINT_URL_CLOUDWATCH",
 ];
 
 /// The variables that point any AWS client at a lab; [`UNSET`] goes with them.

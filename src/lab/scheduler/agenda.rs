@@ -112,12 +112,12 @@ pub(super) fn call_up(state: &mut State, now: i64) {
 
 /// Its deployment may depend on more than its tasks and targets: it is looked at whatever happened.
 fn is_watchful(service: &Service) -> bool {
-    if service.service_deployments.first().is_none_or(|current| current.is_over()) {
-        return false;
+    let Some(current) = service.current() else { return false };
+    if current.alarms.status == "MONITORING" {
+        return true;
     }
     let Some(configuration) = service.settings.get("deploymentConfiguration") else { return false };
     configuration["strategy"].as_str().is_some_and(|strategy| strategy != "ROLLING")
-        || configuration["alarms"]["enable"] == true
         || configuration["lifecycleHooks"].as_array().is_some_and(|hooks| !hooks.is_empty())
 }
 

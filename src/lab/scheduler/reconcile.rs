@@ -4,7 +4,7 @@ use crate::lab::clock::Pace;
 use crate::lab::ecs::model::{Deployment, Rollout, Service, ServiceStatus};
 
 use super::{
-    Step,
+    Step, alarms,
     events::{say, say_once, say_trouble},
     health::{Cause, Health},
     members::{Member, members, start, stop, unstopped},
@@ -30,6 +30,7 @@ pub(super) fn reconcile(step: &mut Step, service: &mut Service) {
     rollout::begin(step, service);
     count_failures(step, service);
     rollout::judge(step, service);
+    alarms::judge(step, service);
     stop_unhealthy(step, service);
     shift::advance(step, service);
     if let Some(wanted) = shift::scale(step, service) {

@@ -4,7 +4,7 @@ use crate::lab::ecs::model::{Deployment, Rollback, Rollout, Service, ServiceDepl
 use crate::lab::ecs::services::circuit_breaker_threshold;
 
 use super::{
-    Step,
+    Step, alarms,
     events::say,
     health::Health,
     members::{Member, remaining},
@@ -12,6 +12,7 @@ use super::{
 };
 
 const TRIPPED: &str = "Service deployment rolled back because the circuit breaker threshold was exceeded.";
+const STOPPED: &str = "Service deployment stopped because the circuit breaker threshold was exceeded.";
 const NO_CANDIDATE: &str = "No rollback candidate was found to run the rollback.";
 
 /// Seconds at AWS for which a failed deployment is shown at least, though going back needs no new task.
@@ -30,9 +31,7 @@ fn end(service: &mut Service, now: i64, status: &str, reason: Option<&str>) {
         if status == "STOPPED" {
             current.stopped_at = Some(now);
         }
-        if current.breaker == "MONITORING" {
-            current.breaker = "MONITORING_COMPLETE".into();
-        }
+        current.end_monitors();
     }
 }
 
@@ -49,6 +48,7 @@ pub(super) fn begin(step: &mut Step, service: &mut Service) {
             current.status = "IN_PROGRESS".into();
             current.started_at = Some(now);
             current.updated_at = now;
+            alarms::begin(step, service);
             shift::begin(step, service);
         }
         "ROLLBACK_REQUESTED" => {
@@ -78,26 +78,33 @@ pub(super) fn judge(step: &mut Step, service: &mut Service) {
     let (enabled, rolls_back) = service.circuit_breaker();
     let threshold = circuit_breaker_threshold(service.desired_count);
     let failed = |primary: &&Deployment| primary.rollout == Rollout::InProgress && primary.failed_tasks >= threshold;
-    let Some(primary) = service.primary().filter(failed).cloned() else { return };
-    if !enabled {
+    if !enabled || service.primary().is_none_or(|primary| !failed(&primary)) {
         return;
     }
-    let now = step.context.now;
-    fail(service, now, "ECS deployment circuit breaker: tasks failed to start.");
-    say(service, now, format!("(deployment {}) deployment failed: tasks failed to start.", primary.id));
-    let was_going_back = current(service).is_some_and(|current| {
+    if let Some(current) = current(service) {
         current.breaker = "TRIGGERED".into();
-        current.status == "ROLLBACK_IN_PROGRESS"
-    });
-    match () {
-        () if was_going_back => end(service, now, "ROLLBACK_FAILED", None),
-        () if rolls_back => go_back(step, service, "ECS deployment circuit breaker", TRIPPED),
-        () => end(
-            service,
-            now,
-            "STOPPED",
-            Some("Service deployment stopped because the circuit breaker threshold was exceeded."),
-        ),
+    }
+    let back = rolls_back.then_some(TRIPPED);
+    break_off(step, service, "ECS deployment circuit breaker", "tasks failed to start.", back.ok_or(STOPPED));
+}
+
+/// Ends a deployment in which `by` found `what`; goes back where `back` has the reason for that, else stays as it is.
+pub(super) fn break_off(
+    step: &mut Step,
+    service: &mut Service,
+    by: &str,
+    what: &str,
+    back: Result<&'static str, &'static str>,
+) {
+    let now = step.context.now;
+    let id = service.primary().map(|primary| primary.id.clone()).unwrap_or_default();
+    fail(service, now, &format!("{by}: {what}"));
+    say(service, now, format!("(deployment {id}) deployment failed: {what}"));
+    let was_going_back = current(service).is_some_and(|current| current.status == "ROLLBACK_IN_PROGRESS");
+    match back {
+        _ if was_going_back => end(service, now, "ROLLBACK_FAILED", None),
+        Ok(why) => go_back(step, service, by, why),
+        Err(why) => end(service, now, "STOPPED", Some(why)),
     }
     step.changed();
 }
@@ -160,6 +167,9 @@ pub(super) fn finish(step: &mut Step, service: &mut Service, members: &[Member])
         let seen = back_since.map_or(now, |since| since + step.context.wait(SHOWN));
         if now < seen {
             return step.wake_at(seen);
+        }
+        if alarms::bakes(step, service) {
+            return;
         }
         let first = &mut service.deployments[0];
         first.rollout = Rollout::Completed;

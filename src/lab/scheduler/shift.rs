@@ -205,6 +205,7 @@ fn lasts(shift: &Shift, current: &ServiceDeployment) -> u64 {
     let minutes = |value: &Value, default: u64| value.as_u64().unwrap_or(default) * 60;
     let baked = match (shift.phase, configuration["strategy"].as_str()) {
         (Phase::PreProduction, _) => return 0,
+        (Phase::Bake, _) if current.alarms.status == "MONITORING" => current.alarms.bake,
         (Phase::Bake, _) => minutes(&configuration["bakeTimeInMinutes"], 0),
         (Phase::Production, _) if shift.step + 1 >= steps(current).len() => 0,
         (Phase::Production, Some("CANARY")) => {

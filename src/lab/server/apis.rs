@@ -10,32 +10,35 @@ use http_body_util::{BodyExt, Limited};
 use serde_json::{Value, json};
 
 use super::Front;
+use super::rpc;
 use super::signature::{self, Refusal};
 use crate::lab::api::{ApiError, ApiResult, random_hex};
 use crate::lab::lifecycle::Instance;
 use crate::lab::wire::{self, query, xml};
-use crate::lab::{Lab, discovery, ec2, ecr, ecs, elbv2, iam, logs, secretsmanager, ssm, sts};
+use crate::lab::{Lab, cloudwatch, discovery, ec2, ecr, ecs, elbv2, iam, logs, secretsmanager, ssm, sts};
 
 /// ECR takes layer parts of 20 MiB, in base64.
 const LARGEST: usize = 32 * 1024 * 1024;
 
 type Handler = fn(&Lab, &str, Value) -> ApiResult;
 
-const BY_TARGET: [(&str, Handler); 6] = [
+const BY_TARGET: [(&str, Handler); 7] = [
     ("AmazonEC2ContainerServiceV20141113", ecs::handle),
     ("AmazonEC2ContainerRegistry_V20150921", ecr::handle),
     ("Route53AutoNaming_v20170314", discovery::handle),
     ("Logs_20140328", logs::handle),
     ("AmazonSSM", ssm::handle),
     ("secretsmanager", secretsmanager::handle),
+    ("GraniteServiceVersion20100801", cloudwatch::handle),
 ];
 
 /// Name in the SigV4 scope, `Version`, and what they stand for.
-const BY_SCOPE: [(&str, &str, xml::Dialect, Handler); 4] = [
+const BY_SCOPE: [(&str, &str, xml::Dialect, Handler); 5] = [
     ("elasticloadbalancing", "2015-12-01", xml::Dialect::Elbv2, elbv2::handle),
     ("sts", "2011-06-15", xml::Dialect::Sts, sts::handle),
     ("ec2", "2016-11-15", xml::Dialect::Ec2, ec2::handle),
     ("iam", "2010-05-08", xml::Dialect::Iam, iam::handle),
+    ("monitoring", "2010-08-01", xml::Dialect::CloudWatch, cloudwatch::handle_form),
 ];
 
 /// A request id as AWS makes them, a UUID.
@@ -47,7 +50,8 @@ fn request_id() -> String {
 pub async fn answer(front: &Front, request: Request) -> Response<Body> {
     let id = request_id();
     let (head, body) = request.into_parts();
-    if head.method != Method::POST || head.uri.path() != "/" {
+    let rpc = rpc::operation_of(&head).map(str::to_owned);
+    if head.method != Method::POST || head.uri.path() != "/" && rpc.is_none() {
         let message = format!("the lab has nothing at {} {}", head.method, head.uri.path());
         let status = if head.uri.path() == "/" { 405 } else { 404 };
         return json_error(&ApiError { status, ..ApiError::new("UnknownOperationException", message) }, &id);
@@ -61,6 +65,9 @@ pub async fn answer(front: &Front, request: Request) -> Response<Body> {
     };
     let instance = front.house.current();
     let refused = signature::check(&head, &body, jiff::Timestamp::now()).err();
+    if let Some(operation) = rpc {
+        return rpc::answer(instance, operation, refused, &body, &id).await;
+    }
     match text(&head.headers, "x-amz-target") {
         Some(target) => answer_json(instance, target, refused, &body, &id).await,
         None => answer_query(instance, &head.headers, refused, &body, &id).await,
@@ -141,7 +148,7 @@ async fn answer_query(
 }
 
 /// Runs a handler off the network's threads, and saves what it changed before anyone is told.
-async fn call(instance: Arc<Instance>, handler: Handler, operation: String, mut input: Value) -> ApiResult {
+pub(super) async fn call(instance: Arc<Instance>, handler: Handler, operation: String, mut input: Value) -> ApiResult {
     let called = tokio::task::spawn_blocking(move || {
         wire::without_nulls(&mut input);
         let called = instance.run(|lab| {
@@ -185,12 +192,12 @@ fn xml_error(dialect: xml::Dialect, error: &ApiError, id: &str) -> Response<Body
     respond(status(error), "text/xml", xml::error(dialect, error, id), id)
 }
 
-fn status(error: &ApiError) -> StatusCode {
+pub(super) fn status(error: &ApiError) -> StatusCode {
     StatusCode::from_u16(error.status).unwrap_or(StatusCode::BAD_REQUEST)
 }
 
-fn respond(status: StatusCode, kind: &'static str, body: String, id: &str) -> Response<Body> {
-    let mut response = Response::new(Body::from(body));
+pub(super) fn respond(status: StatusCode, kind: &'static str, body: impl Into<Body>, id: &str) -> Response<Body> {
+    let mut response = Response::new(body.into());
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));

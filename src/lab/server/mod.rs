@@ -4,6 +4,7 @@
 mod apis;
 mod control;
 mod guard;
+mod rpc;
 mod signature;
 
 use std::future::Future;

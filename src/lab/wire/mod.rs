@@ -1,6 +1,8 @@
 //! AWS's wire protocols in terms of [`serde_json::Value`], so that a handler never sees which one a client speaks.
 
+pub mod cbor;
 pub mod query;
+pub mod typed;
 pub mod xml;
 
 use serde_json::Value;

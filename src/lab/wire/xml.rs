@@ -11,6 +11,7 @@ pub enum Dialect {
     Sts,
     Ec2,
     Iam,
+    CloudWatch,
 }
 
 impl Dialect {
@@ -19,6 +20,7 @@ impl Dialect {
             Dialect::Elbv2 => "http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/",
             Dialect::Sts => "https://sts.amazonaws.com/doc/2011-06-15/",
             Dialect::Ec2 => "http://ec2.amazonaws.com/doc/2016-11-15/",
+            Dialect::CloudWatch => "http://monitoring.amazonaws.com/doc/2010-08-01/",
             Dialect::Iam => "https://iam.amazonaws.com/doc/2010-05-08/",
         }
     }
@@ -26,7 +28,7 @@ impl Dialect {
     fn item(self) -> &'static str {
         match self {
             Dialect::Ec2 => "item",
-            Dialect::Elbv2 | Dialect::Sts | Dialect::Iam => "member",
+            Dialect::Elbv2 | Dialect::Sts | Dialect::Iam | Dialect::CloudWatch => "member",
         }
     }
 }
@@ -83,7 +85,7 @@ impl Writer {
     fn new(dialect: Dialect) -> Self {
         let text = match dialect {
             Dialect::Ec2 => "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n".to_owned(),
-            Dialect::Elbv2 | Dialect::Sts | Dialect::Iam => String::new(),
+            Dialect::Elbv2 | Dialect::Sts | Dialect::Iam | Dialect::CloudWatch => String::new(),
         };
         Writer { text, item: dialect.item() }
     }

@@ -1,5 +1,6 @@
 //! The lab's ECS: its API as request tables, its scheduler stepped through with a clock of our own.
 
+mod alarms;
 mod api;
 mod documents;
 mod driver;

@@ -2,6 +2,7 @@
 
 mod account;
 mod archive;
+mod cloudwatch;
 mod console;
 mod ecr;
 mod expiry;
@@ -35,7 +36,7 @@ use crate::signing::{Signer, signer};
 
 /// A lab in this process, on a free port, in a folder that goes with it.
 pub(crate) struct TestLab {
-    host: String,
+    pub(crate) host: String,
     pub(crate) folder: TempDir,
     stop: CancellationToken,
     served: JoinHandle<steadystate::error::Result<()>>,
@@ -59,6 +60,14 @@ impl TestLab {
 
     pub(crate) async fn start_in(folder: TempDir) -> TestLab {
         let options = options(folder.path());
+        TestLab::start_with(folder, options).await
+    }
+
+    /// The same with real containers.
+    pub(crate) async fn start_real() -> TestLab {
+        let folder = tempfile::tempdir().unwrap();
+        let executable = Some(env!("CARGO_BIN_EXE_steady").into());
+        let options = Options { executable, ..options(folder.path()) };
         TestLab::start_with(folder, options).await
     }
 
@@ -134,12 +143,12 @@ impl TestLab {
     }
 
     /// An `Authorization` header for the registry.
-    async fn login(&self) -> String {
+    pub(crate) async fn login(&self) -> String {
         let reply = self.ecr("GetAuthorizationToken", json!({})).await;
         format!("Basic {}", reply["authorizationData"][0]["authorizationToken"].as_str().unwrap())
     }
 
-    async fn create(&self, repository: &str) {
+    pub(crate) async fn create(&self, repository: &str) {
         self.ecr("CreateRepository", json!({ "repositoryName": repository })).await;
     }
 

@@ -60,7 +60,7 @@ async fn an_image_is_unpacked_once() {
     }
 }
 
-fn cgroups_writable() -> bool {
+pub(crate) fn cgroups_writable() -> bool {
     ["/sys/fs/cgroup/memory", "/sys/fs/cgroup"].iter().any(|tree| {
         let probe = std::path::Path::new(tree).join(format!("steady-test-{}", std::process::id()));
         let made = std::fs::create_dir(&probe).is_ok();

@@ -5,7 +5,7 @@ mod ends;
 mod health;
 pub(crate) mod image;
 mod levels;
-mod limits;
+pub(crate) mod limits;
 mod output;
 mod unpack;
 mod volumes;

@@ -5,7 +5,7 @@ mod reasons;
 mod roles;
 mod secretsmanager;
 mod ssm;
-mod tasks;
+pub(crate) mod tasks;
 
 use serde_json::{Value, json};
 

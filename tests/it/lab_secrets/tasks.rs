@@ -10,7 +10,7 @@ use crate::signing::signer;
 const ROLE: &str = "arn:aws:iam::111122223333:role/execution";
 
 /// A JSON operation of the lab's.
-async fn call(bench: &Bench, target: &str, input: Value) -> Value {
+pub(crate) async fn call(bench: &Bench, target: &str, input: Value) -> Value {
     let body = input.to_string();
     let headers = [("x-amz-target", target)];
     send(bench, &headers, body).await.parse().unwrap()

@@ -1,6 +1,7 @@
 //! Releases from end to end: the real binary against a real lab, which runs real containers.
 
 mod afresh;
+mod alarms;
 mod bad_releases;
 mod others;
 mod rolling;

@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use ledger::Ledger;
-pub use service::{Deployment, Event, Revision, Rollback, Rollout, Service, ServiceDeployment, ServiceStatus};
+pub use service::{
+    AlarmWatch, Deployment, Event, Revision, Rollback, Rollout, Service, ServiceDeployment, ServiceStatus,
+};
 pub use services::{ServiceKey, Services};
 pub use shift::{Hook, Phase, Shift};
 pub use task::{Binding, Container, Interface, Run, Target, Task, TaskStatus};

@@ -156,6 +156,7 @@ pub struct ServiceDeployment {
     pub failures: i64,
     pub threshold: i64,
     pub breaker: String,
+    pub alarms: AlarmWatch,
     /// None when it replaces tasks without shifting traffic.
     pub shift: Option<Shift>,
 }
@@ -164,6 +165,29 @@ impl ServiceDeployment {
     pub fn is_over(&self) -> bool {
         matches!(self.status.as_str(), "SUCCESSFUL" | "STOPPED" | "ROLLBACK_SUCCESSFUL" | "ROLLBACK_FAILED")
     }
+
+    /// Circuit breaker and alarms have nothing to watch any more.
+    pub fn end_monitors(&mut self) {
+        for status in [&mut self.breaker, &mut self.alarms.status] {
+            if status == "MONITORING" {
+                *status = "MONITORING_COMPLETE".into();
+            }
+        }
+    }
+}
+
+/// A deployment's alarms.
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AlarmWatch {
+    /// `DISABLED`, `MONITORING`, `MONITORING_COMPLETE` or `TRIGGERED`; empty before it began.
+    pub status: String,
+    pub names: Vec<String>,
+    pub triggered: Vec<String>,
+    pub rolls_back: bool,
+    /// Seconds at AWS from when the new release is complete, and when that was.
+    pub bake: u64,
+    pub bakes_since: Option<i64>,
 }
 
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]

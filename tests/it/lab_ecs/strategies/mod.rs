@@ -1,5 +1,6 @@
 //! Deployments that shift traffic: their stages, shares and times, and how they go back.
 
+mod alarms;
 mod back;
 mod hooks;
 mod rules;
@@ -11,13 +12,13 @@ use steadystate::lab::elbv2::TargetStatus;
 
 use super::{Sim, TARGET_GROUP, service};
 
-const ALTERNATE: &str = "arn:alone";
+pub const ALTERNATE: &str = "arn:alone";
 
-const PRODUCTION: &str = "arn:aws:elasticloadbalancing:us-west-2:000000000000:listener/net/web/1/2";
+pub const PRODUCTION: &str = "arn:aws:elasticloadbalancing:us-west-2:000000000000:listener/net/web/1/2";
 
-const TEST: &str = "arn:aws:elasticloadbalancing:us-west-2:000000000000:listener/net/web/1/3";
+pub const TEST: &str = "arn:aws:elasticloadbalancing:us-west-2:000000000000:listener/net/web/1/3";
 
-const HOOK: &str = "http://127.0.0.1:9/hook";
+pub const HOOK: &str = "http://127.0.0.1:9/hook";
 
 /// A network load balancer whose production listener has `groups`, and whose test listener has both groups.
 fn sim_with(groups: Value) -> Sim {
@@ -32,11 +33,11 @@ fn sim_with(groups: Value) -> Sim {
     sim
 }
 
-fn sim() -> Sim {
+pub fn sim() -> Sim {
     sim_with(json!([[TARGET_GROUP, 1], [ALTERNATE, 0]]))
 }
 
-fn create_input(desired: i64, configuration: Value) -> Value {
+pub fn create_input(desired: i64, configuration: Value) -> Value {
     let mut input = service(desired);
     input["loadBalancers"][0]["advancedConfiguration"] = json!({
         "alternateTargetGroupArn": ALTERNATE, "productionListenerRule": PRODUCTION, "testListenerRule": TEST,
@@ -58,7 +59,7 @@ fn steady(configuration: Value) -> (Sim, String) {
 }
 
 /// Weights of the first target group and of the alternate one.
-fn weights(sim: &Sim, listener: &str) -> (u32, u32) {
+pub fn weights(sim: &Sim, listener: &str) -> (u32, u32) {
     let listener = sim.state.elbv2.listeners.iter().find(|of| of.arn == listener).expect("a listener");
     let groups = listener.default_action().expect("an action").target_groups();
     let of = |arn: &str| groups.iter().find(|(group, _)| group == arn).expect("a group").1;

@@ -2,6 +2,8 @@
 //!
 //! `STEADY_PROPERTY_CASES=5000 cargo test --test it lab_ecs::properties` looks further than the suite does.
 
+mod shifting;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use proptest::prelude::*;
@@ -12,11 +14,15 @@ use steadystate::lab::ecs::model::{Rollout, Task, TaskStatus};
 use steadystate::lab::elbv2::TargetStatus;
 use steadystate::lab::scheduler::Observation;
 
-use super::{Sim, TARGET_GROUP};
+use super::{Sim, TARGET_GROUP, strategies};
+use shifting::Shifts;
 
 #[derive(Debug, Clone)]
 enum Act {
-    Create { desired: i64, balanced: bool },
+    Create {
+        desired: i64,
+        balanced: bool,
+    },
     Deploy(&'static str),
     Force,
     Scale(i64),
@@ -24,9 +30,16 @@ enum Act {
     StopTask(usize),
     Crash(usize),
     StopDeployment(&'static str),
-    Delete { force: bool },
+    Delete {
+        force: bool,
+    },
     Restart,
     Wait(i64),
+    /// Only where traffic shifts.
+    Strategy(usize),
+    Alarm(&'static str),
+    Continue(&'static str),
+    Answer(&'static str),
 }
 
 /// What the service's bounds allow, and what was seen so far.
@@ -40,11 +53,16 @@ struct World {
     alive: BTreeSet<String>,
     /// By deployment id, when it was made.
     deployments: BTreeMap<String, i64>,
+    /// What there is beside, where traffic shifts between two target groups.
+    shifts: Option<Shifts>,
 }
 
 impl World {
     fn new() -> World {
-        let mut sim = Sim::new();
+        World::of(Sim::new(), None)
+    }
+
+    fn of(mut sim: Sim, shifts: Option<Shifts>) -> World {
         sim.crashing.insert("crashing".into());
         sim.missing.insert("missing".into());
         sim.sick.insert("sick".into());
@@ -59,6 +77,7 @@ impl World {
             seen: HashSet::new(),
             alive: BTreeSet::new(),
             deployments: BTreeMap::new(),
+            shifts,
         }
     }
 
@@ -70,9 +89,13 @@ impl World {
     }
 
     fn act(&mut self, act: &Act) {
+        self.note_damage(act);
         match act {
             Act::Create { desired, balanced } => {
-                let mut input = super::service(*desired);
+                let mut input = match self.shifts {
+                    Some(_) => strategies::create_input(*desired, json!({"strategy": "BLUE_GREEN"})),
+                    None => super::service(*desired),
+                };
                 if !balanced {
                     input.as_object_mut().expect("members").remove("loadBalancers");
                 }
@@ -112,6 +135,7 @@ impl World {
                 let _ = self.sim.try_call("DeleteService", json!({"service": "web", "force": force}));
             }
             Act::Restart => self.restart(),
+            Act::Strategy(_) | Act::Alarm(_) | Act::Continue(_) | Act::Answer(_) => self.act_on_shift(act),
             Act::Wait(seconds) => {
                 let end = self.sim.now + seconds * 1000;
                 while self.sim.now < end {
@@ -166,6 +190,10 @@ impl World {
     }
 
     fn step(&mut self) {
+        if self.shifts.is_some() {
+            self.step_of_shift();
+            return self.check();
+        }
         let active = |world: &World| {
             let service = world.sim.state.ecs.services.find("default", "web");
             service.is_some_and(|service| service.status.name() == "ACTIVE")
@@ -247,7 +275,7 @@ impl World {
         let Some((lower, upper)) = self.bounds() else { return };
         let service = |world: &World| world.sim.state.ecs.services.find("default", "web").cloned().expect("web");
         let desired = service(self).desired_count;
-        if lower.min(desired) >= desired && upper <= desired && desired > 0 {
+        if lower.min(desired) >= desired && upper <= desired && desired > 0 && self.rolls() {
             return; // without room there is no rolling update, at AWS neither
         }
         let is_settled = |world: &World| {
@@ -262,6 +290,7 @@ impl World {
         let end = self.sim.now + 4 * 3_600_000;
         while !is_settled(self) {
             assert!(self.sim.now < end, "never steady: {:#?}\n{:#}", self.sim.events(), self.sim.service());
+            self.let_through();
             self.step();
         }
         let service = service(self);
@@ -269,13 +298,19 @@ impl World {
             assert_eq!(service.deployments[0].rollout, Rollout::Completed);
             assert!(service.service_deployments.iter().all(|of| of.is_over()));
         }
+        if self.shifts.is_some() {
+            return self.has_all_traffic();
+        }
         let attached = self.sim.state.elbv2.target_group(TARGET_GROUP).expect("the group").targets.len();
         assert!(attached as i64 <= service.desired_count, "{attached} targets are left");
     }
 }
 
 fn walk(acts: &[Act]) {
-    let mut world = World::new();
+    walk_in(World::new(), acts);
+}
+
+fn walk_in(mut world: World, acts: &[Act]) {
     acts.iter().for_each(|act| world.act(act));
     world.settle();
     world.restart();
