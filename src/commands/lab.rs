@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::context::{Context, quoted};
+use super::fault;
 use crate::deploy::event::{Event, Events};
 use crate::error::{Error, Result};
 use crate::lab::clock::Pace;
@@ -33,6 +34,9 @@ enum Verb {
     Reset,
     /// Run the lab in the foreground
     Serve(How),
+    /// Make things go wrong in the lab, on demand
+    #[command(subcommand)]
+    Fault(fault::Verb),
     /// Print what points any AWS client at the lab: eval "$(steady lab env)"
     Env,
 }
@@ -49,6 +53,12 @@ struct How {
     /// or process
     #[arg(long, value_name = "LEVEL")]
     runtime: Option<Level>,
+    /// A YAML file of what is to go wrong from the start: a list `faults`, with the flags of `lab fault add` as members
+    #[arg(long, value_name = "FILE")]
+    faults: Option<PathBuf>,
+    /// Throttle nobody, for load tests: AWS's request budgets hold otherwise, at any pace
+    #[arg(long)]
+    no_request_budgets: bool,
 }
 
 fn pace(word: &str) -> std::result::Result<Pace, String> {
@@ -93,6 +103,7 @@ impl Args {
                 lifecycle::reset(&options(context, self.data_dir, How::default())?).await?;
                 Ok(Some(json!({ "status": "empty" })))
             }
+            Verb::Fault(verb) => Ok(Some(verb.run(&options(context, self.data_dir, How::default())?).await?)),
             Verb::Serve(how) => {
                 let options = options(context, self.data_dir, how)?;
                 events
@@ -145,5 +156,16 @@ fn options(context: &Context, data: Option<PathBuf>, how: How) -> Result<Options
     };
     let executable = std::env::current_exe()
         .map_err(|error| Error::other("cannot find this executable, which containers are started with").cause(error))?;
-    Ok(Options { data, port: how.port, pace: how.pace, runtime_level: how.runtime, executable: Some(executable) })
+    let fault_file = how.faults.as_deref().map(std::path::absolute).transpose();
+    let fault_file = fault_file.map_err(|error| Error::input("--faults is no path").cause(error))?;
+    Ok(Options {
+        port: how.port,
+        pace: how.pace,
+        runtime_level: how.runtime,
+        executable: Some(executable),
+        faults: how.faults.as_deref().map(fault::read).transpose()?.unwrap_or_default(),
+        fault_file,
+        unlimited_requests: how.no_request_budgets,
+        ..Options::new(data)
+    })
 }

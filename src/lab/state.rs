@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{Lab, discovery, disk, ec2, ecr, ecs, elbv2, iam, logs, secretsmanager, ssm};
+use super::{Lab, discovery, disk, ec2, ecr, ecs, elbv2, faults, iam, logs, secretsmanager, ssm};
 use crate::error::{Error, Result};
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -24,6 +24,9 @@ pub struct State {
     pub ssm: ssm::SsmState,
     pub secrets: secretsmanager::SecretsState,
     pub iam: iam::IamState,
+    /// What is to go wrong where tasks are placed; ends with the lab.
+    #[serde(skip)]
+    pub faults: faults::Faults,
 }
 
 /// A lab's state on disk: `state.json`, `logs.json` and `logs.jsonl` in its data folder.

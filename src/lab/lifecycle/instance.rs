@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Options;
 use crate::error::{Error, Result};
+use crate::lab::budgets::Budgets;
 use crate::lab::clock::Clock;
 use crate::lab::runtime::Runtime;
 use crate::lab::state::Store;
@@ -77,7 +78,7 @@ impl House {
 impl Instance {
     fn open(settings: &Settings, options: &Options) -> Result<Arc<Instance>> {
         let (store, mut state) = Store::open(&settings.data)?;
-        let clock = Clock::new(options.pace.unwrap_or_default());
+        let clock = Clock::turned_by(options.hand, options.pace.unwrap_or_default());
         ecs::prepare(&mut state, clock.now());
         state.ecr.collect_all(&settings.data);
         let _ = std::fs::remove_dir_all(settings.data.join("uploads"));
@@ -85,7 +86,10 @@ impl Instance {
             Some(helper) => Runtime::new(settings.data.clone(), options.runtime_level, helper.clone())?,
             None => Runtime::disabled(),
         };
-        let lab = Arc::new(Lab::new(settings.clone(), clock, runtime, state));
+        let mut lab = Lab::new(settings.clone(), clock, runtime, state);
+        lab.budgets = Budgets::new(options.unlimited_requests);
+        options.faults.iter().for_each(|fault| drop(lab.faults.add(fault.clone())));
+        let lab = Arc::new(lab);
         // The ids of a new lab's VPC, subnets and instance are told from here on.
         store.save(&lab).map_err(|error| {
             Error::other(format!("cannot write {}", settings.data.join("state.json").display())).cause(error)

@@ -9,7 +9,7 @@ use crate::lab::ecs::{
 };
 
 use super::{
-    Step,
+    Step, capacity,
     events::{say, say_once, say_trouble, tasks as named},
     health::{self, Health},
     placement::{self, Wanted},
@@ -129,6 +129,9 @@ pub(super) fn start(step: &mut Step, service: &mut Service, deployment: &Deploym
         match placement::place(step.state, now, wanted) {
             Ok(id) => started.push(id),
             Err(misfit) => {
+                if step.state.faults.trouble_placement() {
+                    step.wake_at(now + step.context.wait(capacity::RETRY));
+                }
                 if say_trouble(service, now, &misfit.sentence()) {
                     step.changed();
                 }

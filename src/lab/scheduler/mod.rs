@@ -3,6 +3,7 @@
 //! [`step`] is a function of the state and the time; it says what the runtime must do. [`run`] does that,
 //! and tells [`observe`] what came of it.
 
+mod capacity;
 mod driver;
 mod events;
 mod function;

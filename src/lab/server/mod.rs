@@ -4,6 +4,7 @@ mod apis;
 mod control;
 mod guard;
 mod signature;
+pub mod trouble;
 
 use std::future::Future;
 use std::io;
@@ -40,6 +41,7 @@ pub struct Front {
 /// Serves until `shutdown` is done or the control endpoint says stop.
 pub async fn serve(front: Arc<Front>, listener: TcpListener, shutdown: impl Future<Output = ()>) -> io::Result<()> {
     let stop = front.stop.clone();
+    let stalled = front.clone();
     let app = Router::new().fallback(answer).with_state(front);
     let listener = listener.tap_io(|stream| {
         // Without it small replies wait for an acknowledgement; the lab works all the same.
@@ -52,6 +54,7 @@ pub async fn serve(front: Arc<Front>, listener: TcpListener, shutdown: impl Futu
         () = shutdown => stop.cancel(),
         () = stop.cancelled() => {}
     }
+    stalled.house.current().lab.faults.clear(None);
     let abort = server.abort_handle();
     match tokio::time::timeout(DRAIN, server).await {
         Ok(Ok(served)) => served,

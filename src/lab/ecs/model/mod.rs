@@ -20,6 +20,8 @@ pub struct EcsState {
     pub prepared: bool,
     pub clusters: BTreeMap<String, Cluster>,
     pub instances: BTreeMap<String, Instance>,
+    /// Those that are gone until there is capacity again.
+    pub lost: Vec<Instance>,
     pub families: BTreeMap<String, Family>,
     pub services: Vec<Service>,
     pub tasks: BTreeMap<String, Task>,
