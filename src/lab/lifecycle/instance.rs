@@ -21,6 +21,8 @@ const CONTENTS: [&str; 6] = ["state.json", "logs.json", "logs.jsonl", "blobs", "
 
 /// The shortest pause between two saves of what the loops wrote.
 const SAVE_PAUSE: Duration = Duration::from_millis(200);
+/// And after one that failed.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// How long the loops may take to end.
 const END: Duration = Duration::from_secs(10);
 /// How long containers may take after their stop signal.
@@ -175,10 +177,13 @@ async fn keep_saving(instance: Arc<Instance>) {
         let began = Instant::now();
         let saver = instance.clone();
         let saved = tokio::task::spawn_blocking(move || saver.store.save_all(&saver.lab)).await;
+        pause = SAVE_PAUSE.max(began.elapsed() * 20);
         if let Ok(Err(error)) = saved {
             tracing::error!(%error, "the lab's state could not be saved");
+            // Again when there may be room, though nothing else changes.
+            pause = pause.max(RETRY_PAUSE);
+            changes.mark_changed();
         }
-        pause = SAVE_PAUSE.max(began.elapsed() * 20);
     }
 }
 

@@ -56,6 +56,11 @@ pub async fn handle(lab: &Arc<Lab>, request: Request) -> Reply {
     Reply { response, wrote }
 }
 
+/// The reply to a request that the lab failed in.
+pub fn failure(why: &str) -> Response<Body> {
+    Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", why).response()
+}
+
 async fn route(lab: &Arc<Lab>, request: Request) -> Outcome {
     let path = request.uri().path().to_owned();
     let query = request.uri().query().unwrap_or_default().to_owned();

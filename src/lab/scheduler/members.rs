@@ -10,7 +10,7 @@ use crate::lab::ecs::{
 
 use super::{
     Step, capacity,
-    events::{say, say_once, say_trouble, tasks as named},
+    events::{say, say_trouble, say_unless_told, tasks as named},
     health::{self, Health},
     placement::{self, Wanted},
     roles,
@@ -102,7 +102,7 @@ pub(super) fn start(step: &mut Step, service: &mut Service, deployment: &Deploym
         return;
     };
     if let Some(refusal) = roles::refusal(step.state, &definition, None) {
-        if say_once(service, now, &format!("failed to launch a task with (error {refusal}).")) {
+        if say_unless_told(step, service, &format!("failed to launch a task with (error {refusal}).")) {
             step.changed();
         }
         return;
@@ -132,7 +132,7 @@ pub(super) fn start(step: &mut Step, service: &mut Service, deployment: &Deploym
                 if step.state.faults.trouble_placement() {
                     step.wake_at(now + step.context.wait(capacity::RETRY));
                 }
-                if say_trouble(service, now, &misfit.sentence()) {
+                if say_trouble(step, service, &misfit.sentence()) {
                     step.changed();
                 }
                 break;

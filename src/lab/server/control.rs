@@ -24,7 +24,7 @@ pub async fn answer(front: &Front, request: Request) -> Response<Body> {
     }
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
-    if let Some(about) = path.strip_prefix("/_lab/faults") {
+    if let Some(about) = path.strip_prefix("/_lab/faults").filter(|about| about.is_empty() || about.starts_with('/')) {
         return faults(front, &method, about, request).await;
     }
     match (method, path.as_str()) {

@@ -1,5 +1,8 @@
 //! The lab's front through real HTTP: protocols, ECR, registry, and a lab's life.
 
+mod clock;
+#[cfg(target_os = "linux")]
+mod disk;
 mod ecr;
 mod fault_command;
 mod faults;
