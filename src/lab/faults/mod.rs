@@ -187,12 +187,13 @@ mod tests {
 
     #[test]
     fn a_fault_strikes_as_often_as_it_says() {
-        let fault = |change: fn(&mut Fault)| {
+        type Change = fn(&mut Fault);
+        let fault = |change: Change| {
             let mut fault = Fault::new(Kind::Throttle, Some("ecs:Update*".to_owned()));
             change(&mut fault);
             fault
         };
-        let table: [(fn(&mut Fault), &str); 6] = [
+        let table: [(Change, &str); 6] = [
             (|_| {}, "xxxxxx"),
             (|of| of.count = Some(2), "xx...."),
             (|of| of.after = 3, "...xxx"),
