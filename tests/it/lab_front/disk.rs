@@ -1,7 +1,8 @@
 //! A disk without room, a lab that is killed, and what may be on the disk: the real binary, serving in the foreground.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -9,7 +10,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::{Value, json};
 
-use super::digest;
+use super::{OCI_MANIFEST, digest};
+use crate::lab_runtime::image;
 use crate::rehearsal::{command, http};
 use crate::signing::signer;
 
@@ -42,7 +44,7 @@ impl Served {
         let data = home.join("lab");
         fs::create_dir_all(&data).unwrap();
         // A full disk sends no signal, a limit does.
-        let serve = "trap '' XFSZ; exec \"$0\" lab serve --port 0 --runtime process";
+        let serve = "trap '' XFSZ; exec \"$0\" lab serve --port 0";
         let mut shell = match disk {
             Disk::Limit => Command::new("sh"),
             Disk::Full => Command::new("unshare"),
@@ -100,14 +102,24 @@ impl Served {
     }
 
     fn ecr(&self, operation: &str, input: Value) -> (u16, Value) {
-        let target = format!("AmazonEC2ContainerRegistry_V20150921.{operation}");
-        let headers = [("X-Amz-Target", target.as_str()), ("Content-Type", "application/x-amz-json-1.1")];
+        self.api(&format!("AmazonEC2ContainerRegistry_V20150921.{operation}"), input)
+    }
+
+    /// An operation of ECS that succeeds.
+    fn ecs(&self, operation: &str, input: Value) -> Value {
+        let (status, reply) = self.api(&format!("AmazonEC2ContainerServiceV20141113.{operation}"), input);
+        assert_eq!(status, 200, "{operation}: {reply}");
+        reply
+    }
+
+    fn api(&self, target: &str, input: Value) -> (u16, Value) {
+        let headers = [("X-Amz-Target", target), ("Content-Type", "application/x-amz-json-1.1")];
         let body = input.to_string();
         let signed = signer(&headers, body.as_bytes()).sign(&self.host, &headers, body.as_bytes());
         let given = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
         let all: String = given.chain(signed.iter().map(|(name, value)| format!("{name}: {value}\r\n"))).collect();
         let (status, body) = http("POST", &self.host, "/", &all, &body);
-        (status, serde_json::from_str(&body).unwrap_or_else(|_| panic!("{operation}: {body}")))
+        (status, serde_json::from_str(&body).unwrap_or_else(|_| panic!("{target}: {body}")))
     }
 
     fn create(&self, name: &str) -> (u16, Value) {
@@ -130,6 +142,57 @@ impl Served {
     fn upload(&self, login: &str, content: &str) -> (u16, String) {
         let path = format!("/v2/before/blobs/uploads/?digest={}", digest(content.as_bytes()));
         http("POST", &self.host, &path, login, content)
+    }
+
+    /// Pushes the test program as an image, and registers a task definition of it.
+    fn image(&self, login: &str) {
+        let tool = fs::read(image::tool_path()).unwrap();
+        let layer = image::Layer::default().file("tool", 0o755, &tool).finish();
+        let config = json!({
+            "architecture": "amd64", "os": "linux", "config": { "Entrypoint": ["/tool"] },
+            "rootfs": { "type": "layers", "diff_ids": [digest(&layer)] },
+        });
+        let config = config.to_string().into_bytes();
+        let host = self.host.parse().unwrap();
+        for blob in [&layer, &config] {
+            let mut stream = TcpStream::connect::<SocketAddr>(host).unwrap();
+            let path = format!("/v2/before/blobs/uploads/?digest={}", digest(blob));
+            let (to, length) = (&self.host, blob.len());
+            let head =
+                format!("POST {path} HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\nContent-Length: {length}\r\n");
+            stream.write_all(format!("{head}{login}\r\n").as_bytes()).unwrap();
+            stream.write_all(blob).unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+        }
+        let descriptor =
+            |kind: &str, blob: &[u8]| json!({ "mediaType": kind, "digest": digest(blob), "size": blob.len() });
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": OCI_MANIFEST,
+            "config": descriptor("application/vnd.oci.image.config.v1+json", &config),
+            "layers": [descriptor(image::PLAIN, &layer)],
+        });
+        let headers = format!("{login}Content-Type: {OCI_MANIFEST}\r\n");
+        let put = http("PUT", &self.host, "/v2/before/manifests/v1", &headers, &manifest.to_string());
+        assert_eq!(put.0, 201, "{}", put.1);
+        let image = format!("{}/before:v1", self.host);
+        let container = json!({ "name": "app", "image": image, "memory": 64, "command": ["sleep"] });
+        self.ecs("RegisterTaskDefinition", json!({ "family": "app", "containerDefinitions": [container] }));
+    }
+
+    /// Runs a task until it runs or has stopped.
+    fn run(&self) -> Value {
+        let arn = self.ecs("RunTask", json!({ "taskDefinition": "app" }))["tasks"][0]["taskArn"].take();
+        let began = Instant::now();
+        loop {
+            let task = self.ecs("DescribeTasks", json!({ "tasks": [arn] }))["tasks"][0].take();
+            if task["lastStatus"] == "RUNNING" || task["lastStatus"] == "STOPPED" {
+                return task;
+            }
+            assert!(began.elapsed() < Duration::from_secs(30), "{task:#}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     fn blob(&self, login: &str, content: &str) -> (u16, String) {
@@ -205,6 +268,29 @@ fn outlives(disk: Disk) {
     assert_eq!(lab.create("again").0, 200, "and it takes the folder over");
 }
 
+/// An image that there is no room for is a task that does not start, and leaves nothing behind.
+#[test]
+fn a_task_without_room_for_its_image_says_so() {
+    let home = tempfile::tempdir().unwrap();
+    let lab = Served::start(home.path(), Disk::Limit);
+    let login = lab.login();
+    lab.create("before");
+    lab.image(&login);
+    // The lab can keep what it is asked for; its image folder cannot grow beyond this.
+    let pid = Pid::from_raw(lab.process.id() as i32);
+    prlimit(pid, Resource::Fsize, Rlimit { current: Some(100_000), maximum: None }).unwrap();
+    let task = lab.run();
+    let reason = task["containers"][0]["reason"].as_str().unwrap_or_default();
+    assert!(reason.starts_with("CannotPullContainerError: ") && reason.contains("File too large"), "{task:#}");
+    assert_eq!((&task["lastStatus"], &task["stopCode"]), (&json!("STOPPED"), &json!("TaskFailedToStart")));
+    let left = fs::read_dir(lab.data.join("runtime/images")).unwrap().count();
+    assert_eq!(left, 0, "what was unpacked so far is gone");
+    lab.fill(Disk::Limit, false);
+    let task = lab.run();
+    assert_eq!(task["lastStatus"], "RUNNING", "{task:#}");
+    assert_eq!(lab.status()["failed"], json!([]));
+}
+
 #[test]
 fn a_lab_whose_files_cannot_grow_refuses_and_recovers() {
     outlives(Disk::Limit);
@@ -213,10 +299,9 @@ fn a_lab_whose_files_cannot_grow_refuses_and_recovers() {
 #[test]
 fn a_lab_whose_disk_is_full_refuses_and_recovers() {
     let mounts = Command::new("unshare").args(["-m", "mount", "-t", "tmpfs", "tmpfs", "/tmp"]).output();
-    match mounts {
-        Ok(output) if output.status.success() => outlives(Disk::Full),
-        // The limit above stands for it.
-        refused => eprintln!("not run: this user may not mount: {refused:?}"),
+    // Where this user may not mount, the limit above stands for it.
+    if mounts.is_ok_and(|output| output.status.success()) {
+        outlives(Disk::Full);
     }
 }
 
