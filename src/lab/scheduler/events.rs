@@ -33,20 +33,21 @@ pub(super) fn say(service: &mut Service, at: i64, message: impl AsRef<str>) {
 }
 
 /// Says what is wrong, with where to read on.
-pub(super) fn say_trouble(step: &Step, service: &mut Service, message: &str) -> bool {
+pub(super) fn say_trouble(step: &mut Step, service: &mut Service, message: &str) -> bool {
     say_unless_told(step, service, &format!("{message} {SEE_ALSO}"))
 }
 
-/// ECS says the same of a service once in six hours.
-pub(super) fn say_unless_told(step: &Step, service: &mut Service, message: &str) -> bool {
+/// ECS says the same of a service once in six hours; then again, if it is still so.
+pub(super) fn say_unless_told(step: &mut Step, service: &mut Service, message: &str) -> bool {
     let (now, silence) = (step.context.now, step.context.wait(SILENCE));
     service.told.retain(|_, told_at| now < *told_at + silence);
-    if service.told.contains_key(message) {
-        return false;
+    let told_at = service.told.get(message).copied();
+    step.wake_at(told_at.unwrap_or(now) + silence);
+    if told_at.is_none() {
+        service.told.insert(message.to_owned(), now);
+        say(service, now, message);
     }
-    service.told.insert(message.to_owned(), now);
-    say(service, now, message);
-    true
+    told_at.is_none()
 }
 
 /// `(task a) (task b)`.
