@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::context::{Context, quoted};
+use super::fault;
 use crate::deploy::event::{Event, Events};
 use crate::error::{Error, Result};
 use crate::lab::clock::Pace;
@@ -35,6 +36,9 @@ enum Verb {
     Reset,
     /// Run the lab in the foreground
     Serve(How),
+    /// Make things go wrong in the lab, on demand
+    #[command(subcommand)]
+    Fault(fault::Verb),
     /// Print what points any AWS client at the lab: eval "$(steady lab env)"
     Env,
     Console(console::Args),
@@ -53,6 +57,12 @@ struct How {
     /// and only goes through their states
     #[arg(long, value_name = "LEVEL")]
     runtime: Option<Level>,
+    /// A YAML file of what is to go wrong from the start: a list `faults`, with the flags of `lab fault add` as members
+    #[arg(long, value_name = "FILE")]
+    faults: Option<PathBuf>,
+    /// Throttle nobody, for load tests: AWS's request budgets hold otherwise, at any pace
+    #[arg(long)]
+    no_request_budgets: bool,
 }
 
 fn pace(word: &str) -> std::result::Result<Pace, String> {
@@ -99,6 +109,7 @@ impl Args {
                 lifecycle::reset(&options(context, self.data_dir, How::default())?).await?;
                 Ok(Some(json!({ "status": "empty" })))
             }
+            Verb::Fault(verb) => Ok(Some(verb.run(&options(context, self.data_dir, How::default())?).await?)),
             Verb::Serve(how) => {
                 let options = options(context, self.data_dir, how)?;
                 events
@@ -171,6 +182,17 @@ fn options(context: &Context, data: Option<PathBuf>, how: How) -> Result<Options
         Err(problem) if how.runtime == Some(Level::Docker) => return Err(Error::input(problem)),
         addresses => addresses.unwrap_or_default(),
     };
-    let (port, pace, runtime_level) = (how.port, how.pace, how.runtime);
-    Ok(Options { data, port, pace, runtime_level, docker, executable: Some(executable) })
+    let fault_file = how.faults.as_deref().map(std::path::absolute).transpose();
+    let fault_file = fault_file.map_err(|error| Error::input("--faults is no path").cause(error))?;
+    Ok(Options {
+        port: how.port,
+        pace: how.pace,
+        runtime_level: how.runtime,
+        docker,
+        executable: Some(executable),
+        faults: how.faults.as_deref().map(fault::read).transpose()?.unwrap_or_default(),
+        fault_file,
+        unlimited_requests: how.no_request_budgets,
+        ..Options::new(data)
+    })
 }

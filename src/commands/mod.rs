@@ -5,6 +5,7 @@ mod completions;
 mod context;
 mod delete;
 mod deploy;
+mod fault;
 mod hints;
 mod init;
 mod interrupt;

@@ -177,6 +177,23 @@ impl<'a> Fields<'a> {
         None
     }
 
+    /// A number between 0 and 1.
+    pub fn fraction(&mut self, key: &'static str) -> Option<f64> {
+        let node = self.node(key)?;
+        let name = self.path(key);
+        match &node.value {
+            Value::Number(number) => match number.as_f64().filter(|number| (0.0..=1.0).contains(number)) {
+                Some(number) => return Some(number),
+                None => {
+                    let error = Error::input(format!("`{name}` has to be a number between 0 and 1, not {number}"));
+                    self.reader.note(&node.span, None, error);
+                }
+            },
+            _ => self.reader.wrong_type(&name, node, "a number between 0 and 1"),
+        }
+        None
+    }
+
     pub fn port(&mut self, key: &'static str) -> Option<u16> {
         self.integer(key, 1..=65535).map(|port| port as u16)
     }

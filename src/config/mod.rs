@@ -1,11 +1,11 @@
 //! `steady.yaml`, the environment and flags become one [`Plan`]; nothing downstream reads raw flags.
 
-mod decode;
-mod files;
+pub mod decode;
+pub mod files;
 pub mod git;
 mod image;
 mod network;
-mod node;
+pub mod node;
 mod pasted;
 pub mod plan;
 mod service;

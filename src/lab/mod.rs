@@ -4,6 +4,7 @@
 
 pub mod api;
 pub mod balancer;
+pub mod budgets;
 pub mod changes;
 pub mod clock;
 pub mod cloudwatch;
@@ -15,6 +16,7 @@ pub mod ec2;
 pub mod ecr;
 pub mod ecs;
 pub mod elbv2;
+pub mod faults;
 pub mod iam;
 pub mod input;
 pub mod lifecycle;
@@ -73,6 +75,8 @@ pub struct Lab {
     /// What a restart may forget of the registry: blobs on their way in.
     pub uploads: ecr::Uploads,
     pub sockets: balancer::Sockets,
+    pub budgets: budgets::Budgets,
+    pub faults: faults::Faults,
     /// Fair, so that a request does not wait until thousands of tasks were started; and a handler that panicked does not
     /// take the lab with it.
     state: Mutex<State>,
@@ -80,14 +84,18 @@ pub struct Lab {
 }
 
 impl Lab {
-    pub fn new(settings: Settings, clock: Clock, runtime: Runtime, state: State) -> Self {
+    pub fn new(settings: Settings, clock: Clock, runtime: Runtime, mut state: State) -> Self {
         let uploads = ecr::Uploads::new(&settings.data);
+        let faults = faults::Faults::default();
+        state.faults = faults.clone();
         Lab {
             settings,
             clock,
             runtime,
             uploads,
             sockets: balancer::Sockets::default(),
+            budgets: budgets::Budgets::default(),
+            faults,
             state: Mutex::new(state),
             changes: watch::Sender::new(0),
         }

@@ -9,7 +9,7 @@ use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::changes::{self, Recorder};
-use super::{Lab, cloudwatch, discovery, disk, ec2, ecr, ecs, elbv2, iam, logs, secretsmanager, ssm};
+use super::{Lab, cloudwatch, discovery, disk, ec2, ecr, ecs, elbv2, faults, iam, logs, secretsmanager, ssm};
 use crate::error::{Error, Result};
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -27,6 +27,9 @@ pub struct State {
     pub secrets: secretsmanager::SecretsState,
     pub iam: iam::IamState,
     pub cloudwatch: cloudwatch::CloudWatchState,
+    /// What is to go wrong where tasks are placed; ends with the lab.
+    #[serde(skip)]
+    pub faults: faults::Faults,
 }
 
 /// The journal may grow to this, or to the snapshot's size where that is more.

@@ -117,6 +117,13 @@ fn what_each_command_prints_is_documented() {
     as_documented("revisions", &lab.lab("revisions -C shop").json(0)[0]);
     as_documented("error", &lab.lab("rollback -C shop --to 7").json(2));
     as_documented("delete", &lab.lab("delete -C shop --yes").json(0));
+    let mut fault = lab.steady("lab fault add delay --for 1s --on ecs:ListAccountSettings -o json").json(0);
+    let error = "lab fault add error --on ecs:ListAccountSettings --code ClientException --message no --status 400 \
+                 --count 1 --after 1 --probability 0.5 --seed 3 -o json";
+    fault.as_object_mut().unwrap().extend(lab.steady(error).json(0).as_object().unwrap().clone());
+    as_documented("lab fault add", &fault);
+    assert_eq!(lab.steady("lab fault list -o json").json(0)[1]["code"], "ClientException");
+    as_documented("lab fault clear", &lab.steady("lab fault clear 1 2 -o json").json(0));
     as_documented("lab reset", &lab.steady("lab reset -o json").json(0));
     as_documented("lab stop", &lab.steady("lab stop -o json").json(0));
 }

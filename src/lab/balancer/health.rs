@@ -29,6 +29,10 @@ const WARMUP: Duration = Duration::from_millis(500);
 /// A task that does not run yet, as after `lab start`, is the scheduler's to wait for.
 const TASK_START: Duration = Duration::from_secs(60);
 
+/// How long flapping health stays what it is, at AWS's pace and at least.
+const FLAP: Duration = Duration::from_secs(120);
+const SHORTEST_FLAP: Duration = Duration::from_secs(10);
+
 /// What one health check found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Finding {
@@ -49,7 +53,12 @@ pub(super) async fn watch(lab: Arc<Lab>, dial: Dial, key: TargetKey) {
     while let Some((check, group, host)) = settings(&lab, &key) {
         let port = check.port.unwrap_or(key.port);
         let probe = probe(&dial, &check, &key, port, &host);
-        let finding = timeout(Duration::from_secs(check.timeout), probe).await.unwrap_or(Finding::TimedOut);
+        let found = timeout(Duration::from_secs(check.timeout), probe).await.unwrap_or(Finding::TimedOut);
+        let finding = match lab.faults.health_check_fails(lab.clock.wait_at_least(FLAP, SHORTEST_FLAP)) {
+            true if check.protocol == Protocol::Http => Finding::Code(503),
+            true => Finding::Refused,
+            false => found,
+        };
         let Some(status) = status(&lab, &key) else { return };
         let next = streak.judge(&status, &check, group, finding, &lab.clock);
         let initial = matches!(next.as_ref().unwrap_or(&status), TargetStatus::Initial { .. });

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::{Method, Request, header};
 use hyper_util::rt::TokioIo;
@@ -19,11 +19,19 @@ const READ: Duration = Duration::from_secs(5);
 const CHANGE: Duration = Duration::from_secs(60);
 
 pub async fn get(record: &Record, path: &str) -> Result<Value> {
-    within(READ, send(record, Method::GET, path)).await
+    within(READ, send(record, Method::GET, path, None)).await
 }
 
 pub async fn post(record: &Record, path: &str) -> Result<Value> {
-    within(CHANGE, send(record, Method::POST, path)).await
+    within(CHANGE, send(record, Method::POST, path, None)).await
+}
+
+pub async fn post_json(record: &Record, path: &str, body: &Value) -> Result<Value> {
+    within(READ, send(record, Method::POST, path, Some(body))).await
+}
+
+pub async fn delete(record: &Record, path: &str) -> Result<Value> {
+    within(READ, send(record, Method::DELETE, path, None)).await
 }
 
 async fn within(limit: Duration, sent: impl Future<Output = Result<Value>>) -> Result<Value> {
@@ -31,7 +39,7 @@ async fn within(limit: Duration, sent: impl Future<Output = Result<Value>>) -> R
     tokio::time::timeout(limit, sent).await.map_err(late)?
 }
 
-async fn send(record: &Record, method: Method, path: &str) -> Result<Value> {
+async fn send(record: &Record, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
     let failed = |error: Box<dyn std::error::Error + Send + Sync>| Error::other("the lab does not answer").cause(error);
     let host = record.endpoint.url.trim_start_matches("http://");
     let stream = TcpStream::connect(host).await.map_err(|error| failed(error.into()))?;
@@ -44,7 +52,7 @@ async fn send(record: &Record, method: Method, path: &str) -> Result<Value> {
         .header(header::HOST, host)
         .header(header::CONNECTION, "close")
         .header(TOKEN_HEADER, &record.token)
-        .body(Empty::<Bytes>::new())
+        .body(Full::new(body.map_or_else(Bytes::new, |body| body.to_string().into())))
         .map_err(|error| failed(error.into()))?;
     let response = sender.send_request(request).await.map_err(|error| failed(error.into()))?;
     let status = response.status();

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::Options;
 use super::resume::Earlier;
 use crate::error::{Error, Result};
+use crate::lab::budgets::Budgets;
 use crate::lab::clock::Clock;
 use crate::lab::runtime::{Level, Runtime};
 use crate::lab::state::Store;
@@ -22,6 +23,8 @@ const CONTENTS: [&str; 8] =
 
 /// The shortest pause between two saves of what the loops wrote.
 const SAVE_PAUSE: Duration = Duration::from_millis(50);
+/// And after one that failed.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// How long the loops may take to end.
 const END: Duration = Duration::from_secs(10);
 /// How long containers may take after their stop signal.
@@ -80,7 +83,7 @@ impl House {
 impl Instance {
     fn open(settings: &Settings, options: &Options) -> Result<Arc<Instance>> {
         let (store, mut state) = Store::open(&settings.data)?;
-        let clock = Clock::new(options.pace.unwrap_or_default());
+        let clock = Clock::turned_by(options.hand, options.pace.unwrap_or_default());
         ecs::prepare(&mut state, clock.now());
         state.ecr.collect_all(&settings.data);
         let _ = std::fs::remove_dir_all(settings.data.join("uploads"));
@@ -93,7 +96,10 @@ impl Instance {
             None => Runtime::disabled(),
         };
         let earlier = Earlier::of(&state);
-        let lab = Arc::new(Lab::new(settings.clone(), clock, runtime, state));
+        let mut lab = Lab::new(settings.clone(), clock, runtime, state);
+        lab.budgets = Budgets::new(options.unlimited_requests);
+        options.faults.iter().for_each(|fault| drop(lab.faults.add(fault.clone())));
+        let lab = Arc::new(lab);
         // The ids of a new lab's VPC, subnets and instance are told from here on.
         store.save(&lab).map_err(|error| {
             Error::other(format!("cannot write {}", settings.data.join("state.json").display())).cause(error)
@@ -192,10 +198,13 @@ async fn keep_saving(instance: Arc<Instance>) {
         let began = Instant::now();
         let saver = instance.clone();
         let saved = tokio::task::spawn_blocking(move || saver.store.save_all(&saver.lab)).await;
+        pause = SAVE_PAUSE.max(began.elapsed() * 4);
         if let Ok(Err(error)) = saved {
             tracing::error!(%error, "the lab's state could not be saved");
+            // Again when there may be room, though nothing else changes.
+            pause = pause.max(RETRY_PAUSE);
+            changes.mark_changed();
         }
-        pause = SAVE_PAUSE.max(began.elapsed() * 4);
     }
 }
 

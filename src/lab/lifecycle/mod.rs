@@ -6,6 +6,7 @@
 
 mod client;
 mod environment;
+mod faults;
 mod instance;
 mod record;
 mod resume;
@@ -24,12 +25,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::Settings;
 use super::api::random_hex;
-use super::clock::{Clock, Pace};
+use super::clock::{Clock, Hand, Pace};
+use super::faults::Fault;
 use super::runtime::{DockerAddress, Level};
 use super::server::{self, Front};
 use crate::error::{Error, Result};
 
 pub use environment::{UNSET, data_dir, environment, no_proxy};
+pub use faults::{add_fault, clear_faults, list_faults};
 pub use instance::{House, Instance};
 pub use start::{ensure_running, serve_arguments, start};
 
@@ -59,12 +62,30 @@ pub struct Options {
     /// The `steady` executable: it becomes the daemon, and containers start through it.
     /// `None`: a lab that runs no containers.
     pub executable: Option<PathBuf>,
+    /// What is to go wrong from the start, and the file that says so.
+    pub faults: Vec<Fault>,
+    pub fault_file: Option<PathBuf>,
+    /// Whether nobody is ever throttled.
+    pub unlimited_requests: bool,
+    /// Who can put the lab's clock forward.
+    pub hand: Option<Hand>,
 }
 
 impl Options {
     pub fn new(data: impl Into<PathBuf>) -> Self {
         let executable = std::env::current_exe().ok();
-        Options { data: data.into(), port: None, pace: None, runtime_level: None, docker: Vec::new(), executable }
+        Options {
+            data: data.into(),
+            port: None,
+            pace: None,
+            runtime_level: None,
+            docker: Vec::new(),
+            executable,
+            faults: Vec::new(),
+            fault_file: None,
+            unlimited_requests: false,
+            hand: None,
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
@@ -28,7 +29,14 @@ const LOG_TAIL: u64 = 4096;
 /// has another port, pace or runtime than `options` demand.
 pub async fn start(options: &Options) -> Result<Running> {
     let running = ensure_running(options).await?;
+    if !running.started && options.fault_file.is_some() {
+        let url = &running.endpoint.url;
+        return Err(Error::other(format!("the lab already runs at {url}: --faults is read when it starts")).hint(
+            "`steady lab fault add` makes trouble in a lab that runs; or `steady lab stop` first, its state stays",
+        ));
+    }
     let wanted = [
+        ("requestBudgets", options.unlimited_requests.then(|| "false".to_owned())),
         ("pace", options.pace.map(|pace| pace.to_string())),
         ("runtime", options.runtime_level.map(|level| level.to_string())),
     ];
@@ -36,7 +44,11 @@ pub async fn start(options: &Options) -> Result<Running> {
         && let Status::Running { report, .. } = status(options).await?
     {
         for (what, wanted) in wanted {
-            let (Some(wanted), has) = (wanted, report[what].as_str().unwrap_or("none")) else { continue };
+            let Some(wanted) = wanted else { continue };
+            let has = match &report[what] {
+                Value::Bool(has) => has.to_string(),
+                has => has.as_str().unwrap_or("none").to_owned(),
+            };
             if wanted != has {
                 let url = &running.endpoint.url;
                 return Err(Error::other(format!("the lab already runs at {url} with {what} {has}, not {wanted}"))
@@ -166,6 +178,12 @@ pub fn serve_arguments(options: &Options) -> Vec<OsString> {
     }
     if let Some(level) = options.runtime_level {
         arguments.extend(["--runtime".into(), level.to_string().into()]);
+    }
+    if let Some(file) = &options.fault_file {
+        arguments.extend(["--faults".into(), file.clone().into()]);
+    }
+    if options.unlimited_requests {
+        arguments.push("--no-request-budgets".into());
     }
     arguments
 }

@@ -5,6 +5,7 @@ mod listings;
 mod manifests;
 mod uploads;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -14,6 +15,8 @@ use serde_json::{Value, json};
 
 use super::Lab;
 use super::ecr::{self, Login};
+use super::faults::{Fault, REGISTRY};
+use super::server::trouble::{self, Denied};
 
 /// A reply, and whether it may have changed the state.
 pub struct Reply {
@@ -25,7 +28,7 @@ pub struct Reply {
 #[derive(Debug)]
 struct Refusal {
     status: StatusCode,
-    code: &'static str,
+    code: Cow<'static, str>,
     message: String,
     /// What `detail` says, an error for each; none is one error without.
     details: Vec<Value>,
@@ -57,6 +60,11 @@ pub async fn handle(lab: &Arc<Lab>, request: Request) -> Reply {
     Reply { response, wrote }
 }
 
+/// The reply to a request that the lab failed in.
+pub fn failure(why: &str) -> Response<Body> {
+    Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", why).response()
+}
+
 async fn route(lab: &Arc<Lab>, request: Request) -> Outcome {
     let path = request.uri().path().to_owned();
     let query = request.uri().query().unwrap_or_default().to_owned();
@@ -67,34 +75,74 @@ async fn route(lab: &Arc<Lab>, request: Request) -> Outcome {
         Route::Blob { name, digest } => ecr::layer_url_allows(lab, name, digest, &query),
         _ => false,
     };
+    let method = request.method().clone();
+    let operation = route.operation(&method);
+    let then = match trouble::meet(lab, REGISTRY, operation).await {
+        Ok(then) => then,
+        Err(Denied::Dropped) => return Ok(trouble::dropped()),
+        Err(Denied::Throttled) => {
+            return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", "Rate exceeded"));
+        }
+        Err(Denied::Failed(fault)) => return Err(Refusal::on_demand(&fault)),
+    };
     if !allowed {
-        log_in(lab, request.headers())?;
+        log_in(lab, request.headers(), then.token_expired)?;
     }
+    let answer = answer(lab, route, &query, request).await;
+    match then {
+        _ if then.drops => Ok(trouble::dropped()),
+        _ if then.wrong_digest => answer.map(|response| trouble::with_wrong_digest(response, operation == "GetBlob")),
+        _ => answer,
+    }
+}
+
+async fn answer(lab: &Arc<Lab>, route: Route<'_>, query: &str, request: Request) -> Outcome {
     match (request.method().clone(), route) {
         (Method::GET | Method::HEAD, Route::Base) => Ok(json_response(StatusCode::OK, &json!({}))),
-        (Method::GET, Route::Catalog) => listings::catalog(lab, &query),
-        (Method::GET, Route::Tags { name }) => listings::tags(lab, name, &query),
+        (Method::GET, Route::Catalog) => listings::catalog(lab, query),
+        (Method::GET, Route::Tags { name }) => listings::tags(lab, name, query),
         (method @ (Method::GET | Method::HEAD), Route::Manifest { name, reference }) => {
             manifests::get(lab, name, reference, method == Method::GET)
         }
         (Method::PUT, Route::Manifest { name, reference }) => manifests::put(lab, name, reference, request).await,
         (Method::DELETE, Route::Manifest { name, reference }) => manifests::delete(lab, name, reference),
-        (Method::GET, Route::Referrers { name, digest }) => listings::referrers(lab, name, digest, &query),
+        (Method::GET, Route::Referrers { name, digest }) => listings::referrers(lab, name, digest, query),
         (method @ (Method::GET | Method::HEAD), Route::Blob { name, digest }) => {
             let headers = request.headers().clone();
             drop(request);
             blobs::get(lab, name, digest, &method, &headers).await
         }
-        (Method::POST, Route::Uploads { name }) => uploads::begin(lab, name, &query, request).await,
+        (Method::POST, Route::Uploads { name }) => uploads::begin(lab, name, query, request).await,
         (Method::GET, Route::Upload { name, id }) => uploads::status(lab, name, id, request.headers()),
         (Method::PATCH, Route::Upload { name, id }) => uploads::append(lab, name, id, request).await,
-        (Method::PUT, Route::Upload { name, id }) => uploads::finish(lab, name, id, &query, request).await,
+        (Method::PUT, Route::Upload { name, id }) => uploads::finish(lab, name, id, query, request).await,
         (Method::DELETE, Route::Upload { name, id }) => uploads::cancel(lab, name, id),
         _ => Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", "The operation is unsupported.")),
     }
 }
 
 impl<'a> Route<'a> {
+    /// What faults call it.
+    fn operation(&self, method: &Method) -> &'static str {
+        match (self, method) {
+            (Route::Base, _) => "Ping",
+            (Route::Catalog, _) => "ListRepositories",
+            (Route::Tags { .. }, _) => "ListTags",
+            (Route::Manifest { .. }, &Method::PUT) => "PutManifest",
+            (Route::Manifest { .. }, &Method::HEAD) => "HeadManifest",
+            (Route::Manifest { .. }, &Method::DELETE) => "DeleteManifest",
+            (Route::Manifest { .. }, _) => "GetManifest",
+            (Route::Blob { .. }, &Method::HEAD) => "HeadBlob",
+            (Route::Blob { .. }, _) => "GetBlob",
+            (Route::Uploads { .. }, _) => "StartUpload",
+            (Route::Upload { .. }, &Method::PATCH) => "PatchUpload",
+            (Route::Upload { .. }, &Method::PUT) => "PutUpload",
+            (Route::Upload { .. }, &Method::DELETE) => "DeleteUpload",
+            (Route::Upload { .. }, _) => "GetUpload",
+            (Route::Referrers { .. }, _) => "ListReferrers",
+        }
+    }
+
     /// From the end, because a repository's name may itself hold words such as `blobs`.
     fn of(path: &'a str) -> Option<Route<'a>> {
         let rest = path.strip_prefix("/v2")?;
@@ -128,15 +176,15 @@ impl<'a> Route<'a> {
     }
 }
 
-fn log_in(lab: &Lab, headers: &HeaderMap) -> Result<(), Refusal> {
+fn log_in(lab: &Lab, headers: &HeaderMap, expired: bool) -> Result<(), Refusal> {
     let credentials = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let login = match credentials {
         None => Login::Invalid,
         Some(credentials) => lab.read(|state| ecr::authorize(&state.ecr, credentials, lab.clock.now())),
     };
     match login {
-        Login::Valid => Ok(()),
-        Login::Expired => {
+        Login::Valid if !expired => Ok(()),
+        Login::Valid | Login::Expired => {
             let message = "Your authorization token has expired. Reauthenticate and try again.";
             Err(Refusal::new(StatusCode::FORBIDDEN, "DENIED", message))
         }
@@ -150,6 +198,7 @@ fn log_in(lab: &Lab, headers: &HeaderMap) -> Result<(), Refusal> {
 
 impl Refusal {
     fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        let code = Cow::Borrowed(code);
         Refusal { status, code, message: message.into(), details: Vec::new(), headers: Vec::new() }
     }
 
@@ -170,6 +219,14 @@ impl Refusal {
         let id = &lab.settings.account_id;
         let message = format!("The repository with name '{name}' does not exist in the registry with id '{id}'");
         Refusal::new(StatusCode::NOT_FOUND, "NAME_UNKNOWN", message)
+    }
+
+    /// What a fault asks for.
+    fn on_demand(fault: &Fault) -> Self {
+        let status = fault.status.and_then(|status| StatusCode::from_u16(status).ok());
+        let message = fault.message.as_deref().unwrap_or("Service Unavailable. Please try again later.");
+        let refusal = Refusal::new(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), "UNKNOWN", message);
+        Refusal { code: fault.code.clone().map_or(refusal.code, Cow::Owned), ..refusal }
     }
 
     fn disk(error: &std::io::Error) -> Self {

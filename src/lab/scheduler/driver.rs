@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::lab::{Lab, clock::floor, runtime::RuntimeEvent};
 
-use super::{Context, Effect, Observation, function, launch, observe, output, step_until};
+use super::{Context, Effect, Observation, capacity, function, launch, observe, output, step_until};
 
 /// So many reports of the runtime are taken in at once.
 const BATCH: usize = 256;
@@ -54,12 +54,11 @@ pub async fn run(lab: Arc<Lab>, shutdown: CancellationToken) {
         if others {
             continue;
         }
-        let wait = outcome.next.map(|at| Duration::from_millis(at.saturating_sub(lab.clock.now()).max(1) as u64));
         tokio::select! {
             () = shutdown.cancelled() => {}
             changed = changes.changed() => if changed.is_err() { break },
             received = reports.recv_many(&mut batch, BATCH) => if received == 0 { break },
-            () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {}
+            () = lab.clock.until(outcome.next.unwrap_or_default()), if outcome.next.is_some() => {}
         }
     }
     for task in output.into_iter().chain([forward]) {
@@ -71,11 +70,13 @@ fn take_step(lab: &Lab, observations: Vec<Observation>) -> super::Outcome {
     let context = Context { settings: &lab.settings, clock: lab.clock, now: lab.clock.now() };
     lab.update(|state| {
         let observed = !observations.is_empty();
+        let moved = capacity::follow(state, &context);
         for observation in observations {
             observe(state, observation);
         }
         let mut outcome = step_until(state, context, Instant::now() + STEP);
-        outcome.changed |= observed;
+        outcome.changed |= observed | moved;
+        outcome.next = capacity::returns(state, context.now).into_iter().chain(outcome.next).min();
         let changed = outcome.changed;
         (outcome, changed)
     })
@@ -139,6 +140,7 @@ async fn start(lab: &Lab, task_id: String) -> Observation {
             return Observation::NotStarted { task_id, container: refusal.container, reason: refusal.reason };
         }
     };
+    tokio::time::sleep(lab.faults.slow_pull()).await;
     let digests = spec.containers.iter().map(|of| (of.name.clone(), of.image.digest.clone())).collect();
     match lab.runtime.start(spec).await {
         Ok(()) => Observation::Started { task_id, digests },

@@ -8,6 +8,8 @@ use crate::lab::ecs::{
 use super::Step;
 
 const MOST_EVENTS: usize = 100;
+/// Seconds at AWS.
+const SILENCE: u64 = 6 * 3600;
 const SEE_ALSO: &str = "For more information, see the Troubleshooting section of the Amazon ECS Developer Guide.";
 
 /// What happened to a service's task, to be told together with what happened to others.
@@ -18,26 +20,30 @@ pub(super) enum What {
     Draining,
 }
 
+/// Later than the deployment that it is about: clients ask for what is newer.
 pub(super) fn say(service: &mut Service, at: i64, message: impl AsRef<str>) {
+    let at = service.primary().map_or(at, |primary| at.max(primary.created_at + 1));
     let message = format!("(service {}) {}", service.name, message.as_ref());
     service.events.push_front(Event { id: uuid(), created_at: at, message });
     service.events.truncate(MOST_EVENTS);
 }
 
-/// Says what needs saying once in a deployment, with where to read on.
-pub(super) fn say_trouble(service: &mut Service, at: i64, message: &str) -> bool {
-    let whole = format!("{message} {SEE_ALSO}");
-    say_once(service, at, &whole)
+/// Says what is wrong, with where to read on.
+pub(super) fn say_trouble(step: &mut Step, service: &mut Service, message: &str) -> bool {
+    say_unless_told(step, service, &format!("{message} {SEE_ALSO}"))
 }
 
-pub(super) fn say_once(service: &mut Service, at: i64, message: &str) -> bool {
-    let told = format!("(service {}) {message}", service.name);
-    let since = service.primary().map_or(service.created_at, |primary| primary.created_at);
-    if service.events.iter().any(|event| event.created_at >= since && event.message == told) {
-        return false;
+/// ECS says the same of a service once in six hours; then again, if it is still so.
+pub(super) fn say_unless_told(step: &mut Step, service: &mut Service, message: &str) -> bool {
+    let (now, silence) = (step.context.now, step.context.wait(SILENCE));
+    service.told.retain(|_, told_at| now < *told_at + silence);
+    let told_at = service.told.get(message).copied();
+    step.wake_at(told_at.unwrap_or(now) + silence);
+    if told_at.is_none() {
+        service.told.insert(message.to_owned(), now);
+        say(service, now, message);
     }
-    say(service, at, message);
-    true
+    told_at.is_none()
 }
 
 /// `(task a) (task b)`.

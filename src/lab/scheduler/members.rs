@@ -9,8 +9,8 @@ use crate::lab::ecs::{
 };
 
 use super::{
-    Step,
-    events::{say, say_once, say_trouble, tasks as named},
+    Step, capacity,
+    events::{say, say_trouble, say_unless_told, tasks as named},
     health::{self, Health},
     placement::{self, Wanted},
     roles,
@@ -98,7 +98,7 @@ pub(super) fn start(step: &mut Step, service: &mut Service, deployment: &Deploym
         return;
     };
     if let Some(refusal) = roles::refusal(step.state, &definition, None) {
-        if say_once(service, now, &format!("failed to launch a task with (error {refusal}).")) {
+        if say_unless_told(step, service, &format!("failed to launch a task with (error {refusal}).")) {
             step.changed();
         }
         return step.wake_at(now + step.context.wait(ASK_AGAIN));
@@ -126,7 +126,10 @@ pub(super) fn start(step: &mut Step, service: &mut Service, deployment: &Deploym
             Ok(id) => started.push(id),
             Err(misfit) => {
                 step.no_room = true;
-                if say_trouble(service, now, &misfit.sentence()) {
+                if step.state.faults.trouble_placement() {
+                    step.wake_at(now + step.context.wait(capacity::RETRY));
+                }
+                if say_trouble(step, service, &misfit.sentence()) {
                     step.changed();
                 }
                 break;

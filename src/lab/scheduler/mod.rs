@@ -5,6 +5,7 @@
 
 mod agenda;
 mod alarms;
+mod capacity;
 mod driver;
 mod events;
 mod function;

@@ -14,7 +14,7 @@ use crate::lab::{
     state::State,
 };
 
-use super::launch;
+use super::{capacity, launch};
 
 /// A task to be placed.
 pub struct Wanted<'a> {
@@ -38,12 +38,17 @@ pub enum Misfit {
     Ports(String),
     /// The subnet has no address left.
     Addresses,
+    /// Of Fargate's.
+    Capacity,
 }
+
+const NO_CAPACITY: &str =
+    "Capacity is unavailable at this time. Please try again later or in a different availability zone";
 
 impl Misfit {
     pub fn instance(&self) -> Option<&str> {
         match self {
-            Misfit::NoInstances | Misfit::Addresses => None,
+            Misfit::NoInstances | Misfit::Addresses | Misfit::Capacity => None,
             Misfit::Cpu(id) | Misfit::Memory(id) | Misfit::Ports(id) => Some(id),
         }
     }
@@ -56,6 +61,7 @@ impl Misfit {
             Misfit::Memory(_) => "RESOURCE:MEMORY",
             Misfit::Ports(_) => "RESOURCE:PORTS",
             Misfit::Addresses => "RESOURCE:ENI",
+            Misfit::Capacity => NO_CAPACITY,
         }
     }
 
@@ -70,6 +76,7 @@ impl Misfit {
             Misfit::Cpu(id) => closest(id, "has insufficient CPU units available."),
             Misfit::Memory(id) => closest(id, "has insufficient memory available."),
             Misfit::Ports(id) => closest(id, "is already using a port required by your task."),
+            Misfit::Capacity => format!("was unable to place a task. Reason: {NO_CAPACITY}."),
             Misfit::Addresses => {
                 "was unable to place a task. Reason: The specified subnet does not have enough free addresses to \
                  satisfy the request."
@@ -83,6 +90,9 @@ impl Misfit {
 pub fn place(state: &mut State, now: i64, wanted: Wanted) -> Result<String, Misfit> {
     let (cpu, memory) = wanted.definition.reserves();
     let mode = wanted.definition.network_mode();
+    if let Some(misfit) = capacity::refusal(state, &wanted) {
+        return Err(misfit);
+    }
     let instance = match wanted.launch_type {
         "FARGATE" => None,
         _ => Some(choose(&state.ecs, wanted.cluster, cpu, memory, &static_ports(wanted.definition))?),

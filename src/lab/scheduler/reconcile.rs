@@ -5,7 +5,7 @@ use crate::lab::ecs::model::{Deployment, Rollout, Service, ServiceStatus};
 
 use super::{
     Step, alarms,
-    events::{say, say_once, say_trouble},
+    events::{say, say_trouble, say_unless_told},
     health::{Cause, Health},
     members::{Member, members, start, stop, unstopped},
     rollout, shift,
@@ -109,7 +109,7 @@ fn count_failures(step: &mut Step, service: &mut Service) {
         let now = step.context.now;
         if let Some(reason) = resource {
             let reason = reason.trim_end_matches('.');
-            say_once(service, now, &format!("was unable to place a task. Reason: {reason}."));
+            say_unless_told(step, service, &format!("was unable to place a task. Reason: {reason}."));
         }
         let Some(deployment) = service.deployments.iter_mut().find(|of| Some(&of.id) == by.as_ref()) else { continue };
         deployment.failed_starts = if ran { 0 } else { deployment.failed_starts + 1 };
@@ -132,7 +132,7 @@ fn count_failures(step: &mut Step, service: &mut Service) {
             }
         }
         if inconsistent {
-            say_trouble(service, now, "is unable to consistently start tasks successfully.");
+            say_trouble(step, service, "is unable to consistently start tasks successfully.");
         }
     }
 }

@@ -12,7 +12,10 @@ use serde_json::{Value, json};
 use super::Front;
 use super::rpc;
 use super::signature::{self, Refusal};
+use super::trouble::{self, Denied};
+use crate::aws_model::Service;
 use crate::lab::api::{ApiError, ApiResult, random_hex};
+use crate::lab::faults::service_name;
 use crate::lab::lifecycle::Instance;
 use crate::lab::wire::{self, query, xml};
 use crate::lab::{Lab, cloudwatch, discovery, ec2, ecr, ecs, elbv2, iam, logs, secretsmanager, ssm, sts};
@@ -22,14 +25,14 @@ const LARGEST: usize = 32 * 1024 * 1024;
 
 type Handler = fn(&Lab, &str, Value) -> ApiResult;
 
-const BY_TARGET: [(&str, Handler); 7] = [
-    ("AmazonEC2ContainerServiceV20141113", ecs::handle),
-    ("AmazonEC2ContainerRegistry_V20150921", ecr::handle),
-    ("Route53AutoNaming_v20170314", discovery::handle),
-    ("Logs_20140328", logs::handle),
-    ("AmazonSSM", ssm::handle),
-    ("secretsmanager", secretsmanager::handle),
-    ("GraniteServiceVersion20100801", cloudwatch::handle),
+const BY_TARGET: [(&str, Service, Handler); 7] = [
+    ("AmazonEC2ContainerServiceV20141113", Service::Ecs, ecs::handle),
+    ("AmazonEC2ContainerRegistry_V20150921", Service::Ecr, ecr::handle),
+    ("Route53AutoNaming_v20170314", Service::ServiceDiscovery, discovery::handle),
+    ("Logs_20140328", Service::Logs, logs::handle),
+    ("AmazonSSM", Service::Ssm, ssm::handle),
+    ("secretsmanager", Service::SecretsManager, secretsmanager::handle),
+    ("GraniteServiceVersion20100801", Service::CloudWatch, cloudwatch::handle),
 ];
 
 /// Name in the SigV4 scope, `Version`, and what they stand for.
@@ -82,9 +85,10 @@ async fn answer_json(
     id: &str,
 ) -> Response<Body> {
     let known = target.split_once('.').and_then(|(prefix, operation)| {
-        BY_TARGET.iter().find(|(name, _)| *name == prefix).map(|(_, handler)| (*handler, operation.to_owned()))
+        let service = BY_TARGET.iter().find(|(name, ..)| *name == prefix);
+        service.map(|(_, service, handler)| (*service, *handler, operation.to_owned()))
     });
-    let Some((handler, operation)) = known else {
+    let Some((service, handler, operation)) = known else {
         return json_error(&ApiError::unknown_operation(target), id);
     };
     if let Some(refusal) = refused {
@@ -99,9 +103,10 @@ async fn answer_json(
         Ok(_) => return json_error(&ApiError::new("SerializationException", "the body is not a JSON object"), id),
         Err(why) => return json_error(&ApiError::new("SerializationException", why), id),
     };
-    match call(instance, handler, operation, input).await {
-        Ok(reply) => respond(StatusCode::OK, "application/x-amz-json-1.1", reply.to_string(), id),
-        Err(error) => json_error(&error, id),
+    match meet(instance, service, handler, operation, input).await {
+        None => trouble::dropped(),
+        Some(Ok(reply)) => respond(StatusCode::OK, "application/x-amz-json-1.1", reply.to_string(), id),
+        Some(Err(error)) => json_error(&error, id),
     }
 }
 
@@ -138,13 +143,40 @@ async fn answer_query(
         Ok(request) => request,
         Err(error) => return xml_error(dialect, &error, id),
     };
-    match call(instance, handler, request.operation.clone(), request.input).await {
-        Ok(reply) => {
+    let service = match dialect {
+        xml::Dialect::Elbv2 => Service::Elbv2,
+        xml::Dialect::Sts => Service::Sts,
+        xml::Dialect::Ec2 => Service::Ec2,
+        xml::Dialect::Iam => Service::Iam,
+        xml::Dialect::CloudWatch => Service::CloudWatch,
+    };
+    match meet(instance, service, handler, request.operation.clone(), request.input).await {
+        None => trouble::dropped(),
+        Some(Ok(reply)) => {
             let body = xml::reply(dialect, &request.operation, &reply, id);
             respond(StatusCode::OK, "text/xml", body, id)
         }
-        Err(error) => xml_error(dialect, &error, id),
+        Some(Err(error)) => xml_error(dialect, &error, id),
     }
+}
+
+/// Answers a request within its budget, unless a fault has it otherwise; `None` when its connection is to end.
+pub(super) async fn meet(
+    instance: Arc<Instance>,
+    service: Service,
+    handler: Handler,
+    operation: String,
+    input: Value,
+) -> Option<ApiResult> {
+    let then = match trouble::meet(&instance.lab, service_name(service), &operation).await {
+        Ok(then) if then.token_expired => return Some(Err(trouble::expired(service))),
+        Ok(then) => then,
+        Err(Denied::Throttled) => return Some(Err(trouble::throttled(service))),
+        Err(Denied::Failed(fault)) => return Some(Err(trouble::failed(service, &fault))),
+        Err(Denied::Dropped) => return None,
+    };
+    let answer = call(instance, handler, operation, input).await;
+    (!then.drops).then_some(answer)
 }
 
 /// Runs a handler off the network's threads, and saves what it changed before anyone is told.

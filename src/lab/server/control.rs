@@ -3,11 +3,16 @@
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderValue, Method, Response, StatusCode, header};
+use http_body_util::{BodyExt, Limited};
 use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 
 use super::{Front, plain};
+use crate::lab::faults::Fault;
 use crate::lab::wire::without_nulls;
+
+/// A fault is shorter.
+const LARGEST: usize = 64 * 1024;
 
 pub const TOKEN_HEADER: &str = "x-steady-lab-token";
 
@@ -18,7 +23,11 @@ pub async fn answer(front: &Front, request: Request) -> Response<Body> {
         return plain(StatusCode::FORBIDDEN, "this needs the token of the running lab\n");
     }
     let method = request.method().clone();
-    match (method, request.uri().path()) {
+    let path = request.uri().path().to_owned();
+    if let Some(about) = path.strip_prefix("/_lab/faults").filter(|about| about.is_empty() || about.starts_with('/')) {
+        return faults(front, &method, about, request).await;
+    }
+    match (method, path.as_str()) {
         (Method::GET, "/_lab/status") => reply(&status(front)),
         (Method::POST, "/_lab/stop") => {
             front.stop.cancel();
@@ -30,6 +39,36 @@ pub async fn answer(front: &Front, request: Request) -> Response<Body> {
         },
         (_, path) => plain(StatusCode::NOT_FOUND, &format!("the lab has no control {path}\n")),
     }
+}
+
+/// What goes wrong on demand.
+async fn faults(front: &Front, method: &Method, about: &str, request: Request) -> Response<Body> {
+    let lab = front.house.current().lab.clone();
+    let id = about.strip_prefix('/').map(str::parse::<u64>);
+    let answer = match (method, id) {
+        (&Method::GET, None) => json!({ "faults": lab.faults.list() }),
+        (&Method::POST, None) => {
+            let body = Limited::new(request.into_body(), LARGEST).collect().await;
+            let body = body.map(|body| body.to_bytes()).unwrap_or_default();
+            let fault: Fault = match serde_json::from_slice(&body) {
+                Ok(fault) => fault,
+                Err(error) => return plain(StatusCode::BAD_REQUEST, &format!("this is no fault: {error}\n")),
+            };
+            if let Err(mistake) = fault.check() {
+                return plain(StatusCode::BAD_REQUEST, &format!("{}\n", mistake.message));
+            }
+            lab.faults.add(fault)
+        }
+        (&Method::DELETE, None) => json!({ "cleared": lab.faults.clear(None) }),
+        (&Method::DELETE, Some(Ok(id))) => match lab.faults.clear(Some(id)) {
+            0 => return plain(StatusCode::NOT_FOUND, &format!("there is no fault {id}\n")),
+            cleared => json!({ "cleared": cleared }),
+        },
+        _ => return plain(StatusCode::NOT_FOUND, &format!("the lab has no control {method} /_lab/faults{about}\n")),
+    };
+    // What the scheduler does may be another thing now.
+    lab.write(|_| ());
+    reply(&answer)
 }
 
 fn status(front: &Front) -> Value {
@@ -45,7 +84,7 @@ fn report(front: &Front) -> Value {
         let all = &state.ecr.repositories;
         (all.len(), all.values().map(|repository| repository.images.len()).sum::<usize>())
     });
-    json!({
+    let mut report = json!({
         "pid": std::process::id(),
         "version": env!("CARGO_PKG_VERSION"),
         "url": format!("http://{}", front.address),
@@ -60,7 +99,12 @@ fn report(front: &Front) -> Value {
         "resuming": instance.resuming(),
         "repositories": repositories,
         "images": images,
-    })
+        "faults": lab.faults.list().as_array().map_or(0, Vec::len),
+    });
+    if let (Some(report), Value::Object(requests)) = (report.as_object_mut(), lab.budgets.report()) {
+        report.extend(requests);
+    }
+    report
 }
 
 fn reply(body: &Value) -> Response<Body> {

@@ -6,10 +6,12 @@ mod control;
 mod guard;
 mod rpc;
 mod signature;
+pub mod trouble;
 
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +20,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{Response, StatusCode, header};
 use axum::serve::ListenerExt;
+use futures_util::FutureExt;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -42,6 +45,7 @@ pub struct Front {
 /// Serves until `shutdown` is done or the control endpoint says stop.
 pub async fn serve(front: Arc<Front>, listener: TcpListener, shutdown: impl Future<Output = ()>) -> io::Result<()> {
     let stop = front.stop.clone();
+    let stalled = front.clone();
     let app = Router::new().fallback(answer).with_state(front);
     let listener = listener.tap_io(|stream| {
         // Without it small replies wait for an acknowledgement; the lab works all the same.
@@ -54,6 +58,7 @@ pub async fn serve(front: Arc<Front>, listener: TcpListener, shutdown: impl Futu
         () = shutdown => stop.cancel(),
         () = stop.cancelled() => {}
     }
+    stalled.house.current().lab.faults.clear(None);
     let abort = server.abort_handle();
     match tokio::time::timeout(DRAIN, server).await {
         Ok(Ok(served)) => served,
@@ -72,20 +77,31 @@ async fn answer(State(front): State<Arc<Front>>, request: Request) -> Response<B
     let path = request.uri().path();
     if path == "/v2" || path.starts_with("/v2/") {
         let instance = front.house.current();
-        let reply = registry::handle(&instance.lab, request).await;
+        let Some(reply) = unless_it_fails(registry::handle(&instance.lab, request)).await else {
+            return registry::failure(FAILED);
+        };
         if reply.wrote
             && let Err(error) = tokio::task::spawn_blocking(move || instance.save()).await.unwrap_or(Ok(()))
         {
-            return plain(StatusCode::INTERNAL_SERVER_ERROR, &format!("the lab cannot save its state: {error}\n"));
+            return registry::failure(&format!("the lab cannot save its state: {error}"));
         }
         reply.response
     } else if path == "/console" || path.starts_with("/console/") {
         console::answer(&front, request).await
     } else if path.starts_with("/_lab/") {
-        control::answer(&front, request).await
+        let answer = unless_it_fails(control::answer(&front, request)).await;
+        answer.unwrap_or_else(|| plain(StatusCode::INTERNAL_SERVER_ERROR, FAILED))
     } else {
+        // Its handlers are looked after one by one.
         apis::answer(&front, request).await
     }
+}
+
+const FAILED: &str = "the lab failed in this operation; its log says where";
+
+/// `None` if it panics: that is one request's failure, and the connection's others go on.
+async fn unless_it_fails<T>(answer: impl Future<Output = T>) -> Option<T> {
+    AssertUnwindSafe(answer).catch_unwind().await.ok()
 }
 
 fn plain(status: StatusCode, text: &str) -> Response<Body> {
@@ -93,4 +109,19 @@ fn plain(status: StatusCode, text: &str) -> Response<Body> {
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/plain; charset=utf-8"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unless_it_fails;
+
+    #[tokio::test]
+    async fn a_panic_is_an_answer_that_is_not_there() {
+        assert_eq!(unless_it_fails(async { 1 }).await, Some(1));
+        let later = async {
+            tokio::task::yield_now().await;
+            panic!("this is the test's own panic")
+        };
+        assert_eq!(unless_it_fails::<()>(later).await, None);
+    }
 }

@@ -7,8 +7,9 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::apis::{call, respond, status};
+use super::apis::{meet, respond, status};
 use super::signature::Refusal;
+use super::trouble;
 use crate::aws_model::{Service, Shape, operation, shape};
 use crate::lab::api::{ApiError, ApiResult};
 use crate::lab::cloudwatch;
@@ -33,7 +34,7 @@ pub async fn answer(
     body: &[u8],
     id: &str,
 ) -> Response<Body> {
-    let reply = run(instance, name.clone(), refused, body).await;
+    let Some(reply) = run(instance, name.clone(), refused, body).await else { return trouble::dropped() };
     let (code, body, query) = match reply {
         Ok(reply) => {
             let output = operation(SERVICE, &name).and_then(|operation| operation.output.as_deref());
@@ -58,15 +59,16 @@ pub async fn answer(
     response
 }
 
-async fn run(instance: Arc<Instance>, name: String, refused: Option<Refusal>, body: &[u8]) -> ApiResult {
+/// `None` when the connection is to end.
+async fn run(instance: Arc<Instance>, name: String, refused: Option<Refusal>, body: &[u8]) -> Option<ApiResult> {
     if let Some(refusal) = refused {
-        return Err(ApiError::new(refusal.json_code(), refusal.message()));
+        return Some(Err(ApiError::new(refusal.json_code(), refusal.message())));
     }
     let input = if body.is_empty() { Ok(json!({})) } else { cbor::decode(body) };
     match input {
-        Ok(input @ Value::Object(_)) => call(instance, cloudwatch::handle, name, input).await,
-        Ok(_) => Err(ApiError::new("SerializationException", "the body is not a map")),
-        Err(why) => Err(ApiError::new("SerializationException", why)),
+        Ok(input @ Value::Object(_)) => meet(instance, SERVICE, cloudwatch::handle, name, input).await,
+        Ok(_) => Some(Err(ApiError::new("SerializationException", "the body is not a map"))),
+        Err(why) => Some(Err(ApiError::new("SerializationException", why))),
     }
 }
 

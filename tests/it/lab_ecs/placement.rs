@@ -367,3 +367,44 @@ fn what_containers_write_goes_to_their_log_streams() {
         assert_eq!(said, ["hello", "again"]);
     }
 }
+
+/// Whatever happens meanwhile, a new deployment too.
+#[test]
+fn the_same_trouble_is_said_once_in_six_hours() {
+    let mut sim = Sim::new();
+    sim.state.ecs.instances.clear();
+    sim.register("v1");
+    sim.create(1);
+    let told = |sim: &mut Sim| {
+        let events = sim.events();
+        events.iter().filter(|event| event.contains("No Container Instances were found in your cluster.")).count()
+    };
+    sim.seconds(60);
+    for _ in 0..3 {
+        sim.call("UpdateService", json!({"service": "web", "forceNewDeployment": true}));
+        sim.seconds(60);
+    }
+    assert_eq!(told(&mut sim), 1);
+    sim.now += 6 * 3_600_000 - 300_000;
+    sim.step();
+    assert_eq!(told(&mut sim), 1, "not yet");
+    sim.now += 300_000;
+    sim.step();
+    assert_eq!(told(&mut sim), 2);
+
+    // The tasks that cannot be pulled: each deployment's image is another matter.
+    let mut sim = Sim::new();
+    sim.missing.extend(["v1".to_owned(), "v2".to_owned()]);
+    sim.register("v1");
+    sim.call("CreateService", json!({"serviceName": "web", "taskDefinition": "web", "desiredCount": 1}));
+    sim.seconds(1800);
+    sim.call("UpdateService", json!({"service": "web", "forceNewDeployment": true}));
+    sim.seconds(1800);
+    let of = |sim: &mut Sim, words: &str| sim.events().iter().filter(|event| event.contains(words)).count();
+    let (pull, start) = ("failed to resolve ref v1", "is unable to consistently start tasks successfully.");
+    assert_eq!((of(&mut sim, pull), of(&mut sim, start)), (1, 1), "{:#?}", sim.events());
+    sim.register("v2");
+    sim.call("UpdateService", json!({"service": "web", "taskDefinition": "web"}));
+    sim.seconds(1800);
+    assert_eq!((of(&mut sim, "failed to resolve ref v2"), of(&mut sim, start)), (1, 1), "{:#?}", sim.events());
+}

@@ -2,10 +2,15 @@
 
 mod account;
 mod archive;
+mod clock;
 mod cloudwatch;
 mod console;
+#[cfg(target_os = "linux")]
+mod disk;
 mod ecr;
 mod expiry;
+mod fault_command;
+mod faults;
 mod life;
 mod oci;
 mod registry;
@@ -16,6 +21,7 @@ mod simulated;
 mod wire;
 
 use std::path::Path;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -71,7 +77,7 @@ impl TestLab {
         TestLab::start_with(folder, options).await
     }
 
-    async fn start_with(folder: TempDir, options: Options) -> TestLab {
+    pub(crate) async fn start_with(folder: TempDir, options: Options) -> TestLab {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let host = listener.local_addr().unwrap().to_string();
         let stop = CancellationToken::new();
@@ -89,6 +95,7 @@ impl TestLab {
         self.folder
     }
 
+    /// As real clients do, again after a while when the lab throttles it.
     pub(crate) async fn send(
         &self,
         method: &str,
@@ -96,6 +103,24 @@ impl TestLab {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Answer {
+        let body = body.into();
+        loop {
+            let answer = self.send_once(method, path, headers, body.clone()).await.expect("an answer");
+            if !answer.is_throttled() {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// `Err` when the connection ends before an answer has come.
+    pub(crate) async fn send_once(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Result<Answer, hyper_util::client::legacy::Error> {
         let uri = if path.starts_with("http:") { path.to_owned() } else { format!("http://{}{path}", self.host) };
         let mut request = Request::builder().method(Method::from_bytes(method.as_bytes()).unwrap()).uri(uri);
         for (name, value) in headers {
@@ -109,9 +134,9 @@ impl TestLab {
             }
         }
         let request = request.body(Full::new(body)).unwrap();
-        let response = self.client.request(request).await.unwrap();
+        let response = self.client.request(request).await?;
         let (head, body) = response.into_parts();
-        Answer { status: head.status, headers: head.headers, body: body.collect().await.unwrap().to_bytes() }
+        Ok(Answer { status: head.status, headers: head.headers, body: body.collect().await.unwrap().to_bytes() })
     }
 
     /// A request to the AWS APIs that somebody else has signed.
@@ -171,6 +196,10 @@ impl TestLab {
 }
 
 impl Answer {
+    fn is_throttled(&self) -> bool {
+        self.status == 429 || self.status == 400 && self.text().contains("Rate exceeded")
+    }
+
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }

@@ -26,9 +26,9 @@ async fn only_loopback_names_and_own_pages_are_answered() {
         (&[("origin", no_port)], false),
     ];
     for (headers, answered) in table {
-        for (method, path) in
-            [("POST", "/"), ("GET", "/v2/"), ("GET", "/_lab/status"), ("OPTIONS", "/"), ("DELETE", "/x")]
-        {
+        let methods = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"];
+        let paths = ["/", "/v2/", "/v2/a/blobs/uploads/", "/_lab/status", "/_lab/faults", "/x"];
+        for (method, path) in methods.iter().flat_map(|method| paths.map(|path| (*method, path))) {
             let answer = lab.send(method, path, headers, "").await;
             let refused = answer.status == 403 && answer.text().starts_with("the lab");
             assert_eq!(!refused, answered, "{method} {path} {headers:?}: {} {}", answer.status, answer.text());
@@ -131,7 +131,15 @@ async fn everything_else_is_an_error_and_never_a_page() {
 #[tokio::test]
 async fn control_needs_the_token_of_this_run() {
     let lab = TestLab::start().await;
-    for (method, path) in [("GET", "/_lab/status"), ("POST", "/_lab/stop"), ("POST", "/_lab/reset")] {
+    for (method, path) in [
+        ("GET", "/_lab/status"),
+        ("POST", "/_lab/stop"),
+        ("POST", "/_lab/reset"),
+        ("GET", "/_lab/faults"),
+        ("POST", "/_lab/faults"),
+        ("DELETE", "/_lab/faults"),
+        ("DELETE", "/_lab/faults/1"),
+    ] {
         for headers in [&[][..], &[("x-steady-lab-token", "")], &[("x-steady-lab-token", "0123")]] {
             assert_eq!(lab.send(method, path, headers, "").await.status, 403, "{method} {path} {headers:?}");
         }
@@ -143,6 +151,22 @@ async fn control_needs_the_token_of_this_run() {
     assert_eq!(status["url"], record["url"]);
     assert_eq!(status["failed"], json!([]));
     assert_eq!(lab.send("GET", "/_lab/stop", &token, "").await.status, 404, "a GET changes nothing");
+    for (method, path, body, status) in [
+        ("POST", "/_lab/faults", "{", 400),
+        ("POST", "/_lab/faults", r#"{"on":"ecs:*","kind":"panic"}"#, 400),
+        ("POST", "/_lab/faults", r#"{"on":"ecs:Nonsense","kind":"stall"}"#, 400),
+        ("POST", "/_lab/faults", r#"{"on":"ecs:*","kind":"stall","more":1}"#, 400),
+        ("POST", "/_lab/faults", r#"{"on":"ecs:*","kind":"throttle"}"#, 200),
+        ("GET", "/_lab/faults", "", 200),
+        ("DELETE", "/_lab/faults/2", "", 404),
+        ("DELETE", "/_lab/faults/1", "", 200),
+        ("DELETE", "/_lab/faults/x", "", 404),
+        ("PUT", "/_lab/faults", "", 404),
+        ("GET", "/_lab/faultsy", "", 404),
+    ] {
+        let answer = lab.send(method, path, &token, body).await;
+        assert_eq!(answer.status, status, "{method} {path} {body}: {}", answer.text());
+    }
     assert_eq!(lab.send("POST", "/_lab/nonsense", &token, "").await.status, 404);
     assert_eq!(lab.send("POST", "/_lab/stop", &token, "").await.status, 200);
     lab.served.await.unwrap().unwrap();

@@ -6,6 +6,7 @@ mod bad_releases;
 mod others;
 mod rolling;
 mod strategies;
+mod trouble;
 
 use std::fs;
 use std::path::Path;

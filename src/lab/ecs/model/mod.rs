@@ -30,6 +30,8 @@ pub struct EcsState {
     pub prepared: bool,
     pub clusters: BTreeMap<String, Cluster>,
     pub instances: BTreeMap<String, Instance>,
+    /// Those that are gone until there is capacity again.
+    pub lost: Vec<Instance>,
     pub families: Ledger<Family>,
     pub services: Services,
     pub tasks: Tasks,

@@ -1,6 +1,6 @@
 //! A service, its deployments and their history.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -43,6 +43,8 @@ pub struct Service {
     pub deployments: Vec<Deployment>,
     /// Newest first, at most 100.
     pub events: VecDeque<Event>,
+    /// When what is not to be repeated was last told (epoch milliseconds).
+    pub told: BTreeMap<String, i64>,
     /// Newest first.
     pub service_deployments: Vec<ServiceDeployment>,
     pub revisions: Vec<Revision>,

@@ -1,0 +1,79 @@
+//! Capacity that is lost and comes back, as faults say.
+
+use std::time::Instant;
+
+use crate::lab::{
+    api::random_hex,
+    ec2,
+    ecs::{model::Instance, tasks::halt},
+    faults::Faults,
+    state::State,
+};
+
+use super::{
+    Context, agenda,
+    placement::{Misfit, Wanted},
+};
+
+/// Seconds at AWS until a placement that a fault refused is tried again.
+pub(super) const RETRY: u64 = 15;
+
+/// Takes the container instances away, with their tasks, or brings new ones in their place. Whether it did.
+pub(super) fn follow(state: &mut State, context: &Context) -> bool {
+    match state.faults.capacity_lost() {
+        Some(_) if !state.ecs.instances.is_empty() => lose(state),
+        None if !state.ecs.lost.is_empty() => bring_back(state, context.now),
+        _ => return false,
+    }
+    agenda::call_unplaced(state);
+    true
+}
+
+/// When lost capacity comes back by itself (epoch milliseconds).
+pub(super) fn returns(state: &State, now: i64) -> Option<i64> {
+    let at = state.faults.capacity_lost()??;
+    Some(now + at.saturating_duration_since(Instant::now()).as_millis() as i64 + 1)
+}
+
+fn lose(state: &mut State) {
+    for (id, instance) in std::mem::take(&mut state.ecs.instances) {
+        let reason = format!("Host EC2 (instance {}) terminated.", instance.ec2_instance_id);
+        let on_it: Vec<String> = state.ecs.tasks.on_instance(&id).map(|task| task.id.clone()).collect();
+        for task in on_it {
+            if let Some(task) = state.ecs.tasks.get_mut(&task) {
+                halt(task, "TerminationNotice", &reason);
+            }
+        }
+        state.ecs.lost.push(instance);
+    }
+}
+
+fn bring_back(state: &mut State, now: i64) {
+    for lost in std::mem::take(&mut state.ecs.lost) {
+        if !state.ecs.clusters.get(&lost.cluster).is_some_and(|cluster| cluster.active) {
+            continue;
+        }
+        let id = random_hex(32);
+        let ec2_instance_id = ec2::new_instance(state);
+        let instance = Instance { id: id.clone(), ec2_instance_id, registered_at: now, ..lost };
+        state.ecs.instances.insert(id, instance);
+    }
+}
+
+/// Why a fault lets a task have no place.
+pub(super) fn refusal(state: &State, wanted: &Wanted) -> Option<Misfit> {
+    let faults: &Faults = &state.faults;
+    let fargate = wanted.launch_type == "FARGATE";
+    if fargate && faults.capacity_lost().is_some() {
+        return Some(Misfit::Capacity);
+    }
+    if !faults.placement() {
+        return None;
+    }
+    let mut instances = state.ecs.instances.values().filter(|instance| instance.cluster == wanted.cluster);
+    Some(match instances.next() {
+        _ if fargate => Misfit::Capacity,
+        Some(nearest) => Misfit::Memory(nearest.id.clone()),
+        None => Misfit::NoInstances,
+    })
+}
