@@ -2,6 +2,8 @@
 
 mod actions;
 mod attributes;
+mod conditions;
+mod limits;
 mod listeners;
 mod load_balancers;
 mod model;
@@ -10,6 +12,7 @@ mod tags;
 mod target_groups;
 mod targets;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -65,6 +68,8 @@ fn answer(lab: &Lab, operation: &str, input: Value) -> ApiResult {
         "DescribeTargetHealth" => Some(targets::describe_health),
         "DescribeListeners" => Some(listeners::describe),
         "DescribeRules" => Some(rules::describe),
+        "DescribeAccountLimits" => Some(limits::describe),
+        "DescribeListenerAttributes" => Some(attributes::describe_of_listener),
         "DescribeTags" => Some(tags::describe),
         _ => None,
     };
@@ -89,6 +94,9 @@ fn answer(lab: &Lab, operation: &str, input: Value) -> ApiResult {
         "CreateRule" => rules::create,
         "ModifyRule" => rules::modify,
         "DeleteRule" => rules::delete,
+        "SetRulePriorities" => rules::set_priorities,
+        "ModifyListenerAttributes" => attributes::modify_of_listener,
+        "SetIpAddressType" => load_balancers::set_ip_address_type,
         "AddTags" => tags::add,
         "RemoveTags" => tags::remove,
         _ => {
@@ -99,6 +107,13 @@ fn answer(lab: &Lab, operation: &str, input: Value) -> ApiResult {
         }
     };
     lab.write(|state| write(state, &scope, input))
+}
+
+/// `10.0.0.0/8` as its address and the length of its prefix.
+pub fn network(text: &str) -> Option<(IpAddr, u32)> {
+    let (address, length) = text.split_once('/')?;
+    let (address, length): (IpAddr, u32) = (address.parse().ok()?, length.parse().ok()?);
+    (length <= if address.is_ipv4() { 32 } else { 128 }).then_some((address, length))
 }
 
 /// Epoch milliseconds as XML replies write them.
@@ -122,13 +137,14 @@ fn check_name(input: Input, what: &str, name: &str) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// The protocol of a listener, target group or health check, as far as the lab speaks it.
-fn protocol(name: &str) -> Result<Protocol, ApiError> {
+/// The protocol of a listener, target group or health check, as far as the lab speaks it; `code` is what the operation
+/// calls another.
+fn protocol(name: &str, code: &str) -> Result<Protocol, ApiError> {
     match name {
         "TCP" => Ok(Protocol::Tcp),
         "HTTP" => Ok(Protocol::Http),
         "HTTPS" | "TLS" | "UDP" | "TCP_UDP" | "GENEVE" | "QUIC" | "TCP_QUIC" => Err(ApiError::new(
-            "UnsupportedProtocol",
+            code,
             format!("The lab's load balancers speak HTTP and TCP, not {name}. Rehearse with one of these."),
         )),
         other => Err(ApiError::new(
