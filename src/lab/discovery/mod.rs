@@ -53,6 +53,9 @@ pub struct Namespace {
     /// Of a private namespace.
     pub vpc_id: Option<String>,
     pub hosted_zone_id: String,
+    /// Of the zone's SOA record, in seconds.
+    #[serde(default)]
+    pub soa_ttl: Option<i64>,
     /// Epoch milliseconds.
     pub created_at: i64,
     pub tags: BTreeMap<String, String>,
@@ -74,6 +77,9 @@ pub struct Service {
     /// Grows with every change of the instances.
     pub revision: u64,
     pub instances: Vec<Instance>,
+    /// Of the service itself.
+    #[serde(default)]
+    pub attributes: BTreeMap<String, String>,
     pub tags: BTreeMap<String, String>,
 }
 
@@ -117,6 +123,12 @@ pub fn deregister_instance(state: &mut State, service_id_or_arn: &str, instance_
     let changed = service.instances.len() != before;
     service.revision += u64::from(changed);
     changed
+}
+
+/// The ARN of the namespace that ECS is told by name or ARN.
+pub fn namespace_arn(state: &State, name_or_arn: &str) -> Option<String> {
+    let mut all = state.discovery.namespaces.iter();
+    all.find(|of| of.is(name_or_arn) || of.name == name_or_arn).map(|of| of.arn.clone())
 }
 
 pub fn service_exists(state: &State, service_id_or_arn: &str) -> bool {
@@ -173,6 +185,8 @@ fn answer(lab: &Lab, operation: &str, input: Value) -> ApiResult {
         "GetInstance" => Some(instances::get),
         "GetInstancesHealthStatus" => Some(instances::health_status),
         "DiscoverInstances" => Some(instances::discover),
+        "DiscoverInstancesRevision" => Some(instances::discover_revision),
+        "GetServiceAttributes" => Some(services::get_attributes),
         "ListTagsForResource" => Some(list_tags),
         _ => None,
     };
@@ -188,6 +202,15 @@ fn answer(lab: &Lab, operation: &str, input: Value) -> ApiResult {
         }
         "CreateHttpNamespace" => |state, scope, input| namespaces::create(state, scope, input, NamespaceType::Http),
         "DeleteNamespace" => namespaces::delete,
+        "UpdateHttpNamespace" => |state, scope, input| namespaces::update(state, scope, input, NamespaceType::Http),
+        "UpdatePrivateDnsNamespace" => {
+            |state, scope, input| namespaces::update(state, scope, input, NamespaceType::DnsPrivate)
+        }
+        "UpdatePublicDnsNamespace" => {
+            |state, scope, input| namespaces::update(state, scope, input, NamespaceType::DnsPublic)
+        }
+        "UpdateServiceAttributes" => services::update_attributes,
+        "DeleteServiceAttributes" => services::delete_attributes,
         "CreateService" => services::create,
         "UpdateService" => services::update,
         "DeleteService" => services::delete,

@@ -4,6 +4,7 @@ mod events;
 mod filter;
 mod groups;
 mod journal;
+mod tags;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -22,6 +23,9 @@ pub use journal::{Journal, trim};
 
 /// How many events a stream keeps; the oldest go first.
 pub const STREAM_CAPACITY: usize = 10_000;
+
+/// In milliseconds.
+const DAY: i64 = 86_400_000;
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -69,6 +73,13 @@ impl LogEvent {
     /// As CloudWatch Logs counts it.
     fn bytes(&self) -> usize {
         self.message.len() + 26
+    }
+}
+
+impl LogGroup {
+    /// Events from before this time are gone.
+    fn kept_since(&self, now: i64) -> i64 {
+        self.retention_days.map_or(i64::MIN, |days| now - days * DAY)
     }
 }
 
@@ -142,8 +153,11 @@ fn answer(lab: &Lab, operation: &str, input: Value) -> ApiResult {
         "DeleteLogStream" => lab.write(|state| groups::delete_stream(state, input)),
         "DescribeLogStreams" => lab.read(|state| groups::describe_streams(state, &lab.settings, input)),
         "PutLogEvents" => lab.write(|state| events::put(state, input, now)),
-        "GetLogEvents" => lab.read(|state| events::get(state, input)),
-        "FilterLogEvents" => lab.read(|state| events::filter(state, input)),
+        "GetLogEvents" => lab.read(|state| events::get(state, input, now)),
+        "FilterLogEvents" => lab.read(|state| events::filter(state, input, now)),
+        "TagResource" => lab.write(|state| tags::tag(state, input)),
+        "UntagResource" => lab.write(|state| tags::untag(state, input)),
+        "ListTagsForResource" => lab.read(|state| tags::list(state, input)),
         _ => Err(ApiError::new(
             "UnknownOperationException",
             format!("The lab does not know the operation {operation} of CloudWatch Logs."),
