@@ -75,7 +75,7 @@ fn condition(condition: Input) -> Result<Condition, ApiError> {
         "query-string" => {
             let pairs = condition.structure("QueryStringConfig").map(|own| own.list("Values")).unwrap_or_default();
             let pairs = pairs.into_iter().map(|pair| {
-                let value = pair.text("Value").ok_or_else(|| missing())?;
+                let value = pair.text("Value").ok_or_else(&missing)?;
                 Ok((pair.text("Key").filter(|key| !key.is_empty()).map(str::to_owned), value.to_owned()))
             });
             let pairs: Vec<_> = pairs.collect::<Result<_, ApiError>>()?;
@@ -85,7 +85,7 @@ fn condition(condition: Input) -> Result<Condition, ApiError> {
             Condition::QueryString(pairs)
         }
         "http-header" => {
-            let own = condition.structure("HttpHeaderConfig").ok_or_else(|| missing())?;
+            let own = condition.structure("HttpHeaderConfig").ok_or_else(&missing)?;
             let name = own.required("HttpHeaderName")?;
             if name.eq_ignore_ascii_case("host") {
                 return Err(condition.error("The http-header condition cannot be used for the host header: use host-header"));

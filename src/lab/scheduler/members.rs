@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use crate::lab::ecs::{
-    model::{Deployment, Service, TaskStatus},
+    capacity,
+    model::{Deployment, InstanceStatus, Service, TaskStatus},
     service_view, task_definitions,
     tasks::halt,
 };
@@ -12,7 +13,7 @@ use super::{
     Step,
     events::{say, say_once, say_trouble, tasks as named},
     health::{self, Health},
-    placement::{self, Wanted},
+    placement::{self, Misfit, Wanted},
     roles,
 };
 
@@ -25,6 +26,8 @@ pub(super) struct Member {
     pub deployment: String,
     pub created_at: i64,
     pub running: bool,
+    /// Its container instance is being drained: it is to be replaced.
+    pub leaving: bool,
     pub health: Health,
 }
 
@@ -43,6 +46,11 @@ pub(super) fn members(step: &mut Step, service: &Service) -> Vec<Member> {
             deployment: task.started_by.clone().unwrap_or_default(),
             created_at: task.created_at,
             running: task.status == TaskStatus::Running,
+            leaving: task
+                .instance
+                .as_ref()
+                .and_then(|id| step.state.ecs.instances.get(id))
+                .is_some_and(|instance| instance.status == InstanceStatus::Draining),
             health: health::of(step.state, service, task, context),
         })
         .collect();
@@ -85,6 +93,10 @@ pub(super) fn stop(step: &mut Step, service: &mut Service, members: &[&Member], 
     }
 }
 
+pub(super) fn is_daemon(service: &Service) -> bool {
+    service.settings.get("schedulingStrategy").is_some_and(|of| of == "DAEMON")
+}
+
 /// Starts so many tasks of a deployment, unless it has to wait after those that failed.
 pub(super) fn start(step: &mut Step, service: &mut Service, deployment: &Deployment, missing: i64) {
     if missing <= 0 {
@@ -110,20 +122,33 @@ pub(super) fn start(step: &mut Step, service: &mut Service, deployment: &Deploym
         Some("TASK_DEFINITION") => definition.tags.clone(),
         _ => Vec::new(),
     };
+    let strategy = deployment.settings.get("capacityProviderStrategy").and_then(serde_json::Value::as_array);
     let mut started = Vec::new();
     for _ in 0..missing {
+        let provider = strategy.filter(|items| !items.is_empty()).and_then(|items| {
+            let tasks = step.state.ecs.tasks.of_group(&service.cluster, &service.group()).collect::<Vec<_>>();
+            let ours = tasks
+                .iter()
+                .copied()
+                .filter(|task| task.is_wanted() && task.started_by.as_deref() == Some(&deployment.id));
+            capacity::next_provider(items, ours)
+        });
         let wanted = Wanted {
             cluster: &service.cluster,
             definition: &definition,
             launch_type: if service_view::on_fargate(&deployment.settings) { "FARGATE" } else { "EC2" },
+            provider,
+            on: None,
             settings: &settings,
             group: service.group(),
             started_by: Some(deployment.id.clone()),
             overrides: None,
             tags: tags.clone(),
         };
-        match placement::place(step.state, now, wanted) {
+        match placement::place(step.state, step.context.settings, now, wanted) {
             Ok(id) => started.push(id),
+            // A daemon has one on each instance where it can be.
+            Err(Misfit::Constraint(..)) if is_daemon(service) => break,
             Err(misfit) => {
                 step.no_room = true;
                 if say_trouble(service, now, &misfit.sentence()) {

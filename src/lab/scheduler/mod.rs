@@ -4,6 +4,7 @@
 //! and tells [`observe`] what came of it.
 
 mod agenda;
+pub mod choose;
 mod driver;
 mod events;
 mod function;

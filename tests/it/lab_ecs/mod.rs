@@ -1,11 +1,15 @@
 //! The lab's ECS: its API as request tables, its scheduler stepped through with a clock of our own.
 
 mod api;
+mod capacity;
+mod clusters;
 mod documents;
 mod driver;
 mod health;
+mod instances;
 mod placement;
 mod properties;
+mod refusals;
 mod rollout;
 mod strategies;
 

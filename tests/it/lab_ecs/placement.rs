@@ -88,13 +88,15 @@ fn a_subnet_that_is_full_takes_no_task() {
             cluster: "default",
             definition: &definition,
             launch_type: "FARGATE",
+            provider: None,
+            on: None,
             settings: settings.as_object().expect("an object"),
             group: "family:web".into(),
             started_by: None,
             overrides: None,
             tags: Vec::new(),
         };
-        placement::place(&mut sim.state, 0, wanted)
+        placement::place(&mut sim.state, &sim.settings, 0, wanted)
     };
     // 4091 of a /20, and the cluster's instance has one of them
     for _ in 0..4090 {
