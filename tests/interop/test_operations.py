@@ -127,6 +127,19 @@ def test_rules_answer_by_what_a_request_has(lab, amazon):
     assert ask("/?stage=beta", **both) == "2"
 
 
+def test_the_credentials_of_a_session_are_the_same_user_s(lab):
+    given = aws(lab, "sts", "get-session-token", "--duration-seconds", "900")["Credentials"]
+    session = {
+        **lab,
+        "AWS_ACCESS_KEY_ID": given["AccessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": given["SecretAccessKey"],
+        "AWS_SESSION_TOKEN": given["SessionToken"],
+    }
+    assert aws(session, "sts", "get-caller-identity") == aws(lab, "sts", "get-caller-identity")
+    key = aws(lab, "sts", "get-access-key-info", "--access-key-id", "AKIASTEADYLABSTEADYL")
+    assert key["Account"] == aws(lab, "sts", "get-caller-identity")["Account"]
+
+
 def test_log_groups_have_tags(lab):
     aws(lab, "logs", "create-log-group", "--log-group-name", "/g", "--tags", "team=web")
     arn = aws(lab, "logs", "describe-log-groups")["logGroups"][0]["logGroupArn"]

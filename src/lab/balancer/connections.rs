@@ -46,6 +46,9 @@ struct Open {
 /// How long (milliseconds) the target's side of a connection may be silent in the middle of an answer.
 const SILENCE: i64 = 1000;
 
+/// In milliseconds.
+const LONGEST_SLOW_START: i64 = 900_000;
+
 /// What goes on over a connection, as far as a load balancer can know.
 pub(super) struct Activity(Mutex<Exchange>);
 
@@ -263,7 +266,10 @@ impl Connections {
 
     /// A new target became healthy: its slow start begins.
     pub(super) fn warms_up(&self, key: &TargetKey, now: i64) {
-        self.lock().warm.insert(key.clone(), now);
+        let mut inner = self.lock();
+        // Those of targets that are gone; no slow start is longer than this.
+        inner.warm.retain(|_, since| now - *since < LONGEST_SLOW_START);
+        inner.warm.insert(key.clone(), now);
     }
 
     /// It is gone, or was unhealthy: it does not begin slowly again.

@@ -281,5 +281,11 @@ pub fn scale_out(state: &mut State, cluster: &str, provider: &str, now: i64) -> 
     let of = state.ecs.capacity_providers.get(provider)?;
     let managed = of.group.get("managedScaling").is_some_and(|scaling| scaling["status"] == "ENABLED");
     let count = instances::of(state, cluster).filter(|of| of.capacity_provider.as_deref() == Some(provider)).count();
-    (managed && count < LARGEST_GROUP).then(|| instances::add(state, cluster, Some(provider), now))
+    if !managed || count >= LARGEST_GROUP {
+        return None;
+    }
+    let id = instances::add(state, cluster, Some(provider), now);
+    // Daemons follow.
+    instances::touch(state, cluster);
+    Some(id)
 }

@@ -6,7 +6,7 @@ use super::{
     arn,
     model::{Deployment, Service, ServiceStatus, TaskStatus},
     request::{Request, failure, invalid, put, seconds},
-    services,
+    service_rules, services,
 };
 use crate::lab::{
     Settings,
@@ -42,7 +42,7 @@ pub fn list(state: &State, request: &Request) -> ApiResult {
     let listed = state.ecs.services.iter().filter(|service| {
         service.cluster == *cluster
             && service.status == ServiceStatus::Active
-            && is(service, "launchType", "EC2")
+            && request.text("launchType").is_none_or(|asked| asked == service_rules::launch_type(&service.settings))
             && is(service, "schedulingStrategy", "REPLICA")
     });
     request.page("serviceArns", listed.map(|of| json!(arn::service(request.settings, cluster, &of.name))).collect())

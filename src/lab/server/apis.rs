@@ -255,6 +255,8 @@ mod tests {
             .args(["--exact", name, "--ignored"])
             .env("STEADY_LAB_REPLIES", &tally)
             .env("TMPDIR", folder.path())
+            // where a core dump would go
+            .current_dir(folder.path())
             .output()
             .unwrap();
         assert_eq!(ended.status.signal(), Some(6), "{ended:?}");

@@ -224,3 +224,30 @@ fn a_lookup_may_ask_for_more_than_it_needs() {
     let nobody = json!({ "NamespaceName": "lab.local", "ServiceName": "nobody" });
     assert_eq!(error(discovery::handle(&lab, "DiscoverInstancesRevision", nobody)).code, "ServiceNotFound");
 }
+
+#[test]
+fn a_public_namespace_s_service_gets_other_records() {
+    let lab = lab();
+    let created = call(&lab, "CreatePublicDnsNamespace", json!({ "Name": "example.com" }));
+    let told = call(&lab, "GetOperation", json!({ "OperationId": created["OperationId"] }));
+    let namespace = text(&told, "/Operation/Targets/NAMESPACE");
+    let change = json!({ "Properties": { "DnsProperties": { "SOA": { "TTL": 30 } } } });
+    call(&lab, "UpdatePublicDnsNamespace", json!({ "Id": namespace, "Namespace": change }));
+    let id = text(&service(&lab, &namespace), "/Id");
+    let records =
+        |kind: &str| json!({ "Description": "two", "DnsConfig": { "DnsRecords": [{ "Type": kind, "TTL": 60 }] } });
+    call(&lab, "UpdateService", json!({ "Id": id, "Service": records("A") }));
+    let changed = call(&lab, "GetService", json!({ "Id": id }))["Service"].clone();
+    assert_eq!(changed["DnsConfig"]["DnsRecords"], json!([{ "Type": "A", "TTL": 60 }]));
+    assert_eq!(changed["Description"], "two");
+    assert_eq!(
+        error(discovery::handle(&lab, "UpdateService", json!({ "Id": id, "Service": records("MX") }))).code,
+        "InvalidInput"
+    );
+    let attributes = json!({ "AWS_INSTANCE_IPV4": "172.31.0.1", "AWS_INSTANCE_PORT": "80" });
+    call(&lab, "RegisterInstance", json!({ "ServiceId": id, "InstanceId": "i", "Attributes": attributes }));
+    let found = call(&lab, "GetInstance", json!({ "ServiceId": id, "InstanceId": "i" }));
+    assert_eq!(found["Instance"]["Attributes"]["AWS_INSTANCE_IPV4"], "172.31.0.1");
+    let nobody = json!({ "ServiceId": id, "InstanceId": "j" });
+    assert_eq!(error(discovery::handle(&lab, "GetInstance", nobody)).code, "InstanceNotFound");
+}

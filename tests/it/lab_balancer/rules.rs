@@ -142,3 +142,32 @@ fn quotas_come_in_pages() {
     let ipv4 = json!({ "LoadBalancerArn": front.load_balancer, "IpAddressType": "ipv4" });
     assert_eq!(elb(&front.lab, "SetIpAddressType", ipv4), json!({ "IpAddressType": "ipv4" }));
 }
+
+#[test]
+fn a_load_balancer_s_place_and_attributes_change() {
+    let front = Front::new(lab(), "application", json!({}));
+    let (subnets, group) = front.lab.read(|state| {
+        let subnets: Vec<String> = state.ec2.subnets.iter().map(|subnet| subnet.id.clone()).collect();
+        (subnets, state.ec2.security_group_id.clone())
+    });
+    let of = |operation: &str, member: &str, value: Value| {
+        let mut input = json!({ "LoadBalancerArn": front.load_balancer });
+        input[member] = value;
+        elbv2::handle(&front.lab, operation, input)
+    };
+    let zones = of("SetSubnets", "Subnets", json!(subnets[..2])).unwrap();
+    assert_eq!(zones["AvailabilityZones"].as_array().map(Vec::len), Some(2));
+    assert!(error_text(of("SetSubnets", "Subnets", json!(["subnet-1"]))).starts_with("SubnetNotFound: "));
+    let groups = of("SetSecurityGroups", "SecurityGroups", json!([group])).unwrap();
+    assert_eq!(groups["SecurityGroupIds"], json!([group]));
+    assert!(
+        error_text(of("SetSecurityGroups", "SecurityGroups", json!(["sg-1"]))).starts_with("InvalidSecurityGroup: ")
+    );
+    let timeout = json!([{ "Key": "idle_timeout.timeout_seconds", "Value": "120" }]);
+    of("ModifyLoadBalancerAttributes", "Attributes", timeout.clone()).unwrap();
+    let all = elb(&front.lab, "DescribeLoadBalancerAttributes", json!({ "LoadBalancerArn": front.load_balancer }));
+    assert!(all["Attributes"].as_array().unwrap().contains(&timeout[0]), "{all}");
+    let never = json!([{ "Key": "idle_timeout.timeout_seconds", "Value": "5000" }]);
+    let refused = error_text(of("ModifyLoadBalancerAttributes", "Attributes", never));
+    assert!(refused.starts_with("InvalidConfigurationRequest: "), "{refused}");
+}

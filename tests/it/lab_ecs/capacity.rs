@@ -202,3 +202,32 @@ fn what_strategies_refuse() {
         assert_eq!(sim.refused("CreateCapacityProvider", input).code, "ClientException", "{name}");
     }
 }
+
+#[test]
+fn a_daemon_is_on_an_instance_that_a_group_adds() {
+    let mut sim = sim(json!(["group"]), json!([{"capacityProvider": "group", "weight": 1}]));
+    let plain = |memory: i64| json!([{"name": "app", "image": "v1", "memory": memory}]);
+    sim.call("RegisterTaskDefinition", json!({"family": "small", "containerDefinitions": plain(16)}));
+    sim.call("RegisterTaskDefinition", json!({"family": "large", "containerDefinitions": plain(3000)}));
+    let daemon =
+        json!({"serviceName": "web", "taskDefinition": "small", "schedulingStrategy": "DAEMON", "launchType": "EC2"});
+    sim.call("CreateService", daemon);
+    sim.settle();
+    assert_eq!(sim.service()["runningCount"], 2, "the cluster's own instance, and the group's");
+    sim.call("RunTask", json!({"taskDefinition": "large", "count": 2}));
+    sim.until("a third", |sim| sim.service()["runningCount"] == 3);
+}
+
+#[test]
+fn services_are_listed_by_what_their_providers_are() {
+    let mut sim = sim(json!(["FARGATE_SPOT"]), json!([{"capacityProvider": "FARGATE_SPOT", "weight": 1}]));
+    let network = network(&sim);
+    sim.call(
+        "CreateService",
+        json!({"serviceName": "web", "taskDefinition": "web", "desiredCount": 0, "networkConfiguration": network}),
+    );
+    let count = |sim: &mut Sim, launch: &str| {
+        sim.call("ListServices", json!({"launchType": launch}))["serviceArns"].as_array().map(Vec::len)
+    };
+    assert_eq!((count(&mut sim, "FARGATE"), count(&mut sim, "EC2")), (Some(1), Some(0)));
+}
