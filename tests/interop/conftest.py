@@ -158,6 +158,8 @@ def base_environment(tmp_path):
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_CONFIG_FILE": str(home / "no-config"),
         "AWS_SHARED_CREDENTIALS_FILE": str(home / "no-credentials"),
+        # where labs count their replies
+        **{name: value for name, value in os.environ.items() if name == "STEADY_LAB_REPLIES"},
     }
 
 

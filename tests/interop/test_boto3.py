@@ -1,6 +1,7 @@
 """The lab, by boto3: its paginators and its waiters."""
 
 import json
+import time
 
 import botocore.session
 import pytest
@@ -129,12 +130,13 @@ def test_the_waiter_of_a_scan_ends_with_what_the_lab_can_say(amazon, hello_progr
 def populate(amazon, program):
     """Things to list, more than a page of each: the table of (service, operation, arguments, how many at least)."""
     ecs, ecr, elbv2, discovery, logs = amazon.ecs, amazon.ecr, amazon.elbv2, amazon.servicediscovery, amazon.logs
+    now = int(time.time() * 1000)
     for number in range(4):
         ecs.create_cluster(clusterName=f"c{number}")
         ecr.create_repository(repositoryName=f"r{number}")
         logs.create_log_group(logGroupName=f"/g{number}")
         logs.create_log_stream(logGroupName="/g0", logStreamName=f"s{number}")
-        told = [{"timestamp": 1_700_000_000_000 + at, "message": f"{number}.{at}"} for at in range(3)]
+        told = [{"timestamp": now + at, "message": f"{number}.{at}"} for at in range(3)]
         logs.put_log_events(logGroupName="/g0", logStreamName=f"s{number}", logEvents=told)
     for number in range(3):
         image = amazon.push("r0", hello_image(program, str(number)), str(number))
@@ -166,6 +168,12 @@ def populate(amazon, program):
         attributes = {"AWS_INSTANCE_IPV4": f"172.31.0.{number}"}
         discovery.register_instance(ServiceId=service, InstanceId=f"i{number}", Attributes=attributes)
 
+    for number in range(3):
+        connect = {"enabled": True, "namespace": "n0"}
+        service_of = {"serviceName": f"connected{number}", "taskDefinition": "a", "desiredCount": 0}
+        ecs.create_service(cluster="c0", **service_of, serviceConnectConfiguration=connect)
+        ecs.register_container_instance(cluster="default")
+
     elbv2.get_waiter("load_balancer_available").wait(WaiterConfig=QUICK)
     newest = {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 1}
     policy = {"rules": [{"rulePriority": 1, "selection": newest, "action": {"type": "expire"}}]}
@@ -173,9 +181,11 @@ def populate(amazon, program):
     ecr.get_waiter("lifecycle_policy_preview_complete").wait(repositoryName="r0", WaiterConfig=QUICK)
     return [
         ("ecs", "ListAccountSettings", {"effectiveSettings": True}, 3),
+        ("ecs", "ListAttributes", {"targetType": "container-instance"}, 20),
         ("ecs", "ListClusters", {}, 5),
-        ("ecs", "ListContainerInstances", {"cluster": "default"}, 1),
+        ("ecs", "ListContainerInstances", {"cluster": "default"}, 4),
         ("ecs", "ListServices", {"cluster": "default"}, 3),
+        ("ecs", "ListServicesByNamespace", {"namespace": "n0"}, 3),
         ("ecs", "ListTaskDefinitionFamilies", {}, 3),
         ("ecs", "ListTaskDefinitions", {}, 9),
         ("ecs", "ListTasks", {"cluster": "default"}, 3),
@@ -183,6 +193,7 @@ def populate(amazon, program):
         ("ecr", "DescribeImages", {"repositoryName": "r0"}, 3),
         ("ecr", "DescribeRepositories", {}, 4),
         ("ecr", "ListImages", {"repositoryName": "r0"}, 3),
+        ("elbv2", "DescribeAccountLimits", {}, 10),
         ("elbv2", "DescribeListeners", {"LoadBalancerArn": balancer}, 3),
         ("elbv2", "DescribeLoadBalancers", {}, 4),
         ("elbv2", "DescribeRules", {"ListenerArn": listener}, 4),

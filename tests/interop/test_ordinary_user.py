@@ -31,6 +31,8 @@ def test_an_ordinary_user_deploys(home, hello, level):
         subprocess.run(["chown", "-R", f"{NOBODY}:{NOBODY}", str(home)], check=True)
         become = ["setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups"]
     environment = {"PATH": os.environ["PATH"], "HOME": str(home), "STEADY_LAB_DIR": str(home / "lab")}
+    if replies := os.environ.get("STEADY_LAB_REPLIES"):
+        environment["STEADY_LAB_REPLIES"] = replies
 
     def steady(*arguments):
         return subprocess.run(

@@ -23,6 +23,7 @@ mod program;
 mod registry;
 mod rehearsal;
 mod release;
+mod replies;
 mod report;
 mod scenario;
 mod signing;

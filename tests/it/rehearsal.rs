@@ -54,6 +54,7 @@ pub fn command(home: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_steady"));
     command
         .env_clear()
+        .envs(crate::replies::counted())
         .env("HOME", home)
         .env("STEADY_LAB_DIR", home.join("lab"))
         .env("LANG", "C.UTF-8")

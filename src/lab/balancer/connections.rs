@@ -1,13 +1,16 @@
 //! Which target gets a connection, and which targets have how many.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::lab::Lab;
 use crate::lab::clock::Clock;
-use crate::lab::elbv2::{Target, TargetStatus};
+use crate::lab::elbv2::{Target, TargetGroup, TargetStatus};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct TargetKey {
@@ -30,6 +33,8 @@ struct Inner {
     open: HashMap<TargetKey, Open>,
     /// How many connections each group got, for the round.
     rounds: HashMap<String, usize>,
+    /// Since when new targets get a part of their turns.
+    warm: HashMap<TargetKey, i64>,
 }
 
 #[derive(Default)]
@@ -40,6 +45,9 @@ struct Open {
 
 /// How long (milliseconds) the target's side of a connection may be silent in the middle of an answer.
 const SILENCE: i64 = 1000;
+
+/// In milliseconds.
+const LONGEST_SLOW_START: i64 = 900_000;
 
 /// What goes on over a connection, as far as a load balancer can know.
 pub(super) struct Activity(Mutex<Exchange>);
@@ -134,12 +142,21 @@ pub(super) enum NoTarget {
     Simulated,
 }
 
+/// Where a connection would rather go.
+#[derive(Clone, Copy)]
+pub(super) enum Prefer<'a> {
+    Any,
+    Target(&'a str, u16),
+    /// Where all of this client's go, if the group is sticky.
+    Client(IpAddr),
+}
+
 /// The next target of a group in turn, beyond those that were tried: a healthy one, or else any that is not draining.
-pub(super) fn pick(lab: &Arc<Lab>, group_arn: &str, tried: &[TargetKey]) -> Pick {
+pub(super) fn pick(lab: &Arc<Lab>, group_arn: &str, tried: &[TargetKey], prefer: Prefer) -> Pick {
     // Counted under the state's lock: whoever deregisters the target sees the connection or prevents it.
     lab.read(|state| {
-        let candidates: Vec<&Target> =
-            state.elbv2.target_group(group_arn).into_iter().flat_map(|group| group.candidates()).collect();
+        let Some(group) = state.elbv2.target_group(group_arn) else { return Pick::NoTargets };
+        let candidates: Vec<&Target> = group.candidates().collect();
         if candidates.is_empty() {
             return Pick::NoTargets;
         }
@@ -155,12 +172,56 @@ pub(super) fn pick(lab: &Arc<Lab>, group_arn: &str, tried: &[TargetKey]) -> Pick
             let starting = candidates.iter().any(|target| matches!(target.status, TargetStatus::Initial { .. }));
             return if starting { Pick::Starting } else { Pick::AllTried };
         }
-        let target = pool[lab.sockets.connections.turn(group_arn) % pool.len()];
+        let target = choose(lab, group, &pool, prefer);
         let key = TargetKey::new(group_arn, &target.id, target.port);
         let activity = Arc::new(Activity::new(lab.clock.now()));
         let cut = lab.sockets.connections.open(&key, &activity);
         Pick::Target(OpenConnection { lab: Arc::clone(lab), key, activity, cut })
     })
+}
+
+/// Of a pool that has one at least.
+fn choose<'t>(lab: &Lab, group: &TargetGroup, pool: &[&'t Target], prefer: Prefer) -> &'t Target {
+    let connections = &lab.sockets.connections;
+    let key = |target: &Target| TargetKey::new(&group.arn, &target.id, target.port);
+    let is = |name: &str, value: &str| group.attributes.get(name).is_some_and(|has| has == value);
+    let preferred = match prefer {
+        Prefer::Any => None,
+        Prefer::Target(id, port) => pool.iter().find(|target| target.id == id && target.port == port),
+        Prefer::Client(address) if is("stickiness.enabled", "true") => {
+            let mut hasher = DefaultHasher::new();
+            address.hash(&mut hasher);
+            pool.get((hasher.finish() % pool.len() as u64) as usize)
+        }
+        Prefer::Client(_) => None,
+    };
+    if let Some(target) = preferred {
+        return target;
+    }
+    let turn = connections.turn(&group.arn);
+    let first = turn % pool.len();
+    if is("load_balancing.algorithm.type", "least_outstanding_requests") {
+        // Of equals the next in turn.
+        let by_turn = (0..pool.len()).map(|further| pool[(first + further) % pool.len()]);
+        return by_turn.min_by_key(|target| connections.count(&key(target))).unwrap_or(pool[first]);
+    }
+    let seconds = group.attributes.get("slow_start.duration_seconds").and_then(|text| text.parse().ok()).unwrap_or(0);
+    let lasts = lab.clock.wait(Duration::from_secs(seconds)).as_millis() as i64;
+    if lasts == 0 {
+        return pool[first];
+    }
+    // A target that is warming up gives away the rest of its turns.
+    let now = lab.clock.now();
+    let share = |target: &Target| {
+        let since = connections.warm_since(&key(target));
+        since.map_or(1.0, |since| ((now - since) as f64 / lasts as f64).clamp(0.0, 1.0))
+    };
+    let round = (turn / pool.len()) as f64 * 0.618_033_988_75;
+    let full: Vec<&Target> = pool.iter().copied().filter(|target| share(target) >= 1.0).collect();
+    match full.is_empty() || round.fract() < share(pool[first]) {
+        true => pool[first],
+        false => full[turn % full.len()],
+    }
 }
 
 /// Whether new connections still go to this target.
@@ -201,6 +262,23 @@ impl Connections {
                 0
             }
         }
+    }
+
+    /// A new target became healthy: its slow start begins.
+    pub(super) fn warms_up(&self, key: &TargetKey, now: i64) {
+        let mut inner = self.lock();
+        // Those of targets that are gone; no slow start is longer than this.
+        inner.warm.retain(|_, since| now - *since < LONGEST_SLOW_START);
+        inner.warm.insert(key.clone(), now);
+    }
+
+    /// It is gone, or was unhealthy: it does not begin slowly again.
+    pub(super) fn is_warm(&self, key: &TargetKey) {
+        self.lock().warm.remove(key);
+    }
+
+    fn warm_since(&self, key: &TargetKey) -> Option<i64> {
+        self.lock().warm.get(key).copied()
     }
 
     fn open(&self, key: &TargetKey, activity: &Arc<Activity>) -> CancellationToken {

@@ -62,8 +62,17 @@ pub(super) async fn watch(lab: Arc<Lab>, dial: Dial, key: TargetKey) {
         let Some(status) = status(&lab, &key) else { return };
         let next = streak.judge(&status, &check, group, finding, &lab.clock);
         let initial = matches!(next.as_ref().unwrap_or(&status), TargetStatus::Initial { .. });
+        let initial_before = matches!(status, TargetStatus::Initial { .. });
         if let Some(next) = next {
             tracing::debug!(target = %key.target, port = key.port, status = ?next, "target health");
+            match next {
+                TargetStatus::Healthy if initial_before => {
+                    if others_are_healthy(&lab, &key) {
+                        lab.sockets.connections.warms_up(&key, lab.clock.now());
+                    }
+                }
+                _ => lab.sockets.connections.is_warm(&key),
+            }
             set_status(&lab, &key, &next);
         }
         let settled = status == TargetStatus::Healthy && finding == Finding::Passed;
@@ -90,6 +99,15 @@ fn status(lab: &Lab, key: &TargetKey) -> Option<TargetStatus> {
         let mut targets = state.elbv2.target_group(&key.group)?.targets.iter();
         let target = targets.find(|target| target.id == key.target && target.port == key.port)?;
         Some(target.status.clone())
+    })
+}
+
+/// Only beside targets that are warm a new one begins slowly.
+fn others_are_healthy(lab: &Lab, key: &TargetKey) -> bool {
+    lab.read(|state| {
+        let targets = state.elbv2.target_group(&key.group).into_iter().flat_map(|group| &group.targets);
+        let mut others = targets.filter(|target| target.id != key.target || target.port != key.port);
+        others.any(|target| target.status == TargetStatus::Healthy)
     })
 }
 

@@ -19,9 +19,9 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::connections::{NoTarget, OpenConnection, in_service};
+use super::connections::{NoTarget, OpenConnection, Prefer, in_service};
 use super::route::{self, Asked};
-use super::{Balancer, simulated, tcp};
+use super::{Balancer, simulated, sticky, tcp};
 use crate::lab::api::random_hex;
 use crate::lab::elbv2::Action;
 
@@ -73,7 +73,14 @@ async fn respond(
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
     let host = host.or_else(|| request.uri().authority().map(ToString::to_string)).unwrap_or_default();
     let (method, uri) = (request.method().clone(), request.uri().clone());
-    let asked = Asked { method: &method, host: &host, path: uri.path(), query: uri.query().unwrap_or_default() };
+    let asked = Asked {
+        method: &method,
+        host: &host,
+        path: uri.path(),
+        query: uri.query().unwrap_or_default(),
+        headers: request.headers(),
+        peer: peer.ip(),
+    };
     let decision = balancer.lab.read(|state| {
         let listener = state.elbv2.listener(listener_arn)?;
         let load_balancer = state.elbv2.load_balancer(&listener.load_balancer_arn)?;
@@ -86,12 +93,18 @@ async fn respond(
     });
     let Some(decision) = decision else { return error_page(StatusCode::SERVICE_UNAVAILABLE) };
     match &decision.action {
-        Action::Forward { groups } => {
+        Action::Forward { groups, sticky } => {
+            let now = balancer.lab.clock.now();
             let turn = || balancer.lab.sockets.connections.turn(listener_arn);
-            match route::weighted(groups, turn) {
-                Some(group) => forward(balancer, group, &decision, peer, request).await,
-                None => error_page(StatusCode::SERVICE_UNAVAILABLE),
+            let had = sticky.and_then(|_| sticky::group(request.headers(), groups, now));
+            let Some(group) = had.or_else(|| route::weighted(groups, turn)) else {
+                return error_page(StatusCode::SERVICE_UNAVAILABLE);
+            };
+            let mut response = forward(balancer, group, &decision, peer, request).await;
+            if let Some(seconds) = sticky {
+                sticky::bind_group(response.headers_mut(), group, *seconds, now);
             }
+            response
         }
         Action::FixedResponse { status, content_type, body } => {
             let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::OK);
@@ -127,9 +140,20 @@ async fn forward(
     let repeatable = body.is_end_stream() && [Method::GET, Method::HEAD, Method::OPTIONS].contains(&parts.method);
     let heard = Arc::new(Mutex::new(Instant::now()));
     let mut body = Some(noting(body, &heard));
+    let now = balancer.lab.clock.now();
+    let (stickiness, had) = balancer
+        .lab
+        .read(|state| {
+            let group = state.elbv2.target_group(group)?;
+            let stickiness = sticky::OfTarget::of(group)?;
+            let had = stickiness.target(&parts.headers, group, now);
+            Some((stickiness, had))
+        })
+        .map_or((None, None), |(stickiness, had)| (Some(stickiness), had));
+    let prefer = had.as_ref().map_or(Prefer::Any, |(target, port)| Prefer::Target(target, *port));
     let mut tried = Vec::new();
     loop {
-        let (stream, connection) = match balancer.connect(group, &mut tried).await {
+        let (stream, connection) = match balancer.connect(group, &mut tried, prefer).await {
             Ok(connected) => connected,
             Err(NoTarget::NoneRegistered) => return error_page(StatusCode::SERVICE_UNAVAILABLE),
             Err(NoTarget::AllRefused) => return error_page(StatusCode::BAD_GATEWAY),
@@ -143,7 +167,14 @@ async fn forward(
         let exchanged = unless_silent(decision.idle_timeout, &heard, exchange(stream, &connection, request)).await;
         match exchanged {
             None => return error_page(StatusCode::GATEWAY_TIMEOUT),
-            Some(Ok(response)) => return finish(response, client_upgrade, connection),
+            Some(Ok(response)) => {
+                let key = connection.key.clone();
+                let mut response = finish(response, client_upgrade, connection);
+                if let Some(stickiness) = &stickiness {
+                    stickiness.bind(response.headers_mut(), &key, now);
+                }
+                return response;
+            }
             Some(Err(_)) if repeatable && !in_service(&balancer.lab, &connection.key) => {
                 tried.push(connection.key.clone());
             }

@@ -8,6 +8,7 @@ mod http;
 mod route;
 mod simulated;
 mod sockets;
+mod sticky;
 mod tcp;
 
 use std::collections::HashMap;
@@ -24,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::elbv2::{LoadBalancerType, TargetStatus};
 use super::{Lab, ecs};
-use connections::{NoTarget, OpenConnection, Pick, TargetKey};
+use connections::{NoTarget, OpenConnection, Pick, Prefer, TargetKey};
 
 pub use sockets::Sockets;
 
@@ -181,13 +182,18 @@ impl Balancer {
 
     /// Connects to a target of a group. One that refuses, as a task does that is just stopping, costs nothing but the
     /// attempt: nothing was sent yet, and the next one is asked. `tried` are targets not to ask again.
-    async fn connect(&self, group: &str, tried: &mut Vec<TargetKey>) -> Result<(TcpStream, OpenConnection), NoTarget> {
+    async fn connect(
+        &self,
+        group: &str,
+        tried: &mut Vec<TargetKey>,
+        prefer: Prefer<'_>,
+    ) -> Result<(TcpStream, OpenConnection), NoTarget> {
         if simulated::is(&self.lab) {
             return Err(NoTarget::Simulated);
         }
         let until = tokio::time::Instant::now() + STARTING_PATIENCE;
         loop {
-            match connections::pick(&self.lab, group, tried) {
+            match connections::pick(&self.lab, group, tried, prefer) {
                 Pick::Target(connection) => {
                     let dialled = (self.dial)(connection.key.target.clone(), connection.key.port);
                     if let Ok(Ok(stream)) = tokio::time::timeout(CONNECT_TIMEOUT, dialled).await {

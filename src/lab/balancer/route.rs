@@ -1,8 +1,10 @@
 //! What an application load balancer does with a request, by its listener's rules.
 
-use hyper::Method;
+use std::net::IpAddr;
 
-use crate::lab::elbv2::{Action, Condition, Rule};
+use hyper::{HeaderMap, Method};
+
+use crate::lab::elbv2::{self, Action, Condition, Rule};
 use crate::lab::pattern;
 
 /// A request, as far as rules look at it.
@@ -12,6 +14,8 @@ pub(super) struct Asked<'a> {
     pub(super) host: &'a str,
     pub(super) path: &'a str,
     pub(super) query: &'a str,
+    pub(super) headers: &'a HeaderMap,
+    pub(super) peer: IpAddr,
 }
 
 /// The action of the first rule that matches; rules are in the order of their priority, the default one last.
@@ -27,7 +31,36 @@ fn holds(condition: &Condition, asked: &Asked) -> bool {
             let host = host_name(asked.host).to_lowercase();
             patterns.iter().any(|pattern| pattern::matches(&pattern.to_lowercase(), &host))
         }
+        Condition::QueryString(wanted) => {
+            let pairs: Vec<(String, String)> = url::form_urlencoded::parse(asked.query.as_bytes())
+                .map(|(key, value)| (key.to_lowercase(), value.to_lowercase()))
+                .collect();
+            wanted.iter().any(|(key, value)| {
+                let is = |pattern: &str, text: &str| pattern::matches(&pattern.to_lowercase(), text);
+                pairs.iter().any(|(k, v)| key.as_ref().is_none_or(|key| is(key, k)) && is(value, v))
+            })
+        }
+        Condition::HttpHeader { name, values } => {
+            let all = asked.headers.get_all(name.as_str()).into_iter().filter_map(|value| value.to_str().ok());
+            let mut all = all.map(str::to_lowercase);
+            all.any(|text| values.iter().any(|pattern| pattern::matches(&pattern.to_lowercase(), &text)))
+        }
+        Condition::SourceIp(networks) => networks.iter().any(|network| contains(network, asked.peer)),
         Condition::Method(methods) => methods.iter().any(|method| method == asked.method.as_str()),
+    }
+}
+
+fn contains(network: &str, address: IpAddr) -> bool {
+    match (elbv2::network(network), address) {
+        (Some((IpAddr::V4(of), length)), IpAddr::V4(address)) => {
+            let mask = u32::MAX.checked_shl(32 - length).unwrap_or(0);
+            u32::from(of) & mask == u32::from(address) & mask
+        }
+        (Some((IpAddr::V6(of), length)), IpAddr::V6(address)) => {
+            let mask = u128::MAX.checked_shl(128 - length).unwrap_or(0);
+            u128::from(of) & mask == u128::from(address) & mask
+        }
+        _ => false,
     }
 }
 

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional_with_sizes};
 use tokio::net::TcpStream;
 
-use super::connections::{Activity, NoTarget, OpenConnection};
+use super::connections::{Activity, NoTarget, OpenConnection, Prefer};
 use super::{Balancer, route, simulated};
 use crate::lab::clock::Clock;
 use crate::lab::elbv2::Listener;
@@ -17,8 +17,9 @@ const BUFFER: usize = 64 * 1024;
 pub(super) async fn serve(balancer: &Balancer, mut client: TcpStream, listener: &Listener) {
     let groups = listener.default_action().map(|action| action.target_groups()).unwrap_or_default();
     let group = route::weighted(groups, || balancer.lab.sockets.connections.turn(&listener.arn));
+    let prefer = client.peer_addr().map_or(Prefer::Any, |peer| Prefer::Client(peer.ip()));
     let connected = match group {
-        Some(group) => match balancer.connect(group, &mut Vec::new()).await {
+        Some(group) => match balancer.connect(group, &mut Vec::new(), prefer).await {
             Err(NoTarget::Simulated) => return simulated::explain(&mut client).await,
             connected => connected.ok(),
         },

@@ -86,7 +86,8 @@ pub(super) fn update_health(state: &mut State, _: &Scope, input: Input) -> ApiRe
     Ok(json!({}))
 }
 
-pub(super) fn discover(state: &State, _: &Scope, input: Input) -> ApiResult {
+/// The service that a client looks up by its names, as it would by DNS.
+fn named<'s>(state: &'s State, input: Input) -> Result<&'s Service, ApiError> {
     let (namespace_name, service_name) = (input.required("NamespaceName")?, input.required("ServiceName")?);
     let namespaces: Vec<&str> = state
         .discovery
@@ -99,16 +100,27 @@ pub(super) fn discover(state: &State, _: &Scope, input: Input) -> ApiResult {
         return Err(ApiError::new("NamespaceNotFound", format!("Can't find namespace with name {namespace_name}.")));
     }
     let mut services = state.discovery.services.iter();
-    let service = services
+    services
         .find(|service| service.name == service_name && namespaces.contains(&service.namespace_id.as_str()))
-        .ok_or_else(|| ApiError::new("ServiceNotFound", format!("Can't find service with name {service_name}.")))?;
+        .ok_or_else(|| ApiError::new("ServiceNotFound", format!("Can't find service with name {service_name}.")))
+}
 
-    let parameters = input.get("QueryParameters").and_then(Value::as_object);
-    let asked = |instance: &&Instance| {
-        let mut wanted = parameters.into_iter().flatten();
+pub(super) fn discover_revision(state: &State, _: &Scope, input: Input) -> ApiResult {
+    Ok(json!({ "InstancesRevision": named(state, input)?.revision }))
+}
+
+pub(super) fn discover(state: &State, _: &Scope, input: Input) -> ApiResult {
+    let service = named(state, input)?;
+    let (namespace_name, service_name) = (input.required("NamespaceName")?, input.required("ServiceName")?);
+    let has = |instance: &Instance, member: &str| {
+        let mut wanted = input.get(member).and_then(Value::as_object).into_iter().flatten();
         wanted.all(|(key, value)| instance.attributes.get(key).map(String::as_str) == value.as_str())
     };
-    let matching: Vec<&Instance> = service.instances.iter().filter(asked).collect();
+    let mut matching: Vec<&Instance> = service.instances.iter().filter(|of| has(of, "QueryParameters")).collect();
+    // Where none has these, they are not asked for.
+    if matching.iter().any(|of| has(of, "OptionalParameters")) {
+        matching.retain(|of| has(of, "OptionalParameters"));
+    }
     let healthy: Vec<&Instance> = matching.iter().copied().filter(|instance| instance.healthy).collect();
     let found = match input.text("HealthStatus").unwrap_or("HEALTHY_OR_ELSE_ALL") {
         "ALL" => matching,

@@ -53,6 +53,9 @@ pub struct Namespace {
     /// Of a private namespace.
     pub vpc_id: Option<String>,
     pub hosted_zone_id: String,
+    /// Of the zone's SOA record, in seconds.
+    #[serde(default)]
+    pub soa_ttl: Option<i64>,
     /// Epoch milliseconds.
     pub created_at: i64,
     pub tags: BTreeMap<String, String>,
@@ -74,6 +77,9 @@ pub struct Service {
     /// Grows with every change of the instances.
     pub revision: u64,
     pub instances: Vec<Instance>,
+    /// Of the service itself.
+    #[serde(default)]
+    pub attributes: BTreeMap<String, String>,
     pub tags: BTreeMap<String, String>,
 }
 
@@ -117,6 +123,12 @@ pub fn deregister_instance(state: &mut State, service_id_or_arn: &str, instance_
     let changed = service.instances.len() != before;
     service.revision += u64::from(changed);
     changed
+}
+
+/// The ARN of the namespace that ECS is told by name or ARN.
+pub fn namespace_arn(state: &State, name_or_arn: &str) -> Option<String> {
+    let mut all = state.discovery.namespaces.iter();
+    all.find(|of| of.is(name_or_arn) || of.name == name_or_arn).map(|of| of.arn.clone())
 }
 
 pub fn service_exists(state: &State, service_id_or_arn: &str) -> bool {
@@ -181,6 +193,8 @@ fn handler(name: &str) -> Option<Handler> {
         "GetInstance" => Read(instances::get),
         "GetInstancesHealthStatus" => Read(instances::health_status),
         "DiscoverInstances" => Read(instances::discover),
+        "DiscoverInstancesRevision" => Read(instances::discover_revision),
+        "GetServiceAttributes" => Read(services::get_attributes),
         "ListTagsForResource" => Read(list_tags),
         "CreatePrivateDnsNamespace" => {
             Write(|state, scope, input| namespaces::create(state, scope, input, NamespaceType::DnsPrivate))
@@ -191,7 +205,18 @@ fn handler(name: &str) -> Option<Handler> {
         "CreateHttpNamespace" => {
             Write(|state, scope, input| namespaces::create(state, scope, input, NamespaceType::Http))
         }
+        "UpdateHttpNamespace" => {
+            Write(|state, scope, input| namespaces::update(state, scope, input, NamespaceType::Http))
+        }
+        "UpdatePrivateDnsNamespace" => {
+            Write(|state, scope, input| namespaces::update(state, scope, input, NamespaceType::DnsPrivate))
+        }
+        "UpdatePublicDnsNamespace" => {
+            Write(|state, scope, input| namespaces::update(state, scope, input, NamespaceType::DnsPublic))
+        }
         "DeleteNamespace" => Write(namespaces::delete),
+        "UpdateServiceAttributes" => Write(services::update_attributes),
+        "DeleteServiceAttributes" => Write(services::delete_attributes),
         "CreateService" => Write(services::create),
         "UpdateService" => Write(services::update),
         "DeleteService" => Write(services::delete),

@@ -40,6 +40,7 @@ pub(super) fn create(state: &mut State, scope: &Scope, input: Input, kind: Names
         description: input.text("Description").map(str::to_owned),
         creator_request_id: request.map(str::to_owned),
         vpc_id: vpc_id.map(str::to_owned),
+        soa_ttl: soa_ttl(input)?,
         hosted_zone_id: format!("Z{}", random_hex(20).to_uppercase()),
         created_at: scope.now,
         tags: input.pairs("Tags")?,
@@ -72,6 +73,31 @@ pub(super) fn get(state: &State, _: &Scope, input: Input) -> ApiResult {
     Ok(json!({ "Namespace": value }))
 }
 
+fn soa_ttl(input: Input) -> Result<Option<i64>, ApiError> {
+    let dns = input.structure("Properties").and_then(|properties| properties.structure("DnsProperties"));
+    match dns.and_then(|dns| dns.structure("SOA")) {
+        Some(soa) => soa.number_in("TTL", 0..=2_147_483_647),
+        None => Ok(None),
+    }
+}
+
+pub(super) fn update(state: &mut State, scope: &Scope, input: Input, kind: NamespaceType) -> ApiResult {
+    let namespace = find(state, input.required("Id")?)?;
+    if namespace.kind != kind {
+        return Err(input.error(format!("Namespace {} is of type {}", namespace.id, namespace.kind.name())));
+    }
+    let change =
+        input.structure("Namespace").ok_or_else(|| input.error("A change of the namespace must be specified"))?;
+    let (id, ttl) = (namespace.id.clone(), soa_ttl(change)?);
+    for namespace in state.discovery.namespaces.iter_mut().filter(|of| of.id == id) {
+        if let Some(description) = change.text("Description") {
+            namespace.description = Some(description.to_owned());
+        }
+        namespace.soa_ttl = ttl.or(namespace.soa_ttl);
+    }
+    Ok(operation(state, scope, "UPDATE_NAMESPACE", &[("NAMESPACE", &id)]))
+}
+
 pub(super) fn delete(state: &mut State, scope: &Scope, input: Input) -> ApiResult {
     let id = find(state, input.required("Id")?)?.id.clone();
     if state.discovery.services.iter().any(|service| service.namespace_id == id) {
@@ -94,7 +120,8 @@ fn describe(state: &State, namespace: &Namespace) -> Value {
     let services = state.discovery.services.iter().filter(|service| service.namespace_id == namespace.id).count();
     let mut properties = json!({ "HttpProperties": { "HttpName": namespace.name } });
     if namespace.kind != NamespaceType::Http {
-        properties["DnsProperties"] = json!({ "HostedZoneId": namespace.hosted_zone_id, "SOA": { "TTL": 15 } });
+        properties["DnsProperties"] =
+            json!({ "HostedZoneId": namespace.hosted_zone_id, "SOA": { "TTL": namespace.soa_ttl.unwrap_or(15) } });
     }
     let mut value = json!({
         "Id": namespace.id,

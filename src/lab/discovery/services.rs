@@ -55,6 +55,7 @@ pub(super) fn create(state: &mut State, scope: &Scope, input: Input) -> ApiResul
         created_at: scope.now,
         revision: 1,
         instances: Vec::new(),
+        attributes: Default::default(),
         tags: input.pairs("Tags")?,
     };
     let reply = json!({ "Service": describe(state, &service, true) });
@@ -176,4 +177,42 @@ fn describe(state: &State, service: &Service, in_full: bool) -> Value {
         value["HealthCheckCustomConfig"]["FailureThreshold"] = json!(1);
     }
     value
+}
+
+/// How many attributes a service may have.
+const MOST_ATTRIBUTES: usize = 30;
+
+pub(super) fn get_attributes(state: &State, scope: &Scope, input: Input) -> ApiResult {
+    let service = find(state, input.required("ServiceId")?)?;
+    Ok(json!({
+        "ServiceAttributes": {
+            "ServiceArn": service.arn,
+            "ResourceOwner": scope.settings.account_id,
+            "Attributes": service.attributes,
+        },
+    }))
+}
+
+pub(super) fn update_attributes(state: &mut State, _: &Scope, input: Input) -> ApiResult {
+    let id = find(state, input.required("ServiceId")?)?.id.clone();
+    let Some(service) = find_service_mut(state, &id) else { return Ok(json!({})) };
+    let mut all = service.attributes.clone();
+    for (key, value) in input.get("Attributes").and_then(Value::as_object).into_iter().flatten() {
+        all.insert(key.clone(), value.as_str().unwrap_or_default().to_owned());
+    }
+    if all.len() > MOST_ATTRIBUTES {
+        let message = format!("A service can have no more than {MOST_ATTRIBUTES} attributes.");
+        return Err(ApiError::new("ServiceAttributesLimitExceededException", message));
+    }
+    service.attributes = all;
+    Ok(json!({}))
+}
+
+pub(super) fn delete_attributes(state: &mut State, _: &Scope, input: Input) -> ApiResult {
+    let id = find(state, input.required("ServiceId")?)?.id.clone();
+    let keys = input.texts("Attributes");
+    if let Some(service) = find_service_mut(state, &id) {
+        service.attributes.retain(|key, _| !keys.contains(&key.as_str()));
+    }
+    Ok(json!({}))
 }

@@ -87,6 +87,12 @@ pub fn has_instance(state: &State, id: &str) -> bool {
     state.ec2.instances.iter().any(|instance| instance.id == id)
 }
 
+/// Where an instance is.
+pub fn subnet_of_instance<'s>(state: &'s State, id: &str) -> Option<&'s Subnet> {
+    let instance = state.ec2.instances.iter().find(|instance| instance.id == id)?;
+    state.ec2.subnets.iter().find(|subnet| subnet.id == instance.subnet_id)
+}
+
 pub fn has_vpc(state: &State, id: &str) -> bool {
     state.ec2.vpc_id == id
 }

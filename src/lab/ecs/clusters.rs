@@ -1,27 +1,19 @@
-//! Clusters, their container instances and capacity providers, and the account's settings.
+//! Clusters.
 
 use serde_json::{Map, Value, json};
 
 use super::{
-    arn,
-    model::{Cluster, Instance, ServiceStatus, Task, TaskStatus},
-    request::{Request, failure, invalid, put, seconds, without_nulls},
+    account, arn, capacity, instances,
+    model::{Cluster, Service, ServiceStatus, Task, TaskStatus},
+    request::{Request, failure, invalid, put, without_nulls},
+    service_view, tags,
 };
 use crate::lab::{
     Settings,
-    api::{ApiError, ApiResult, random_hex},
-    ec2,
+    api::{ApiError, ApiResult},
+    discovery,
     state::State,
 };
-
-/// What a t3.medium registers.
-const INSTANCE_CPU: i64 = 2048;
-pub const INSTANCE_MEMORY: i64 = 3843;
-/// Where Linux's ephemeral ports begin, and so ECS's dynamic host ports.
-pub const FIRST_DYNAMIC_PORT: u16 = 32768;
-pub const LAST_DYNAMIC_PORT: u16 = 60999;
-/// What the container agent keeps for itself on an instance.
-pub const AGENT_PORTS: [u16; 5] = [22, 2375, 2376, 51678, 51679];
 
 /// Makes the `default` cluster and its instance, the first time that the lab runs.
 pub fn prepare(state: &mut State, now: i64) {
@@ -32,19 +24,12 @@ pub fn prepare(state: &mut State, now: i64) {
 }
 
 fn add(state: &mut State, cluster: Cluster, now: i64) {
-    if !state.ecs.instances.values().any(|instance| instance.cluster == cluster.name) {
-        let instance = Instance {
-            id: random_hex(32),
-            cluster: cluster.name.clone(),
-            ec2_instance_id: ec2::new_instance(state),
-            cpu: INSTANCE_CPU,
-            memory: INSTANCE_MEMORY,
-            registered_at: now,
-            next_port: FIRST_DYNAMIC_PORT,
-        };
-        state.ecs.instances.insert(instance.id.clone(), instance);
+    let name = cluster.name.clone();
+    state.ecs.clusters.insert(name.clone(), cluster);
+    if instances::of(state, &name).next().is_none() {
+        instances::add(state, &name, None, now);
     }
-    state.ecs.clusters.insert(cluster.name.clone(), cluster);
+    capacity::associate(state, &name, now);
 }
 
 pub fn create(state: &mut State, request: &Request) -> ApiResult {
@@ -55,13 +40,131 @@ pub fn create(state: &mut State, request: &Request) -> ApiResult {
             "Cluster name is not valid. It may hold up to 255 letters, numbers, underscores and hyphens.",
         ));
     }
-    if !state.ecs.clusters.get(name).is_some_and(|cluster| cluster.active) {
-        let mut settings = without_nulls(request.input).as_object().cloned().unwrap_or_default();
-        settings.retain(|member, _| member != "clusterName" && member != "tags");
-        let cluster = Cluster { name: name.into(), active: true, tags: request.list("tags").to_vec(), settings };
-        add(state, cluster, request.now);
+    let mut settings = without_nulls(request.input).as_object().cloned().unwrap_or_default();
+    settings.retain(|member, _| member != "clusterName" && member != "tags");
+    let connect = service_connect(state, request)?;
+    put(&mut settings, "serviceConnectDefaults", connect);
+    match state.ecs.clusters.get(name).filter(|cluster| cluster.active) {
+        Some(cluster) => {
+            // the same cluster again is the same cluster
+            let differs =
+                |member: &str| settings.get(member).is_some_and(|new| cluster.settings.get(member) != Some(new));
+            if ["capacityProviders", "defaultCapacityProviderStrategy", "settings"].into_iter().any(differs) {
+                return Err(invalid(
+                    "Arguments on this idempotent request are inconsistent with arguments used in previous request(s).",
+                ));
+            }
+        }
+        None => {
+            check_settings(request)?;
+            tags::check(request.list("tags"))?;
+            let strategy = request.list("defaultCapacityProviderStrategy");
+            capacity::check_associations(state, &request.texts("capacityProviders"), strategy)?;
+            let cluster = Cluster { name: name.into(), active: true, tags: request.list("tags").to_vec(), settings };
+            add(state, cluster, request.now);
+            if request.list("settings").is_empty() {
+                let insights = account::container_insights(state, request);
+                set(state, name, "settings", json!([{"name": "containerInsights", "value": insights}]));
+            }
+        }
     }
-    Ok(json!({"cluster": view(state, request.settings, &state.ecs.clusters[name], &["SETTINGS", "TAGS"])}))
+    Ok(
+        json!({"cluster": view(state, request.settings, &state.ecs.clusters[name], &["SETTINGS", "TAGS", "CONFIGURATIONS"])}),
+    )
+}
+
+fn check_settings(request: &Request) -> Result<(), ApiError> {
+    for setting in request.list("settings") {
+        let value = setting["value"].as_str().unwrap_or_default();
+        if !["enabled", "enhanced", "disabled"].contains(&value) {
+            return Err(invalid(format!(
+                "Setting value is invalid: {value}. containerInsights is enabled, enhanced or disabled."
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// `serviceConnectDefaults`, with its namespace by ARN.
+fn service_connect(state: &State, request: &Request) -> Result<Option<Value>, ApiError> {
+    let Some(namespace) = request.input["serviceConnectDefaults"]["namespace"].as_str() else { return Ok(None) };
+    if namespace.is_empty() {
+        return Ok(Some(json!({})));
+    }
+    let arn = discovery::namespace_arn(state, namespace);
+    let arn =
+        arn.ok_or_else(|| ApiError::new("NamespaceNotFoundException", "The specified namespace was not found."))?;
+    Ok(Some(json!({"namespace": arn})))
+}
+
+fn set(state: &mut State, name: &str, member: &str, value: Value) {
+    if let Some(cluster) = state.ecs.clusters.get_mut(name) {
+        cluster.settings.insert(member.to_owned(), value);
+    }
+}
+
+pub fn update(state: &mut State, request: &Request) -> ApiResult {
+    let name = request.cluster(state)?.name.clone();
+    check_settings(request)?;
+    if let Some(connect) = service_connect(state, request)? {
+        set(state, &name, "serviceConnectDefaults", connect);
+    }
+    for member in ["settings", "configuration"] {
+        if let Some(value) = request.input.get(member) {
+            set(state, &name, member, without_nulls(value));
+        }
+    }
+    Ok(
+        json!({"cluster": view(state, request.settings, &state.ecs.clusters[&name], &["SETTINGS", "TAGS", "CONFIGURATIONS"])}),
+    )
+}
+
+pub fn update_settings(state: &mut State, request: &Request) -> ApiResult {
+    let name = request.cluster(state)?.name.clone();
+    if request.list("settings").is_empty() {
+        return Err(invalid("Settings cannot be empty."));
+    }
+    check_settings(request)?;
+    set(state, &name, "settings", without_nulls(&request.input["settings"]));
+    Ok(json!({"cluster": view(state, request.settings, &state.ecs.clusters[&name], &["SETTINGS"])}))
+}
+
+pub fn put_capacity_providers(state: &mut State, request: &Request) -> ApiResult {
+    let cluster = request.cluster(state)?;
+    let name = cluster.name.clone();
+    for member in ["capacityProviders", "defaultCapacityProviderStrategy"] {
+        if !request.input[member].is_array() {
+            return Err(invalid(format!("{member} cannot be null.")));
+        }
+    }
+    let wanted = request.texts("capacityProviders");
+    capacity::check_associations(state, &wanted, request.list("defaultCapacityProviderStrategy"))?;
+    let wanted: Vec<&str> = wanted.into_iter().map(arn::short).collect();
+    for provider in capacity::providers(cluster).into_iter().filter(|provider| !wanted.contains(provider)) {
+        let by_service = |service: &Service| {
+            let strategy = service.settings.get("capacityProviderStrategy").and_then(Value::as_array);
+            let mut names = strategy.into_iter().flatten().filter_map(|item| item["capacityProvider"].as_str());
+            service.cluster == name
+                && service.status != ServiceStatus::Inactive
+                && names.any(|of| arn::short(of) == provider)
+        };
+        let by_task = |task: &Task| {
+            task.cluster == name && !task.is_stopped() && task.capacity_provider.as_deref() == Some(provider)
+        };
+        if state.ecs.services.iter().any(by_service) || state.ecs.tasks.values().any(by_task) {
+            return Err(ApiError::new(
+                "ResourceInUseException",
+                "The specified capacity provider is in use and cannot be removed.",
+            ));
+        }
+    }
+    let gone = |of: &Option<String>| of.as_deref().is_some_and(|provider| !wanted.contains(&provider));
+    state.ecs.instances.retain(|_, instance| instance.cluster != name || !gone(&instance.capacity_provider));
+    set(state, &name, "capacityProviders", json!(wanted));
+    set(state, &name, "defaultCapacityProviderStrategy", json!(request.list("defaultCapacityProviderStrategy")));
+    capacity::associate(state, &name, request.now);
+    instances::touch(state, &name);
+    Ok(json!({"cluster": view(state, request.settings, &state.ecs.clusters[&name], &["SETTINGS", "TAGS"])}))
 }
 
 pub fn describe(state: &State, request: &Request) -> ApiResult {
@@ -94,7 +197,13 @@ pub fn delete(state: &mut State, request: &Request) -> ApiResult {
     if state.ecs.tasks.values().any(|task| task.cluster == name && !task.is_stopped()) {
         return error("ClusterContainsTasksException", "The Cluster cannot be deleted while Tasks are active.");
     }
-    // The lab made the instances, so they go with their cluster.
+    if instances::of(state, &name).any(|instance| instance.registered) {
+        return error(
+            "ClusterContainsContainerInstancesException",
+            "The Cluster cannot be deleted while Container Instances are active or draining.",
+        );
+    }
+    // The lab made the others, so they go with their cluster.
     state.ecs.instances.retain(|_, instance| instance.cluster != name);
     if let Some(cluster) = state.ecs.clusters.get_mut(&name) {
         cluster.active = false;
@@ -109,14 +218,15 @@ pub fn view(state: &State, settings: &Settings, cluster: &Cluster, include: &[&s
     reply.insert("clusterArn".into(), json!(arn::cluster(settings, &cluster.name)));
     reply.insert("clusterName".into(), json!(cluster.name));
     reply.insert("status".into(), json!(if cluster.active { "ACTIVE" } else { "INACTIVE" }));
-    let instances = state.ecs.instances.values().filter(|instance| instance.cluster == cluster.name).count();
+    let instances = instances::of(state, &cluster.name).count();
     reply.insert("registeredContainerInstancesCount".into(), json!(instances));
     reply.insert("runningTasksCount".into(), json!(tasks().filter(|task| is_running(task)).count()));
     reply.insert("pendingTasksCount".into(), json!(tasks().filter(|task| is_pending(task)).count()));
     let active =
         services.filter(|service| service.cluster == cluster.name && service.status != ServiceStatus::Inactive);
     reply.insert("activeServicesCount".into(), json!(active.count()));
-    reply.insert("statistics".into(), json!([]));
+    let statistics = if include.contains(&"STATISTICS") { statistics(state, &cluster.name) } else { json!([]) };
+    reply.insert("statistics".into(), statistics);
     reply.insert("tags".into(), json!(if include.contains(&"TAGS") { &cluster.tags[..] } else { &[] }));
     let off = json!([{"name": "containerInsights", "value": "disabled"}]);
     let shown = if include.contains(&"SETTINGS") {
@@ -128,10 +238,33 @@ pub fn view(state: &State, settings: &Settings, cluster: &Cluster, include: &[&s
     for member in ["capacityProviders", "defaultCapacityProviderStrategy"] {
         reply.insert(member.into(), cluster.settings.get(member).cloned().unwrap_or_else(|| json!([])));
     }
-    for member in ["configuration", "serviceConnectDefaults"] {
-        put(&mut reply, member, cluster.settings.get(member).cloned());
-    }
+    let configured = include.contains(&"CONFIGURATIONS");
+    put(&mut reply, "configuration", cluster.settings.get("configuration").filter(|_| configured).cloned());
+    let connect = cluster.settings.get("serviceConnectDefaults").filter(|of| of["namespace"].is_string());
+    put(&mut reply, "serviceConnectDefaults", connect.cloned());
     Value::Object(reply)
+}
+
+fn statistics(state: &State, cluster: &str) -> Value {
+    let tasks = |fargate: bool, is: fn(&Task) -> bool| {
+        let here = state.ecs.tasks.values().filter(|task| task.cluster == cluster && is(task));
+        here.filter(|task| (task.launch_type == "FARGATE") == fargate).count()
+    };
+    let services = |fargate: bool, status: ServiceStatus| {
+        let here = state.ecs.services.iter().filter(|service| service.cluster == cluster && service.status == status);
+        here.filter(|service| service_view::on_fargate(&service.settings) == fargate).count()
+    };
+    let all = [
+        ("runningEC2TasksCount", tasks(false, is_running)),
+        ("runningFargateTasksCount", tasks(true, is_running)),
+        ("pendingEC2TasksCount", tasks(false, is_pending)),
+        ("pendingFargateTasksCount", tasks(true, is_pending)),
+        ("activeEC2ServiceCount", services(false, ServiceStatus::Active)),
+        ("activeFargateServiceCount", services(true, ServiceStatus::Active)),
+        ("drainingEC2ServiceCount", services(false, ServiceStatus::Draining)),
+        ("drainingFargateServiceCount", services(true, ServiceStatus::Draining)),
+    ];
+    all.map(|(name, count)| json!({"name": name, "value": count.to_string()})).into_iter().collect()
 }
 
 fn is_running(task: &Task) -> bool {
@@ -140,98 +273,4 @@ fn is_running(task: &Task) -> bool {
 
 fn is_pending(task: &Task) -> bool {
     task.status < TaskStatus::Running
-}
-
-pub fn list_instances(state: &State, request: &Request) -> ApiResult {
-    let cluster = &request.cluster(state)?.name;
-    let status = request.text("status").unwrap_or("ACTIVE");
-    let instances = state.ecs.instances.values().filter(|instance| instance.cluster == *cluster && status == "ACTIVE");
-    let arns = instances.map(|instance| json!(arn::instance(request.settings, cluster, &instance.id)));
-    request.page("containerInstanceArns", arns.collect())
-}
-
-pub fn describe_instances(state: &State, request: &Request) -> ApiResult {
-    let cluster = &request.cluster(state)?.name;
-    let asked = request.texts("containerInstances");
-    if asked.is_empty() {
-        return Err(invalid("Container instance cannot be empty."));
-    }
-    let (mut instances, mut failures) = (Vec::new(), Vec::new());
-    for name in asked {
-        match state.ecs.instances.get(arn::short(name)).filter(|instance| instance.cluster == *cluster) {
-            Some(instance) => instances.push(instance_view(state, request.settings, instance)),
-            None => failures.push(failure(arn::instance(request.settings, cluster, arn::short(name)), "MISSING")),
-        }
-    }
-    Ok(json!({"containerInstances": instances, "failures": failures}))
-}
-
-pub fn instance_view(state: &State, settings: &Settings, instance: &Instance) -> Value {
-    let tasks: Vec<&Task> = state.ecs.tasks.on_instance(&instance.id).collect();
-    let used = |of: fn(&Task) -> i64| tasks.iter().map(|task| of(task)).sum::<i64>();
-    let number = |name: &str, value: i64| json!({"name": name, "type": "INTEGER", "doubleValue": 0.0, "longValue": 0, "integerValue": value});
-    let ports = |taken: Vec<String>| json!({"name": "PORTS", "type": "STRINGSET", "doubleValue": 0.0, "longValue": 0, "integerValue": 0, "stringSetValue": taken});
-    let reserved: Vec<String> = AGENT_PORTS.iter().map(u16::to_string).collect();
-    let bound = tasks.iter().flat_map(|task| &task.containers).flat_map(|container| &container.bindings);
-    let taken = reserved.iter().cloned().chain(bound.map(|binding| binding.host_port.to_string())).collect();
-    let attribute = |name: &str, value: &str| json!({"name": name, "value": value});
-    json!({
-        "containerInstanceArn": arn::instance(settings, &instance.cluster, &instance.id),
-        "ec2InstanceId": instance.ec2_instance_id,
-        "version": 1,
-        "versionInfo": {"agentVersion": "1.91.0", "dockerVersion": "DockerVersion: 25.0.6"},
-        "remainingResources": [
-            number("CPU", instance.cpu - used(|task| task.cpu)),
-            number("MEMORY", instance.memory - used(|task| task.memory)),
-            ports(taken),
-        ],
-        "registeredResources": [number("CPU", instance.cpu), number("MEMORY", instance.memory), ports(reserved)],
-        "status": "ACTIVE",
-        "agentConnected": true,
-        "runningTasksCount": tasks.iter().filter(|task| is_running(task)).count(),
-        "pendingTasksCount": tasks.iter().filter(|task| is_pending(task)).count(),
-        "attributes": [
-            attribute("ecs.instance-type", "t3.medium"),
-            attribute("ecs.os-type", "linux"),
-            attribute("ecs.cpu-architecture", if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" }),
-            attribute("ecs.availability-zone", &format!("{}a", settings.region)),
-        ],
-        "registeredAt": seconds(instance.registered_at),
-        "attachments": [],
-        "tags": [],
-    })
-}
-
-pub fn capacity_providers(_: &State, request: &Request) -> ApiResult {
-    let asked = request.texts("capacityProviders");
-    let all = ["FARGATE", "FARGATE_SPOT"];
-    let name = |provider: &str| {
-        format!("arn:aws:ecs:{}:{}:capacity-provider/{provider}", request.settings.region, request.settings.account_id)
-    };
-    let view = |provider: &&str| json!({"capacityProviderArn": name(provider), "name": provider, "status": "ACTIVE", "tags": []});
-    let known = |provider: &str| all.contains(&arn::short(provider));
-    let providers: Vec<Value> = all
-        .iter()
-        .filter(|provider| asked.is_empty() || asked.iter().any(|a| arn::short(a) == **provider))
-        .map(view)
-        .collect();
-    let missing: Vec<Value> =
-        asked.iter().filter(|a| !known(a)).map(|a| failure(name(arn::short(a)), "MISSING")).collect();
-    Ok(json!({"capacityProviders": providers, "failures": missing}))
-}
-
-pub fn account_settings(_: &State, request: &Request) -> ApiResult {
-    let settings = [
-        ("serviceLongArnFormat", "enabled"),
-        ("taskLongArnFormat", "enabled"),
-        ("containerInstanceLongArnFormat", "enabled"),
-        ("awsvpcTrunking", "disabled"),
-        ("containerInsights", "disabled"),
-        ("tagResourceAuthorization", "on"),
-    ];
-    let principal = format!("arn:aws:iam::{}:root", request.settings.account_id);
-    let wanted = settings.iter().filter(|(name, _)| request.text("name").is_none_or(|asked| asked == *name));
-    let view =
-        wanted.map(|(name, value)| json!({"name": name, "value": value, "principalArn": principal, "type": "user"}));
-    request.page("settings", view.collect())
 }

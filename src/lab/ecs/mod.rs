@@ -1,8 +1,14 @@
 //! Amazon ECS: its API over the lab's state. What happens by itself is the scheduler's.
 
+mod account;
 pub mod arn;
+mod attributes;
+pub mod capacity;
 pub mod clusters;
+pub mod expression;
+pub mod instances;
 pub mod model;
+mod placement_rules;
 pub mod request;
 pub mod service_deployments;
 pub mod service_rules;
@@ -19,6 +25,7 @@ use serde_json::Value;
 
 pub use clusters::prepare;
 pub use model::EcsState;
+use model::InstanceStatus;
 use request::Request;
 
 use super::{
@@ -42,10 +49,25 @@ fn operation(name: &str) -> Option<Operation> {
         "DescribeClusters" => Read(clusters::describe),
         "ListClusters" => Read(clusters::list),
         "DeleteCluster" => Write(clusters::delete),
-        "ListContainerInstances" => Read(clusters::list_instances),
-        "DescribeContainerInstances" => Read(clusters::describe_instances),
-        "DescribeCapacityProviders" => Read(clusters::capacity_providers),
-        "ListAccountSettings" => Read(clusters::account_settings),
+        "UpdateCluster" => Write(clusters::update),
+        "UpdateClusterSettings" => Write(clusters::update_settings),
+        "PutClusterCapacityProviders" => Write(clusters::put_capacity_providers),
+        "ListContainerInstances" => Read(instances::list),
+        "DescribeContainerInstances" => Read(instances::describe),
+        "RegisterContainerInstance" => Write(instances::register),
+        "DeregisterContainerInstance" => Write(instances::deregister),
+        "UpdateContainerInstancesState" => Write(instances::update_state),
+        "PutAttributes" => Write(attributes::set),
+        "DeleteAttributes" => Write(attributes::delete),
+        "ListAttributes" => Read(attributes::list),
+        "CreateCapacityProvider" => Write(capacity::create),
+        "DescribeCapacityProviders" => Read(capacity::describe),
+        "UpdateCapacityProvider" => Write(capacity::update),
+        "DeleteCapacityProvider" => Write(capacity::delete),
+        "PutAccountSetting" => Write(account::set),
+        "PutAccountSettingDefault" => Write(account::set_default),
+        "DeleteAccountSetting" => Write(account::delete),
+        "ListAccountSettings" => Read(account::list),
         "RegisterTaskDefinition" => Write(task_definitions::register),
         "DescribeTaskDefinition" => Read(task_definitions::describe),
         "ListTaskDefinitions" => Read(task_definitions::list),
@@ -57,6 +79,10 @@ fn operation(name: &str) -> Option<Operation> {
         "DeleteService" => Write(services::delete),
         "DescribeServices" => Read(service_view::describe),
         "ListServices" => Read(service_view::list),
+        "ListServicesByNamespace" => Read(service_view::list_by_namespace),
+        "CreateTaskSet" | "DeleteTaskSet" | "DescribeTaskSets" | "UpdateTaskSet" | "UpdateServicePrimaryTaskSet" => {
+            Read(services::task_sets)
+        }
         "ListServiceDeployments" => Read(service_deployments::list),
         "DescribeServiceDeployments" => Read(service_deployments::describe),
         "DescribeServiceRevisions" => Read(service_deployments::revisions),
@@ -65,10 +91,12 @@ fn operation(name: &str) -> Option<Operation> {
         "ListTasks" => Read(tasks::list),
         "DescribeTasks" => Read(tasks::describe),
         "RunTask" => Write(tasks::run),
+        "StartTask" => Write(tasks::start),
+        "ExecuteCommand" => Read(tasks::execute),
         "StopTask" => Write(tasks::stop),
         "TagResource" => Write(tags::tag),
         "UntagResource" => Write(tags::untag),
-        "ListTagsForResource" => Write(tags::list),
+        "ListTagsForResource" => Read(tags::list),
         _ => return None,
     })
 }
@@ -113,7 +141,8 @@ fn unknown(operation: &str) -> ApiError {
 /// address and port.
 pub fn locate(state: &State, target_id: &str, port: u16) -> Option<(String, u16)> {
     let instances = &state.ecs.instances;
-    let instance = instances.values().find(|instance| instance.ec2_instance_id == target_id).map(|of| &of.id);
+    let mut registered = instances.values().filter(|of| of.status != InstanceStatus::Inactive);
+    let instance = registered.find(|instance| instance.ec2_instance_id == target_id).map(|of| &of.id);
     match instance {
         Some(instance) => state.ecs.tasks.on_instance(instance).find_map(|task| {
             let mut bindings = task.containers.iter().flat_map(|container| &container.bindings);

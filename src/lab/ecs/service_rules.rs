@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{model::TaskDefinition, request::invalid, strategy_rules};
+use super::{model::TaskDefinition, placement_rules, request::invalid, service_view, strategy_rules};
 use crate::lab::{api::ApiError, discovery, ec2, elbv2, state::State};
 
 type Checked = Result<(), ApiError>;
@@ -10,6 +10,9 @@ type Checked = Result<(), ApiError>;
 fn items<'v>(settings: &'v Map<String, Value>, member: &str) -> &'v [Value] {
     settings.get(member).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
+
+pub const BOTH: &str =
+    "Specifying both a launch type and capacity provider strategy is not supported. Remove one and try again.";
 
 /// The rules that hold for CreateService only, then [`check`].
 pub fn check_new(state: &State, settings: &Map<String, Value>, definition: &TaskDefinition) -> Checked {
@@ -25,11 +28,11 @@ pub fn check_new(state: &State, settings: &Map<String, Value>, definition: &Task
             return Err(invalid("IAM roles are only valid for services configured to use load balancers."));
         }
     }
-    if settings.contains_key("launchType") && has("capacityProviderStrategy") {
-        return Err(invalid(
-            "Specifying both a launch type and capacity provider strategy is not supported. Remove one and try again.",
-        ));
+    let daemon = settings.get("schedulingStrategy").is_some_and(|of| of == "DAEMON");
+    if daemon && launch_type(settings) == "FARGATE" {
+        return Err(invalid("The daemon scheduling strategy does not support the Fargate launch type."));
     }
+    has_task_role(settings, definition, "created")?;
     if let Some(controller) = settings.get("deploymentController").and_then(|of| of["type"].as_str())
         && controller != "ECS"
     {
@@ -40,9 +43,14 @@ pub fn check_new(state: &State, settings: &Map<String, Value>, definition: &Task
 
 /// The rules that hold for what a service is after CreateService or UpdateService.
 pub fn check(state: &State, settings: &Map<String, Value>, definition: &TaskDefinition) -> Checked {
-    let launch_type = settings.get("launchType").and_then(Value::as_str).unwrap_or("EC2");
+    let launch_type = launch_type(settings);
+    placement_rules::check(settings, launch_type)?;
+    platform(settings, launch_type)?;
     launch(state, launch_type, settings.get("networkConfiguration"), definition)?;
     let balancers = items(settings, "loadBalancers");
+    for (member, most) in [("loadBalancers", 5), ("serviceRegistries", 1)] {
+        at_most(member, items(settings, member).len(), most)?;
+    }
     for balancer in balancers {
         load_balancer(state, balancer, definition)?;
     }
@@ -59,6 +67,44 @@ pub fn check(state: &State, settings: &Map<String, Value>, definition: &TaskDefi
         alarms(&deployment["alarms"])?;
     }
     strategy_rules::check(state, settings)
+}
+
+fn at_most(what: &str, count: usize, most: usize) -> Checked {
+    if count <= most { Ok(()) } else { Err(invalid(format!("{what} can have at most {most} items."))) }
+}
+
+/// A session of ExecuteCommand needs what a task role allows.
+pub fn has_task_role(settings: &Map<String, Value>, definition: &TaskDefinition, done: &str) -> Checked {
+    let wanted = settings.get("enableExecuteCommand").is_some_and(|of| of == true);
+    let role = definition.document.get("taskRoleArn").and_then(Value::as_str).unwrap_or_default();
+    if wanted && role.is_empty() {
+        return Err(invalid(format!(
+            "The service couldn't be {done} because a valid taskRoleArn is not being used. Specify a valid task role \
+             in your task definition and try again."
+        )));
+    }
+    Ok(())
+}
+
+/// Only Fargate has platform versions.
+pub fn platform(settings: &Map<String, Value>, launch_type: &str) -> Checked {
+    let version = settings.get("platformVersion").and_then(Value::as_str).unwrap_or_default();
+    if version.is_empty() {
+        return Ok(());
+    }
+    if launch_type == "EC2" {
+        return Err(invalid("The platform version must be null when specifying an EC2 launch type."));
+    }
+    if !["LATEST", "1.4.0", "1.3.0"].contains(&version) {
+        return Err(ApiError::new("PlatformUnknownException", "The specified platform version does not exist."));
+    }
+    Ok(())
+}
+
+/// The launch type that settings name or their capacity providers have.
+pub fn launch_type(settings: &Map<String, Value>) -> &str {
+    let given = settings.get("launchType").and_then(Value::as_str).unwrap_or("EC2");
+    if service_view::on_fargate(settings) { "FARGATE" } else { given }
 }
 
 /// Launch type and network configuration fit the task definition (RunTask, CreateService).
@@ -78,6 +124,20 @@ pub fn launch(state: &State, launch_type: &str, network: Option<&Value>, definit
         }
         "awsvpc" if !given => Err(invalid("subnets can not be empty.")),
         "awsvpc" => {
+            let configuration = network.map_or(&Value::Null, |network| &network["awsvpcConfiguration"]);
+            at_most("subnets", subnets.map_or(0, Vec::len), 16)?;
+            let groups = configuration["securityGroups"].as_array().map_or(&[][..], Vec::as_slice);
+            at_most("securityGroups", groups.len(), 5)?;
+            if let Some(group) =
+                groups.iter().filter_map(Value::as_str).find(|group| !ec2::has_security_group(state, group))
+            {
+                return Err(invalid(format!(
+                    "Error retrieving security group information for [{group}]: The security group '{group}' does not exist (ErrorCode: InvalidGroup.NotFound)"
+                )));
+            }
+            if launch_type == "EC2" && configuration["assignPublicIp"] == "ENABLED" {
+                return Err(invalid("Assign public IP is not supported for this launch type."));
+            }
             let named = subnets.into_iter().flatten().filter_map(Value::as_str);
             match { named }.find(|subnet| ec2::vpc_of_subnet(state, subnet).is_none()) {
                 None => Ok(()),

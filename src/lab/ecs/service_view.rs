@@ -6,9 +6,14 @@ use super::{
     arn,
     model::{Deployment, Service, ServiceStatus, TaskStatus},
     request::{Request, failure, invalid, put, seconds},
-    services,
+    service_rules, services,
 };
-use crate::lab::{Settings, api::ApiResult, state::State};
+use crate::lab::{
+    Settings,
+    api::{ApiError, ApiResult},
+    discovery,
+    state::State,
+};
 
 pub fn describe(state: &State, request: &Request) -> ApiResult {
     let cluster = &request.cluster(state)?.name;
@@ -37,10 +42,25 @@ pub fn list(state: &State, request: &Request) -> ApiResult {
     let listed = state.ecs.services.iter().filter(|service| {
         service.cluster == *cluster
             && service.status == ServiceStatus::Active
-            && is(service, "launchType", "EC2")
+            && request.text("launchType").is_none_or(|asked| asked == service_rules::launch_type(&service.settings))
             && is(service, "schedulingStrategy", "REPLICA")
     });
     request.page("serviceArns", listed.map(|of| json!(arn::service(request.settings, cluster, &of.name))).collect())
+}
+
+/// Those whose Service Connect is in a namespace, in whatever cluster.
+pub fn list_by_namespace(state: &State, request: &Request) -> ApiResult {
+    let asked = discovery::namespace_arn(state, request.required("namespace")?)
+        .ok_or_else(|| ApiError::new("NamespaceNotFoundException", "The specified namespace was not found."))?;
+    let is_in = |service: &&Service| {
+        let connect = of_primary(service, "serviceConnectConfiguration").filter(|of| of["enabled"] == true);
+        let default = || state.ecs.clusters.get(&service.cluster)?.settings.get("serviceConnectDefaults");
+        let named = connect.and_then(|of| of["namespace"].as_str().or_else(|| default()?["namespace"].as_str()));
+        named.and_then(|name| discovery::namespace_arn(state, name)).as_ref() == Some(&asked)
+    };
+    let listed = state.ecs.services.iter().filter(|service| service.status == ServiceStatus::Active).filter(is_in);
+    let arns = listed.map(|of| json!(arn::service(request.settings, &of.cluster, &of.name)));
+    request.page("serviceArns", arns.collect())
 }
 
 /// Tasks of a deployment that are RUNNING, and that are on their way there.

@@ -5,14 +5,15 @@ use std::collections::VecDeque;
 use serde_json::{Map, Value, json};
 
 use super::{
-    arn,
+    arn, capacity,
     model::{Deployment, EcsState, Revision, Service, ServiceDeployment, ServiceStatus, TaskDefinition},
     request::{Request, invalid, without_nulls},
-    service_rules, service_view, task_definitions,
+    service_rules, service_view, tags, task_definitions,
 };
 use crate::lab::{
     Settings,
     api::{ApiError, ApiResult, random_digits, random_hex},
+    scheduler::choose,
     state::State,
 };
 
@@ -65,9 +66,16 @@ pub fn create(state: &mut State, request: &Request) -> ApiResult {
     let desired = match request.integer("desiredCount") {
         Some(_) if daemon => return Err(invalid("The daemon scheduling strategy does not support a desired count.")),
         Some(count) => desirable(count)?,
-        None if daemon => state.ecs.instances.values().filter(|instance| instance.cluster == cluster).count() as i64,
+        None if daemon => choose::eligible(state, &request.settings.region, &cluster, &settings, &definition),
         None => return Err(invalid("Desired count cannot be null.")),
     };
+    if let Some(strategy) = capacity::strategy_for(&state.ecs.clusters[&cluster], &settings)? {
+        if settings.contains_key("launchType") {
+            return Err(invalid(service_rules::BOTH));
+        }
+        settings.insert("capacityProviderStrategy".into(), json!(strategy));
+    }
+    tags::check(request.list("tags"))?;
     service_rules::check_new(state, &settings, &definition)?;
     for member in ["cluster", "serviceName", "clientToken", "desiredCount", "tags", "taskDefinition"] {
         settings.shift_remove(member);
@@ -232,6 +240,12 @@ pub fn update(state: &mut State, request: &Request) -> ApiResult {
         }
         settings.shift_remove("launchType");
     }
+    if input.get("capacityProviderStrategy").is_some() {
+        capacity::strategy_for(request.cluster(state)?, &settings)?;
+    }
+    if request.flag("enableExecuteCommand") {
+        service_rules::has_task_role(&settings, &definition, "updated")?;
+    }
     service_rules::check(state, &settings, &definition)?;
     let desired = match request.integer("desiredCount") {
         Some(count) => desirable(count)?,
@@ -276,4 +290,10 @@ pub fn delete(state: &mut State, request: &Request) -> ApiResult {
     }
     let service = &state.ecs.services[at];
     Ok(json!({"service": service_view::view(state, request.settings, service, true)}))
+}
+
+/// Task sets are for the deployment controller EXTERNAL, which no service of the lab has.
+pub fn task_sets(state: &State, request: &Request) -> ApiResult {
+    position(state, request, request.required("service")?)?;
+    Err(invalid("Amazon ECS only supports task set management on services with external deployment controllers."))
 }

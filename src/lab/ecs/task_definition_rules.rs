@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value};
 
-use super::request::client;
+use super::{placement_rules, request::client};
 use crate::lab::{Settings, api::ApiError, scheduler::launch};
 
 type Checked = Result<(), ApiError>;
@@ -39,6 +39,7 @@ pub fn check(document: &Map<String, Value>, settings: &Settings) -> Checked {
         return Err(client("Task definition doesn't have any essential container."));
     }
     sizes(document)?;
+    placement(document)?;
     dependencies(containers, &names)?;
     volumes(document, containers, &names)?;
     host_ports(containers, mode)?;
@@ -107,6 +108,9 @@ fn container(container: &Value, document: &Map<String, Value>, mode: &str) -> Ch
         if !missing.is_empty() {
             return Err(client(format!("Log driver awslogs requires options: {}", missing.join(", "))));
         }
+    }
+    if mode == "none" && container["portMappings"].as_array().is_some_and(|mappings| !mappings.is_empty()) {
+        return Err(client("Port mappings are not supported when networkMode=none."));
     }
     for mapping in container["portMappings"].as_array().into_iter().flatten() {
         let (container_port, host_port) = (mapping["containerPort"].as_i64(), mapping["hostPort"].as_i64());
@@ -223,6 +227,14 @@ fn dependencies(containers: &[Value], names: &HashSet<&str>) -> Checked {
     Ok(())
 }
 
+/// Where a task definition's tasks may be.
+fn placement(document: &Map<String, Value>) -> Checked {
+    for constraint in document.get("placementConstraints").and_then(Value::as_array).into_iter().flatten() {
+        placement_rules::constraint(constraint).map_err(|error| client(error.message))?;
+    }
+    Ok(())
+}
+
 fn host_ports(containers: &[Value], mode: &str) -> Checked {
     let mut taken = HashSet::new();
     for mapping in containers.iter().flat_map(|container| container["portMappings"].as_array().into_iter().flatten()) {
@@ -270,6 +282,13 @@ fn fargate(document: &Map<String, Value>, containers: &[Value], mode: &str, sett
     }
     if containers.iter().any(|container| container["memory"].as_i64().is_some_and(|of| of > memory)) {
         return Err(client("The 'memory' value of a container cannot be greater than the value of the task 'memory'."));
+    }
+    let volumes = document.get("volumes").and_then(Value::as_array).into_iter().flatten();
+    if { volumes }.any(|volume| volume["host"]["sourcePath"].is_string()) {
+        return Err(client("Fargate compatible task definitions do not support sourcePath"));
+    }
+    if document.get("placementConstraints").and_then(Value::as_array).is_some_and(|all| !all.is_empty()) {
+        return Err(client("Fargate compatible task definitions do not support placementConstraints"));
     }
     if containers.iter().any(|container| container["privileged"] == true) {
         return Err(client("Fargate does not support privileged containers."));

@@ -6,7 +6,7 @@ use super::{
     arn,
     model::{EcsState, TaskDefinition},
     request::{Request, client, failure, invalid, seconds, without_nulls},
-    task_definition_rules,
+    tags, task_definition_rules,
 };
 use crate::lab::{
     api::{ApiError, ApiResult},
@@ -19,6 +19,7 @@ pub fn register(state: &mut State, request: &Request) -> ApiResult {
         _ => return Err(ApiError::new("SerializationException", "The request is no JSON object.")),
     };
     task_definition_rules::check(&document, request.settings)?;
+    tags::check(request.list("tags")).map_err(|error| client(error.message))?;
     let tags = match document.shift_remove("tags") {
         Some(Value::Array(tags)) => tags,
         _ => Vec::new(),

@@ -15,6 +15,7 @@ pub fn view(settings: &Settings, task: &Task, tags: bool) -> Value {
     let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
     reply.insert("attributes".into(), json!([{"name": "ecs.cpu-architecture", "value": architecture}]));
     reply.insert("availabilityZone".into(), json!(format!("{}a", settings.region)));
+    put(&mut reply, "capacityProviderName", task.capacity_provider.as_ref().map(|name| json!(name)));
     reply.insert("clusterArn".into(), json!(arn::cluster(settings, &task.cluster)));
     if let Some(connected) = task.pull_started_at {
         reply.insert("connectivity".into(), json!("CONNECTED"));

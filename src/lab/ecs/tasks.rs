@@ -1,12 +1,13 @@
 //! Tasks: ListTasks, DescribeTasks, RunTask, StopTask.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{
-    arn,
-    model::{Task, TaskStatus},
+    arn, capacity, instances,
+    model::{InstanceStatus, Task, TaskDefinition, TaskStatus},
+    placement_rules,
     request::{Request, client, failure, invalid, without_nulls},
-    service_rules, service_view, services, task_definitions, task_view,
+    service_rules, services, tags, task_definitions, task_view,
 };
 use crate::lab::{
     api::{ApiError, ApiResult},
@@ -69,54 +70,35 @@ pub fn run(state: &mut State, request: &Request) -> ApiResult {
         let tasks: Vec<Value> = tasks.map(|task| task_view::view(request.settings, task, true)).collect();
         return Ok(json!({"tasks": tasks, "failures": []}));
     }
-    let name = request.text("taskDefinition").ok_or_else(|| client("Task definition can not be blank."))?;
-    let definition =
-        task_definitions::find(&state.ecs, name).cloned().ok_or_else(|| client("TaskDefinition not found."))?;
-    if definition.status() != "ACTIVE" {
-        return Err(invalid("TaskDefinition is inactive"));
-    }
+    let definition = startable(state, request)?;
     let count = request.integer("count").unwrap_or(1);
     if !(1..=10).contains(&count) {
         return Err(invalid("Count must be between 1 and 10."));
     }
-    let settings = asked;
-    let members = settings.as_object().cloned().unwrap_or_default();
-    let fargate = service_view::on_fargate(&members);
-    let launch_type = if fargate { "FARGATE" } else { request.text("launchType").unwrap_or("EC2") };
-    service_rules::launch(state, launch_type, members.get("networkConfiguration"), &definition)?;
-    for container in settings["overrides"]["containerOverrides"].as_array().into_iter().flatten() {
-        let name = container["name"].as_str().unwrap_or_default();
-        if definition.container(name).is_none() {
-            return Err(invalid(
-                "Override for container named ".to_owned() + name + " is not a container in the TaskDefinition.",
-            ));
+    let mut members = asked.as_object().cloned().unwrap_or_default();
+    let strategy = capacity::strategy_for(request.cluster(state)?, &members)?;
+    if let Some(strategy) = &strategy {
+        if members.contains_key("launchType") {
+            return Err(invalid(service_rules::BOTH));
         }
+        members.insert("capacityProviderStrategy".into(), json!(strategy));
     }
-    if let Some(refusal) = roles::refusal(state, &definition, settings.get("overrides")) {
-        return Err(client(refusal));
-    }
-    let instances = state.ecs.instances.values().any(|instance| instance.cluster == cluster);
-    if launch_type == "EC2" && !instances {
+    let launch_type = service_rules::launch_type(&members).to_owned();
+    placement_rules::check(&members, &launch_type)?;
+    service_rules::platform(&members, &launch_type)?;
+    check(state, request, &definition, &launch_type)?;
+    let grows = strategy.is_some();
+    if launch_type == "EC2" && !grows && instances::active(state, &cluster).next().is_none() {
         return Err(invalid("No Container Instances were found in your cluster."));
     }
-    let mut tags = request.list("tags").to_vec();
-    if request.text("propagateTags") == Some("TASK_DEFINITION") {
-        tags.extend(definition.tags.iter().cloned());
-    }
-    let family = format!("family:{}", definition.family());
-    let (mut started, mut failures) = (Vec::new(), Vec::new());
+    let mut started: Vec<String> = Vec::new();
+    let mut failures = Vec::new();
     for _ in 0..count {
-        let wanted = Wanted {
-            cluster: &cluster,
-            definition: &definition,
-            launch_type,
-            settings: &members,
-            group: request.text("group").unwrap_or(&family).to_owned(),
-            started_by: request.text("startedBy").map(str::to_owned),
-            overrides: settings.get("overrides").cloned(),
-            tags: tags.clone(),
-        };
-        match placement::place(state, request.now, wanted) {
+        let provider = strategy
+            .as_ref()
+            .and_then(|items| capacity::next_provider(items, started.iter().filter_map(|id| state.ecs.tasks.get(id))));
+        let wanted = Wanted { provider, ..wanted(request, &cluster, &definition, &launch_type, &members) };
+        match placement::place(state, request.settings, request.now, wanted) {
             Ok(id) => started.push(id),
             Err(misfit) => {
                 let instance = misfit.instance().map(|id| arn::instance(request.settings, &cluster, id));
@@ -125,11 +107,127 @@ pub fn run(state: &mut State, request: &Request) -> ApiResult {
         }
     }
     if let Some(token) = request.text("clientToken").filter(|_| !started.is_empty()) {
-        state.ecs.run_tokens.insert(token.into(), (settings.clone(), started.clone()));
+        state.ecs.run_tokens.insert(token.into(), (asked, started.clone()));
     }
-    let tasks: Vec<Value> =
-        started.iter().map(|id| task_view::view(request.settings, &state.ecs.tasks[id], true)).collect();
-    Ok(json!({"tasks": tasks, "failures": failures}))
+    Ok(json!({"tasks": views(state, request, &started), "failures": failures}))
+}
+
+/// As RunTask, on the container instances that the request names.
+pub fn start(state: &mut State, request: &Request) -> ApiResult {
+    let cluster = request.cluster(state)?.name.clone();
+    let definition = startable(state, request)?;
+    let asked = request.texts("containerInstances");
+    match asked.len() {
+        0 => return Err(invalid("Container Instances cannot be empty.")),
+        1..=10 => {}
+        _ => return Err(invalid("Container Instances cannot have more than 10 elements.")),
+    }
+    let members = without_nulls(request.input).as_object().cloned().unwrap_or_default();
+    check(state, request, &definition, "EC2")?;
+    let (mut started, mut failures) = (Vec::new(), Vec::new());
+    for name in asked {
+        let id = arn::short(name);
+        let mut refused = |reason: &str| failures.push(failure(arn::instance(request.settings, &cluster, id), reason));
+        match state.ecs.instances.get(id).filter(|of| of.cluster == cluster).map(|of| of.status) {
+            None => refused("MISSING"),
+            Some(InstanceStatus::Inactive) => refused("INACTIVE"),
+            Some(InstanceStatus::Draining) => refused("DRAINING"),
+            Some(InstanceStatus::Active) => {
+                let wanted = Wanted { on: Some(id), ..wanted(request, &cluster, &definition, "EC2", &members) };
+                match placement::place(state, request.settings, request.now, wanted) {
+                    Ok(id) => started.push(id),
+                    Err(misfit) => refused(misfit.resource()),
+                }
+            }
+        }
+    }
+    Ok(json!({"tasks": views(state, request, &started), "failures": failures}))
+}
+
+/// The ACTIVE revision that RunTask or StartTask names.
+fn startable(state: &State, request: &Request) -> Result<TaskDefinition, ApiError> {
+    let name = request.text("taskDefinition").ok_or_else(|| client("Task definition can not be blank."))?;
+    let definition = task_definitions::find(&state.ecs, name).ok_or_else(|| client("TaskDefinition not found."))?;
+    match definition.status() {
+        "ACTIVE" => Ok(definition.clone()),
+        _ => Err(invalid("TaskDefinition is inactive")),
+    }
+}
+
+fn check(state: &State, request: &Request, definition: &TaskDefinition, launch_type: &str) -> Result<(), ApiError> {
+    tags::check(request.list("tags"))?;
+    let network = request.input.get("networkConfiguration").filter(|network| !network.is_null());
+    service_rules::launch(state, launch_type, network, definition)?;
+    let overrides = &request.input["overrides"];
+    for container in overrides["containerOverrides"].as_array().into_iter().flatten() {
+        let name = container["name"].as_str().unwrap_or_default();
+        if definition.container(name).is_none() {
+            return Err(invalid(
+                "Override for container named ".to_owned() + name + " is not a container in the TaskDefinition.",
+            ));
+        }
+    }
+    if request.text("startedBy").is_some_and(|by| by.chars().count() > 128) {
+        return Err(invalid("startedBy cannot be longer than 128 characters."));
+    }
+    match roles::refusal(state, definition, Some(overrides).filter(|of| of.is_object())) {
+        Some(refusal) => Err(client(refusal)),
+        None => Ok(()),
+    }
+}
+
+fn wanted<'a>(
+    request: &Request,
+    cluster: &'a str,
+    definition: &'a TaskDefinition,
+    launch_type: &'a str,
+    members: &'a Map<String, Value>,
+) -> Wanted<'a> {
+    let mut tags = request.list("tags").to_vec();
+    if request.text("propagateTags") == Some("TASK_DEFINITION") {
+        tags.extend(
+            definition
+                .tags
+                .iter()
+                .filter(|tag| !tags.iter().any(|own| own["key"] == tag["key"]))
+                .cloned()
+                .collect::<Vec<_>>(),
+        );
+    }
+    Wanted {
+        cluster,
+        definition,
+        launch_type,
+        provider: None,
+        on: None,
+        settings: members,
+        group: request.text("group").map_or_else(|| format!("family:{}", definition.family()), str::to_owned),
+        started_by: request.text("startedBy").map(str::to_owned),
+        overrides: members.get("overrides").cloned(),
+        tags,
+    }
+}
+
+fn views(state: &State, request: &Request, ids: &[String]) -> Vec<Value> {
+    ids.iter().map(|id| task_view::view(request.settings, &state.ecs.tasks[id], true)).collect()
+}
+
+/// The lab has no agent that a session could be opened to.
+pub fn execute(state: &State, request: &Request) -> ApiResult {
+    let cluster = &request.cluster(state)?.name;
+    let task = state.ecs.tasks.get(arn::short(request.required("task")?)).filter(|task| task.cluster == *cluster);
+    let task = task.ok_or_else(|| invalid("The specified task was not found."))?;
+    if !task.execute_command {
+        return Err(invalid(
+            "The execute command failed because execute command was not enabled when the task was run or the execute \
+             command agent isn\u{2019}t running. Wait and try again or run a new task with execute command enabled and \
+             try again.",
+        ));
+    }
+    Err(ApiError::new(
+        "TargetNotConnectedException",
+        "The execute command failed: the lab runs no Session Manager agent in its tasks.",
+    ))
 }
 
 pub fn stop(state: &mut State, request: &Request) -> ApiResult {

@@ -1,8 +1,8 @@
-//! Actions and conditions: what a rule matches, and what it does then.
+//! Actions: what a rule does.
 
 use serde_json::{Value, json};
 
-use super::{Action, Condition, LoadBalancer, target_groups};
+use super::{Action, LoadBalancer, target_groups};
 use crate::lab::api::ApiError;
 use crate::lab::input::Input;
 use crate::lab::state::State;
@@ -69,7 +69,16 @@ fn parse(input: Input) -> Result<Action, ApiError> {
             if groups.is_empty() {
                 groups.push((input.required("TargetGroupArn")?.to_owned(), 1));
             }
-            Ok(Action::Forward { groups })
+            let of_all = config.and_then(|config| config.structure("TargetGroupStickinessConfig"));
+            let sticky = match of_all.filter(|of| of.flag("Enabled") == Some(true)) {
+                None => None,
+                Some(of) => {
+                    let seconds = of.number_in("DurationSeconds", 1..=604_800)?;
+                    let seconds = seconds.ok_or_else(|| invalid("Stickiness needs DurationSeconds".to_owned()))?;
+                    Some(seconds as u64)
+                }
+            };
+            Ok(Action::Forward { groups, sticky })
         }
         "fixed-response" => {
             let config = input
@@ -112,15 +121,18 @@ fn parse(input: Input) -> Result<Action, ApiError> {
 
 pub(super) fn describe_action(action: &Action) -> Value {
     match action {
-        Action::Forward { groups } => {
+        Action::Forward { groups, sticky } => {
             let mut value = json!({ "Type": "forward" });
             if let [(arn, _)] = groups.as_slice() {
                 value["TargetGroupArn"] = json!(arn);
             }
             let groups: Vec<Value> =
                 groups.iter().map(|(arn, weight)| json!({ "TargetGroupArn": arn, "Weight": weight })).collect();
-            value["ForwardConfig"] =
-                json!({ "TargetGroups": groups, "TargetGroupStickinessConfig": { "Enabled": false } });
+            let mut stickiness = json!({ "Enabled": sticky.is_some() });
+            if let Some(seconds) = sticky {
+                stickiness["DurationSeconds"] = json!(seconds);
+            }
+            value["ForwardConfig"] = json!({ "TargetGroups": groups, "TargetGroupStickinessConfig": stickiness });
             value
         }
         Action::FixedResponse { status, content_type, body } => {
@@ -145,43 +157,4 @@ pub(super) fn describe_action(action: &Action) -> Value {
             },
         }),
     }
-}
-
-/// The conditions of a rule. Each kind holds its values in `Values` or in a member of its own.
-pub(super) fn conditions(input: Input) -> Result<Vec<Condition>, ApiError> {
-    let values = |condition: Input, member: &str| -> Result<Vec<String>, ApiError> {
-        let mut values = condition.structure(member).map(|own| own.owned_texts("Values")).unwrap_or_default();
-        if values.is_empty() {
-            values = condition.owned_texts("Values");
-        }
-        if values.is_empty() {
-            return Err(condition.error("A condition value must be specified"));
-        }
-        Ok(values)
-    };
-    let conditions: Vec<Condition> = input
-        .list("Conditions")
-        .into_iter()
-        .map(|condition| match condition.required("Field")? {
-            "path-pattern" => Ok(Condition::PathPattern(values(condition, "PathPatternConfig")?)),
-            "host-header" => Ok(Condition::HostHeader(values(condition, "HostHeaderConfig")?)),
-            "http-request-method" => Ok(Condition::Method(values(condition, "HttpRequestMethodConfig")?)),
-            other => Err(condition.error(format!(
-                "The lab has the conditions path-pattern, host-header and http-request-method, not '{other}'"
-            ))),
-        })
-        .collect::<Result<_, _>>()?;
-    if conditions.is_empty() {
-        return Err(input.error("A condition must be specified"));
-    }
-    Ok(conditions)
-}
-
-pub(super) fn describe_condition(condition: &Condition) -> Value {
-    let (field, member, values) = match condition {
-        Condition::PathPattern(values) => ("path-pattern", "PathPatternConfig", values),
-        Condition::HostHeader(values) => ("host-header", "HostHeaderConfig", values),
-        Condition::Method(values) => ("http-request-method", "HttpRequestMethodConfig", values),
-    };
-    json!({ "Field": field, "Values": values, member: { "Values": values } })
 }

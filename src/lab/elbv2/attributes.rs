@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{LoadBalancerType, Protocol, Scope, load_balancers, target_groups};
+use super::{Listener, LoadBalancerType, Protocol, Scope, listeners, load_balancers, target_groups};
 use crate::lab::api::{ApiError, ApiResult};
 use crate::lab::input::Input;
 use crate::lab::state::State;
@@ -97,6 +97,29 @@ pub(super) fn describe_of_target_group(state: &State, _: &Scope, input: Input) -
     Ok(reply(&target_groups::find(state, input.required("TargetGroupArn")?)?.attributes))
 }
 
+const TCP_LISTENER: Defaults = &[("tcp.idle_timeout.seconds", "350")];
+const HTTP_LISTENER: Defaults = &[("routing.http.response.server.enabled", "true")];
+
+/// A listener's, with what it was not given.
+fn of_listener(listener: &Listener) -> BTreeMap<String, String> {
+    let defaults = if listener.protocol == Protocol::Tcp { TCP_LISTENER } else { HTTP_LISTENER };
+    let mut all = join(defaults, &[]);
+    all.extend(listener.attributes.clone());
+    all
+}
+
+pub(super) fn describe_of_listener(state: &State, _: &Scope, input: Input) -> ApiResult {
+    Ok(reply(&of_listener(listeners::find(state, input.required("ListenerArn")?)?)))
+}
+
+pub(super) fn modify_of_listener(state: &mut State, _: &Scope, input: Input) -> ApiResult {
+    let listener = listeners::find_mut(state, input.required("ListenerArn")?)?;
+    let mut attributes = of_listener(listener);
+    let reply = change(&mut attributes, input, "Listener")?;
+    listener.attributes = attributes;
+    Ok(reply)
+}
+
 pub(super) fn modify_of_load_balancer(state: &mut State, _: &Scope, input: Input) -> ApiResult {
     let load_balancer = load_balancers::find_mut(state, input.required("LoadBalancerArn")?)?;
     change(&mut load_balancer.attributes, input, "Load balancer")
@@ -104,7 +127,20 @@ pub(super) fn modify_of_load_balancer(state: &mut State, _: &Scope, input: Input
 
 pub(super) fn modify_of_target_group(state: &mut State, _: &Scope, input: Input) -> ApiResult {
     let group = target_groups::find_mut(state, input.required("TargetGroupArn")?)?;
-    change(&mut group.attributes, input, "Target group")
+    let mut attributes = group.attributes.clone();
+    let reply = change(&mut attributes, input, "Target group")?;
+    let is = |key: &str, value: &str| attributes.get(key).is_some_and(|has| has == value);
+    if is("stickiness.enabled", "true") && is("stickiness.type", "app_cookie") {
+        let name = attributes.get("stickiness.app_cookie.cookie_name").map_or("", String::as_str);
+        if name.is_empty() || ["AWSALB", "AWSALBAPP", "AWSALBTG"].contains(&name) {
+            return Err(invalid(format!("'{name}' is not a valid name for the application's cookie")));
+        }
+    }
+    if !is("slow_start.duration_seconds", "0") && is("load_balancing.algorithm.type", "least_outstanding_requests") {
+        return Err(invalid("Slow start cannot be used with least outstanding requests".to_owned()));
+    }
+    group.attributes = attributes;
+    Ok(reply)
 }
 
 fn change(attributes: &mut BTreeMap<String, String>, input: Input, what: &str) -> ApiResult {
@@ -127,8 +163,22 @@ fn invalid(message: String) -> ApiError {
 
 /// Whether a new value has the kind that the present one has: a flag, seconds, or a word.
 fn is_like(current: &str, key: &str, value: &str) -> bool {
-    if key == "deregistration_delay.timeout_seconds" {
-        return value.parse().is_ok_and(|seconds: u32| seconds <= 3600);
+    let between = |least: u32, most: u32| value.parse().is_ok_and(|number: u32| (least..=most).contains(&number));
+    match key {
+        "deregistration_delay.timeout_seconds" => return between(0, 3600),
+        "slow_start.duration_seconds" => return value == "0" || between(30, 900),
+        "stickiness.lb_cookie.duration_seconds" | "stickiness.app_cookie.duration_seconds" => {
+            return between(1, 604_800);
+        }
+        "idle_timeout.timeout_seconds" => return between(1, 4000),
+        "tcp.idle_timeout.seconds" => return between(60, 6000),
+        "client_keep_alive.seconds" => return between(60, 604_800),
+        "stickiness.type" if current == "source_ip" => return value == "source_ip",
+        "stickiness.type" => return ["lb_cookie", "app_cookie"].contains(&value),
+        "load_balancing.algorithm.type" => {
+            return ["round_robin", "least_outstanding_requests", "weighted_random"].contains(&value);
+        }
+        _ => {}
     }
     match current {
         "true" | "false" => ["true", "false"].contains(&value),

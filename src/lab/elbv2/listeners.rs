@@ -42,6 +42,7 @@ pub(super) fn create(state: &mut State, scope: &Scope, input: Input, sockets: &S
         port,
         protocol,
         rules: vec![default_rule],
+        attributes: Default::default(),
         tags: input.pairs("Tags")?,
     };
     let reply = json!({ "Listeners": [describe_one(&listener)] });
@@ -122,7 +123,7 @@ fn duplicate(load_balancer_arn: &str) -> ApiError {
 fn listener_protocol(input: Input, load_balancer: &LoadBalancer) -> Result<Option<super::Protocol>, ApiError> {
     let Some(name) = input.text("Protocol") else { return Ok(None) };
     let speaks = load_balancer.kind.protocol();
-    match protocol(name)? {
+    match protocol(name, "UnsupportedProtocol")? {
         protocol if protocol == speaks => Ok(Some(protocol)),
         _ => Err(input.error(format!(
             "Listener protocol '{name}' is not supported by {} load balancers; in the lab they speak {}",
@@ -140,7 +141,7 @@ fn take_port(state: &State, sockets: &Sockets, load_balancer: &LoadBalancer, por
     });
     if let Some(other) = taken {
         return Err(ApiError::new(
-            "OperationNotPermitted",
+            "InvalidConfigurationRequest",
             format!(
                 "The lab cannot listen on {address}: its load balancer '{}' listens there. Choose another listener port",
                 other.name
@@ -157,7 +158,7 @@ fn take_port(state: &State, sockets: &Sockets, load_balancer: &LoadBalancer, por
             ),
             _ => error.to_string(),
         };
-        ApiError::new("OperationNotPermitted", format!("The lab cannot listen on {address}: {why}"))
+        ApiError::new("InvalidConfigurationRequest", format!("The lab cannot listen on {address}: {why}"))
     })
 }
 

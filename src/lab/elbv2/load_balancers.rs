@@ -83,6 +83,17 @@ pub(super) fn describe(state: &State, scope: &Scope, input: Input) -> ApiResult 
     Ok(listing("LoadBalancers", found.into_iter().map(|one| describe_one(state, scope, one)).collect(), next))
 }
 
+/// The lab's load balancers have one address, of IPv4.
+pub(super) fn set_ip_address_type(state: &mut State, _: &Scope, input: Input) -> ApiResult {
+    let (arn, kind) = (input.required("LoadBalancerArn")?, input.required("IpAddressType")?);
+    if kind != "ipv4" {
+        let message = format!("The lab's subnets have no IPv6 CIDR block, which '{kind}' needs");
+        return Err(ApiError::new("InvalidConfigurationRequest", message));
+    }
+    find_mut(state, arn)?.ip_address_type = kind.to_owned();
+    Ok(json!({ "IpAddressType": kind }))
+}
+
 pub(super) fn delete(state: &mut State, _: &Scope, input: Input) -> ApiResult {
     let arn = input.required("LoadBalancerArn")?;
     // Deleting what does not exist succeeds, as the API documents.

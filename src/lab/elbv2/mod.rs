@@ -2,6 +2,8 @@
 
 mod actions;
 mod attributes;
+mod conditions;
+mod limits;
 mod listeners;
 mod load_balancers;
 mod model;
@@ -10,6 +12,7 @@ mod tags;
 mod target_groups;
 mod targets;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -75,6 +78,8 @@ fn operation(name: &str) -> Option<Operation> {
         "DescribeTargetHealth" => Read(targets::describe_health),
         "DescribeListeners" => Read(listeners::describe),
         "DescribeRules" => Read(rules::describe),
+        "DescribeAccountLimits" => Read(limits::describe),
+        "DescribeListenerAttributes" => Read(attributes::describe_of_listener),
         "DescribeTags" => Read(tags::describe),
         "CreateListener" => Listen(listeners::create),
         "ModifyListener" => Listen(listeners::modify),
@@ -93,6 +98,9 @@ fn operation(name: &str) -> Option<Operation> {
         "CreateRule" => Write(rules::create),
         "ModifyRule" => Write(rules::modify),
         "DeleteRule" => Write(rules::delete),
+        "SetRulePriorities" => Write(rules::set_priorities),
+        "ModifyListenerAttributes" => Write(attributes::modify_of_listener),
+        "SetIpAddressType" => Write(load_balancers::set_ip_address_type),
         "AddTags" => Write(tags::add),
         "RemoveTags" => Write(tags::remove),
         _ => return None,
@@ -107,6 +115,13 @@ fn answer(lab: &Lab, operation: Operation, input: Input) -> ApiResult {
         Operation::Write(write) => lab.write(|state| write(state, &scope, input)),
         Operation::Listen(listen) => lab.write(|state| listen(state, &scope, input, &lab.sockets)),
     }
+}
+
+/// `10.0.0.0/8` as its address and the length of its prefix.
+pub fn network(text: &str) -> Option<(IpAddr, u32)> {
+    let (address, length) = text.split_once('/')?;
+    let (address, length): (IpAddr, u32) = (address.parse().ok()?, length.parse().ok()?);
+    (length <= if address.is_ipv4() { 32 } else { 128 }).then_some((address, length))
 }
 
 /// Epoch milliseconds as XML replies write them.
@@ -130,13 +145,14 @@ fn check_name(input: Input, what: &str, name: &str) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// The protocol of a listener, target group or health check, as far as the lab speaks it.
-fn protocol(name: &str) -> Result<Protocol, ApiError> {
+/// The protocol of a listener, target group or health check, as far as the lab speaks it; `code` is what the operation
+/// calls another.
+fn protocol(name: &str, code: &str) -> Result<Protocol, ApiError> {
     match name {
         "TCP" => Ok(Protocol::Tcp),
         "HTTP" => Ok(Protocol::Http),
         "HTTPS" | "TLS" | "UDP" | "TCP_UDP" | "GENEVE" | "QUIC" | "TCP_QUIC" => Err(ApiError::new(
-            "UnsupportedProtocol",
+            code,
             format!("The lab's load balancers speak HTTP and TCP, not {name}. Rehearse with one of these."),
         )),
         other => Err(ApiError::new(

@@ -162,6 +162,8 @@ pub struct Listener {
     pub protocol: Protocol,
     /// By priority; the default rule is the last one.
     pub rules: Vec<Rule>,
+    #[serde(default)]
+    pub attributes: BTreeMap<String, String>,
     pub tags: BTreeMap<String, String>,
 }
 
@@ -187,6 +189,14 @@ pub enum Condition {
     PathPattern(Vec<String>),
     HostHeader(Vec<String>),
     Method(Vec<String>),
+    /// Pairs of key and value; without a key any has it.
+    QueryString(Vec<(Option<String>, String)>),
+    HttpHeader {
+        name: String,
+        values: Vec<String>,
+    },
+    /// Networks such as `10.0.0.0/8`.
+    SourceIp(Vec<String>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -195,6 +205,9 @@ pub enum Action {
     /// Target group ARNs with their weights.
     Forward {
         groups: Vec<(String, u32)>,
+        /// For so many seconds a client stays with the group that it came to.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sticky: Option<u64>,
     },
     FixedResponse {
         status: u16,
@@ -215,8 +228,17 @@ pub enum Action {
 impl Action {
     pub fn target_groups(&self) -> &[(String, u32)] {
         match self {
-            Action::Forward { groups } => groups,
+            Action::Forward { groups, .. } => groups,
             _ => &[],
+        }
+    }
+}
+
+impl Action {
+    pub fn sticky(&self) -> Option<u64> {
+        match self {
+            Action::Forward { sticky, .. } => *sticky,
+            _ => None,
         }
     }
 }

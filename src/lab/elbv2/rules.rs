@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Action, LoadBalancerType, Rule, Scope, actions, listeners, listing, load_balancers, page};
+use super::{Action, LoadBalancerType, Rule, Scope, actions, conditions, listeners, listing, load_balancers, page};
 use crate::lab::api::{ApiError, ApiResult, random_hex};
 use crate::lab::input::Input;
 use crate::lab::state::State;
@@ -12,7 +12,7 @@ pub(super) fn create(state: &mut State, scope: &Scope, input: Input) -> ApiResul
     let load_balancer = load_balancers::find(state, &listener.load_balancer_arn)?;
     if load_balancer.kind == LoadBalancerType::Network {
         return Err(ApiError::new(
-            "OperationNotPermitted",
+            "InvalidConfigurationRequest",
             "Rules are unsupported for the listeners of a network load balancer",
         ));
     }
@@ -25,7 +25,7 @@ pub(super) fn create(state: &mut State, scope: &Scope, input: Input) -> ApiResul
     let rule = Rule {
         arn: scope.arn(&format!("listener-rule/{path}/{}", random_hex(16))),
         priority: Some(priority),
-        conditions: actions::conditions(input)?,
+        conditions: conditions::conditions(input)?,
         action: actions::action(state, load_balancer, input, "Actions")?,
         tags: input.pairs("Tags")?,
     };
@@ -48,7 +48,7 @@ pub(super) fn modify(state: &mut State, _: &Scope, input: Input) -> ApiResult {
     };
     let conditions = match input.list("Conditions").is_empty() {
         true => None,
-        false => Some(actions::conditions(input)?),
+        false => Some(conditions::conditions(input)?),
     };
     let rules = &mut listeners::find_mut(state, &listener_arn)?.rules;
     let rule = rules.iter_mut().find(|rule| rule.arn == arn).ok_or_else(not_found)?;
@@ -58,6 +58,43 @@ pub(super) fn modify(state: &mut State, _: &Scope, input: Input) -> ApiResult {
     rule.action = action.unwrap_or_else(|| rule.action.clone());
     rule.conditions = conditions.unwrap_or_else(|| rule.conditions.clone());
     Ok(json!({ "Rules": [describe_one(rule)] }))
+}
+
+pub(super) fn set_priorities(state: &mut State, _: &Scope, input: Input) -> ApiResult {
+    let mut wanted: Vec<(String, &str, u32)> = Vec::new();
+    for pair in input.list("RulePriorities") {
+        let arn = pair.required("RuleArn")?;
+        let (listener, rule) = find(state, arn)?;
+        if rule.priority.is_none() {
+            return Err(ApiError::new("OperationNotPermitted", format!("Default rule '{arn}' cannot have a priority")));
+        }
+        let priority = pair.number_in("Priority", 1..=50_000)?;
+        wanted.push((listener, arn, priority.ok_or_else(|| input.error("A rule priority must be specified"))? as u32));
+    }
+    if wanted.is_empty() {
+        return Err(input.error("At least one rule priority must be specified"));
+    }
+    // All of them at once, so that two rules can change places.
+    let mut after = state.elbv2.listeners.clone();
+    for (_, arn, priority) in &wanted {
+        let mut rules = after.iter_mut().flat_map(|listener| &mut listener.rules);
+        if let Some(rule) = rules.find(|rule| rule.arn == *arn) {
+            rule.priority = Some(*priority);
+        }
+    }
+    for listener in after.iter_mut().filter(|listener| wanted.iter().any(|(of, ..)| *of == listener.arn)) {
+        listener.rules.sort_by_key(|rule| rule.priority.unwrap_or(u32::MAX));
+        let twice = listener.rules.windows(2).find(|two| two[0].priority == two[1].priority);
+        if let Some(priority) = twice.and_then(|two| two[0].priority) {
+            return Err(ApiError::new("PriorityInUse", format!("Priority '{priority}' is currently in use")));
+        }
+    }
+    state.elbv2.listeners = after;
+    let rules: Vec<Value> = wanted
+        .iter()
+        .map(|(_, arn, _)| find(state, arn).map(|(_, rule)| describe_one(rule)))
+        .collect::<Result<_, _>>()?;
+    Ok(json!({ "Rules": rules }))
 }
 
 pub(super) fn describe(state: &State, _: &Scope, input: Input) -> ApiResult {
@@ -117,13 +154,14 @@ pub fn set_weights(state: &mut State, arn: &str, weights: &[(&str, u32)]) {
     });
     let Some(rule) = rule else { return };
     let mut groups = rule.action.target_groups().to_vec();
+    let sticky = rule.action.sticky();
     for (group, weight) in weights {
         match groups.iter_mut().find(|(known, _)| known == group) {
             Some((_, known)) => *known = *weight,
             None => groups.push(((*group).to_owned(), *weight)),
         }
     }
-    rule.action = Action::Forward { groups };
+    rule.action = Action::Forward { groups, sticky };
 }
 
 fn not_found() -> ApiError {
@@ -131,7 +169,7 @@ fn not_found() -> ApiError {
 }
 
 fn describe_one(rule: &Rule) -> Value {
-    let conditions: Vec<Value> = rule.conditions.iter().map(actions::describe_condition).collect();
+    let conditions: Vec<Value> = rule.conditions.iter().map(conditions::describe).collect();
     json!({
         "RuleArn": rule.arn,
         "Priority": rule.priority.map_or_else(|| "default".to_owned(), |priority| priority.to_string()),

@@ -8,6 +8,8 @@ use crate::lab::ec2;
 use crate::lab::input::Input;
 use crate::lab::state::State;
 
+const INVALID: &str = "InvalidConfigurationRequest";
+
 pub(super) fn create(state: &mut State, scope: &Scope, input: Input) -> ApiResult {
     let name = input.required("Name")?;
     check_name(input, "Target group", name)?;
@@ -15,12 +17,10 @@ pub(super) fn create(state: &mut State, scope: &Scope, input: Input) -> ApiResul
     if !["instance", "ip"].contains(&target_type) {
         return Err(input.error(format!("The lab has targets of type instance and ip, not '{target_type}'")));
     }
-    let protocol = protocol(input.text("Protocol").ok_or_else(|| input.error("A protocol must be specified"))?)?;
+    let name_of_protocol = input.text("Protocol").ok_or_else(|| input.error("A protocol must be specified"))?;
+    let protocol = protocol(name_of_protocol, INVALID)?;
     if input.text("ProtocolVersion").is_some_and(|version| version != "HTTP1") {
-        return Err(ApiError::new(
-            "UnsupportedProtocol",
-            "The lab's application load balancers speak HTTP1 to targets",
-        ));
+        return Err(ApiError::new(INVALID, "The lab's application load balancers speak HTTP1 to targets"));
     }
     let port = input.port("Port")?.ok_or_else(|| input.error("A port must be specified"))?;
     let vpc_id = input.text("VpcId").ok_or_else(|| input.error("A VPC ID must be specified"))?;
@@ -117,7 +117,7 @@ fn not_found(message: String) -> ApiError {
 /// The settings that the input asks for; what it leaves out comes from `present`, or else from AWS's defaults.
 fn health_check(input: Input, group: Protocol, present: Option<&HealthCheck>) -> Result<HealthCheck, ApiError> {
     let check_protocol = match input.text("HealthCheckProtocol") {
-        Some(name) => protocol(name)?,
+        Some(name) => protocol(name, INVALID)?,
         None => present.map_or(group, |present| present.protocol),
     };
     if group == Protocol::Http && check_protocol == Protocol::Tcp {

@@ -4,16 +4,22 @@ use serde_json::{Value, json};
 
 use super::filter::Filter;
 use super::groups::{listing, page};
-use super::{LogEvent, find_group, find_group_mut, group_name, no_stream};
+use super::{DAY, LogEvent, find_group, find_group_mut, group_name, no_stream};
 use crate::lab::api::{ApiError, ApiResult};
 use crate::lab::input::Input;
 use crate::lab::state::State;
 
 const MOST_EVENTS: i64 = 10_000;
+/// Events from longer ago are not taken, …
+const OLDEST: i64 = 14 * DAY;
+/// … nor those from so far ahead.
+const NEWEST: i64 = 2 * 3_600_000;
 
 pub(super) fn put(state: &mut State, input: Input, now: i64) -> ApiResult {
     let name = input.required("logStreamName")?;
-    let stream = find_group_mut(state, group_name(input)?)?.streams.get_mut(name).ok_or_else(no_stream)?;
+    let group = find_group_mut(state, group_name(input)?)?;
+    let kept_since = group.kept_since(now);
+    let stream = group.streams.get_mut(name).ok_or_else(no_stream)?;
     let mut events = Vec::new();
     for event in input.list("logEvents") {
         let timestamp = event.number("timestamp")?.ok_or_else(|| input.error("A log event needs a timestamp"))?;
@@ -25,18 +31,47 @@ pub(super) fn put(state: &mut State, input: Input, now: i64) -> ApiResult {
     if events.windows(2).any(|pair| pair[0].timestamp > pair[1].timestamp) {
         return Err(input.error("Log events in a single PutLogEvents request must be in chronological order."));
     }
-    events.into_iter().for_each(|event| stream.push(event));
-    Ok(json!({ "nextSequenceToken": format!("{:056}", stream.end()) }))
+    let span = events.last().map_or(0, |last| last.timestamp) - events.first().map_or(0, |first| first.timestamp);
+    if span > DAY {
+        return Err(
+            input.error("The batch of log events in a single PutLogEvents request cannot span more than 24 hours.")
+        );
+    }
+    // Those in order, so that the rejected ones are at either end.
+    let before = |time: i64| events.partition_point(|event| event.timestamp < time);
+    let (expired, old) = (before(kept_since), before(now - OLDEST));
+    let new = events.partition_point(|event| event.timestamp <= now + NEWEST);
+    let mut rejected = serde_json::Map::new();
+    for (member, at, is) in [
+        ("tooNewLogEventStartIndex", new, new < events.len()),
+        ("tooOldLogEventEndIndex", old, old > 0),
+        ("expiredLogEventEndIndex", expired, expired > 0),
+    ] {
+        if is {
+            rejected.insert(member.to_owned(), json!(at));
+        }
+    }
+    let first = expired.max(old).min(new);
+    events.drain(..new).skip(first).for_each(|event| stream.push(event));
+    let mut reply = json!({ "nextSequenceToken": format!("{:056}", stream.end()) });
+    if !rejected.is_empty() {
+        reply["rejectedLogEventsInfo"] = Value::Object(rejected);
+    }
+    Ok(reply)
 }
 
-pub(super) fn get(state: &State, input: Input) -> ApiResult {
+pub(super) fn get(state: &State, input: Input, now: i64) -> ApiResult {
     let name = input.required("logStreamName")?;
-    let stream = find_group(state, group_name(input)?)?.streams.get(name).ok_or_else(no_stream)?;
+    let group = find_group(state, group_name(input)?)?;
+    let kept_since = group.kept_since(now);
+    let stream = group.streams.get(name).ok_or_else(no_stream)?;
     let limit = input.number_in("limit", 1..=MOST_EVENTS)?.unwrap_or(MOST_EVENTS) as usize;
     let (from, until) = (input.number("startTime")?, input.number("endTime")?);
     let end = stream.end();
     let in_time = |event: &LogEvent| {
-        from.is_none_or(|from| event.timestamp >= from) && until.is_none_or(|until| event.timestamp < until)
+        event.timestamp >= kept_since
+            && from.is_none_or(|from| event.timestamp >= from)
+            && until.is_none_or(|until| event.timestamp < until)
     };
     let numbered = || (stream.first..).zip(&stream.events).filter(|(_, event)| in_time(event));
 
@@ -74,8 +109,9 @@ pub(super) fn get(state: &State, input: Input) -> ApiResult {
     }))
 }
 
-pub(super) fn filter(state: &State, input: Input) -> ApiResult {
+pub(super) fn filter(state: &State, input: Input, now: i64) -> ApiResult {
     let group = find_group(state, group_name(input)?)?;
+    let kept_since = group.kept_since(now);
     let pattern = Filter::parse(input.text("filterPattern").unwrap_or_default())?;
     let names = input.texts("logStreamNames");
     if let Some(unknown) = names.iter().find(|name| !group.streams.contains_key(**name)) {
@@ -93,6 +129,7 @@ pub(super) fn filter(state: &State, input: Input) -> ApiResult {
         .flat_map(|(name, stream)| {
             (stream.first..).zip(&stream.events).map(move |(at, event)| (name, stream.id, at, event))
         })
+        .filter(|(.., event)| event.timestamp >= kept_since)
         .filter(|(.., event)| from.is_none_or(|from| event.timestamp >= from))
         .filter(|(.., event)| until.is_none_or(|until| event.timestamp <= until))
         .filter(|(.., event)| pattern.matches(&event.message))

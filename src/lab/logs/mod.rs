@@ -4,6 +4,7 @@ mod events;
 mod filter;
 mod groups;
 mod journal;
+mod tags;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -22,6 +23,9 @@ pub use journal::{Journal, trim};
 
 /// How many events a stream keeps; the oldest go first.
 pub const STREAM_CAPACITY: usize = 10_000;
+
+/// In milliseconds.
+const DAY: i64 = 86_400_000;
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -69,6 +73,13 @@ impl LogEvent {
     /// As CloudWatch Logs counts it.
     fn bytes(&self) -> usize {
         self.message.len() + 26
+    }
+}
+
+impl LogGroup {
+    /// Events from before this time are gone.
+    fn kept_since(&self, now: i64) -> i64 {
+        self.retention_days.map_or(i64::MIN, |days| now - days * DAY)
     }
 }
 
@@ -147,8 +158,11 @@ fn operation(name: &str) -> Option<Answer> {
         "DeleteLogStream" => |lab, input| lab.write(|state| groups::delete_stream(state, input)),
         "DescribeLogStreams" => |lab, input| lab.read(|state| groups::describe_streams(state, &lab.settings, input)),
         "PutLogEvents" => |lab, input| lab.write(|state| events::put(state, input, lab.clock.now())),
-        "GetLogEvents" => |lab, input| lab.read(|state| events::get(state, input)),
-        "FilterLogEvents" => |lab, input| lab.read(|state| events::filter(state, input)),
+        "GetLogEvents" => |lab, input| lab.read(|state| events::get(state, input, lab.clock.now())),
+        "FilterLogEvents" => |lab, input| lab.read(|state| events::filter(state, input, lab.clock.now())),
+        "TagResource" => |lab, input| lab.write(|state| tags::tag(state, input)),
+        "UntagResource" => |lab, input| lab.write(|state| tags::untag(state, input)),
+        "ListTagsForResource" => |lab, input| lab.read(|state| tags::list(state, input)),
         _ => return None,
     };
     Some(answer)

@@ -110,14 +110,6 @@ pub(super) fn call_up(state: &mut State, now: i64) {
     }
 }
 
-/// Marks the services that had no room for a task.
-pub(super) fn call_unplaced(state: &mut State) {
-    let ecs = &mut state.ecs;
-    for (cluster, name) in &ecs.agenda.unplaced {
-        ecs.services.touch(cluster, name);
-    }
-}
-
 /// Its deployment may depend on more than its tasks and targets: it is looked at whatever happened.
 fn is_watchful(service: &Service) -> bool {
     let Some(current) = service.current() else { return false };

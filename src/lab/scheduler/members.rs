@@ -3,17 +3,18 @@
 use serde_json::Value;
 
 use crate::lab::ecs::{
-    model::{Deployment, Service, TaskStatus},
+    capacity,
+    model::{Deployment, InstanceStatus, Service, TaskStatus},
     service_view, task_definitions,
     tasks::halt,
 };
 
 use super::{
-    Step, capacity,
+    Step,
     events::{say, say_trouble, say_unless_told, tasks as named},
     health::{self, Health},
-    placement::{self, Wanted},
-    roles,
+    placement::{self, Misfit, Wanted},
+    roles, shortage,
 };
 
 /// Seconds at AWS until a role that could not be taken is asked for again (inferred).
@@ -25,6 +26,8 @@ pub(super) struct Member {
     pub deployment: String,
     pub created_at: i64,
     pub running: bool,
+    /// Its container instance is being drained: it is to be replaced.
+    pub leaving: bool,
     pub health: Health,
 }
 
@@ -43,6 +46,11 @@ pub(super) fn members(step: &mut Step, service: &Service) -> Vec<Member> {
             deployment: task.started_by.clone().unwrap_or_default(),
             created_at: task.created_at,
             running: task.status == TaskStatus::Running,
+            leaving: task
+                .instance
+                .as_ref()
+                .and_then(|id| step.state.ecs.instances.get(id))
+                .is_some_and(|instance| instance.status == InstanceStatus::Draining),
             health: health::of(step.state, service, task, context),
         })
         .collect();
@@ -85,6 +93,10 @@ pub(super) fn stop(step: &mut Step, service: &mut Service, members: &[&Member], 
     }
 }
 
+pub(super) fn is_daemon(service: &Service) -> bool {
+    service.settings.get("schedulingStrategy").is_some_and(|of| of == "DAEMON")
+}
+
 /// Starts so many tasks of a deployment, unless it has to wait after those that failed.
 pub(super) fn start(step: &mut Step, service: &mut Service, deployment: &Deployment, missing: i64) {
     if missing <= 0 {
@@ -110,24 +122,37 @@ pub(super) fn start(step: &mut Step, service: &mut Service, deployment: &Deploym
         Some("TASK_DEFINITION") => definition.tags.clone(),
         _ => Vec::new(),
     };
+    let strategy = deployment.settings.get("capacityProviderStrategy").and_then(serde_json::Value::as_array);
     let mut started = Vec::new();
     for _ in 0..missing {
+        let provider = strategy.filter(|items| !items.is_empty()).and_then(|items| {
+            let tasks = step.state.ecs.tasks.of_group(&service.cluster, &service.group()).collect::<Vec<_>>();
+            let ours = tasks
+                .iter()
+                .copied()
+                .filter(|task| task.is_wanted() && task.started_by.as_deref() == Some(&deployment.id));
+            capacity::next_provider(items, ours)
+        });
         let wanted = Wanted {
             cluster: &service.cluster,
             definition: &definition,
             launch_type: if service_view::on_fargate(&deployment.settings) { "FARGATE" } else { "EC2" },
+            provider,
+            on: None,
             settings: &settings,
             group: service.group(),
             started_by: Some(deployment.id.clone()),
             overrides: None,
             tags: tags.clone(),
         };
-        match placement::place(step.state, now, wanted) {
+        match placement::place(step.state, step.context.settings, now, wanted) {
             Ok(id) => started.push(id),
+            // A daemon has one on each instance where it can be.
+            Err(Misfit::Constraint(..)) if is_daemon(service) => break,
             Err(misfit) => {
                 step.no_room = true;
                 if step.state.faults.trouble_placement() {
-                    step.wake_at(now + step.context.wait(capacity::RETRY));
+                    step.wake_at(now + step.context.wait(shortage::RETRY));
                 }
                 if say_trouble(step, service, &misfit.sentence()) {
                     step.changed();

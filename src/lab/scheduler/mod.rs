@@ -5,7 +5,7 @@
 
 mod agenda;
 mod alarms;
-mod capacity;
+pub mod choose;
 mod driver;
 mod events;
 mod function;
@@ -22,6 +22,7 @@ pub mod roles;
 mod rollout;
 mod secrets;
 mod shift;
+mod shortage;
 mod traffic;
 
 use std::collections::HashMap;

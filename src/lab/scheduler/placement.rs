@@ -5,28 +5,42 @@ use std::net::Ipv4Addr;
 use serde_json::{Map, Value, json};
 
 use crate::lab::{
+    Settings,
     api::random_hex,
     ecs::{
-        clusters::{AGENT_PORTS, FIRST_DYNAMIC_PORT, LAST_DYNAMIC_PORT},
+        capacity,
+        instances::{AGENT_PORTS, FIRST_DYNAMIC_PORT, LAST_DYNAMIC_PORT},
         model::{Binding, Container, EcsState, Instance, Interface, Task, TaskDefinition},
         request::uuid,
     },
     state::State,
 };
 
-use super::{capacity, launch};
+use super::{choose::choose, launch, shortage};
 
 /// A task to be placed.
 pub struct Wanted<'a> {
     pub cluster: &'a str,
     pub definition: &'a TaskDefinition,
     pub launch_type: &'a str,
+    /// The capacity provider that a strategy chose.
+    pub provider: Option<&'a str>,
+    /// The container instance that it must be.
+    pub on: Option<&'a str>,
     /// Of the service or of RunTask: networkConfiguration, platformVersion, enableExecuteCommand, ….
     pub settings: &'a Map<String, Value>,
     pub group: String,
     pub started_by: Option<String>,
     pub overrides: Option<Value>,
     pub tags: Vec<Value>,
+}
+
+/// What a task takes of its instance.
+pub(super) struct Need {
+    pub cpu: i64,
+    pub memory: i64,
+    /// Host ports, and whether they are UDP's.
+    pub ports: Vec<(u16, bool)>,
 }
 
 /// Why no instance takes a task; with the instance that came nearest.
@@ -36,6 +50,8 @@ pub enum Misfit {
     Cpu(String),
     Memory(String),
     Ports(String),
+    /// A placement constraint, in ECS's words.
+    Constraint(String, &'static str),
     /// The subnet has no address left.
     Addresses,
     /// Of Fargate's.
@@ -49,7 +65,7 @@ impl Misfit {
     pub fn instance(&self) -> Option<&str> {
         match self {
             Misfit::NoInstances | Misfit::Addresses | Misfit::Capacity => None,
-            Misfit::Cpu(id) | Misfit::Memory(id) | Misfit::Ports(id) => Some(id),
+            Misfit::Cpu(id) | Misfit::Memory(id) | Misfit::Ports(id) | Misfit::Constraint(id, _) => Some(id),
         }
     }
 
@@ -60,6 +76,7 @@ impl Misfit {
             Misfit::Cpu(_) => "RESOURCE:CPU",
             Misfit::Memory(_) => "RESOURCE:MEMORY",
             Misfit::Ports(_) => "RESOURCE:PORTS",
+            Misfit::Constraint(_, why) => why,
             Misfit::Addresses => "RESOURCE:ENI",
             Misfit::Capacity => NO_CAPACITY,
         }
@@ -77,6 +94,7 @@ impl Misfit {
             Misfit::Memory(id) => closest(id, "has insufficient memory available."),
             Misfit::Ports(id) => closest(id, "is already using a port required by your task."),
             Misfit::Capacity => format!("was unable to place a task. Reason: {NO_CAPACITY}."),
+            Misfit::Constraint(id, why) => closest(id, &format!("encountered error \"{why}\".")),
             Misfit::Addresses => {
                 "was unable to place a task. Reason: The specified subnet does not have enough free addresses to \
                  satisfy the request."
@@ -87,15 +105,15 @@ impl Misfit {
 }
 
 /// Puts a new task in PROVISIONING; its id.
-pub fn place(state: &mut State, now: i64, wanted: Wanted) -> Result<String, Misfit> {
+pub fn place(state: &mut State, settings: &Settings, now: i64, wanted: Wanted) -> Result<String, Misfit> {
     let (cpu, memory) = wanted.definition.reserves();
     let mode = wanted.definition.network_mode();
-    if let Some(misfit) = capacity::refusal(state, &wanted) {
+    if let Some(misfit) = shortage::refusal(state, &wanted) {
         return Err(misfit);
     }
     let instance = match wanted.launch_type {
         "FARGATE" => None,
-        _ => Some(choose(&state.ecs, wanted.cluster, cpu, memory, &static_ports(wanted.definition))?),
+        _ => Some(instance_for(state, settings, now, &wanted)?),
     };
     let interface = if mode == "awsvpc" { Some(interface(state, &wanted)?) } else { None };
     let mut taken = instance.as_ref().map(|id| bound(&state.ecs, id)).unwrap_or_default();
@@ -122,6 +140,7 @@ pub fn place(state: &mut State, now: i64, wanted: Wanted) -> Result<String, Misf
         started_by: wanted.started_by,
         launch_type: wanted.launch_type.into(),
         platform_version: platform.map(str::to_owned),
+        capacity_provider: wanted.provider.map(str::to_owned),
         instance,
         network_mode: mode.into(),
         interface,
@@ -139,6 +158,20 @@ pub fn place(state: &mut State, now: i64, wanted: Wanted) -> Result<String, Misf
     let id = task.id.clone();
     state.ecs.tasks.insert(id.clone(), task);
     Ok(id)
+}
+
+/// Its instance; a capacity provider that grows may add one for it.
+fn instance_for(state: &mut State, settings: &Settings, now: i64, wanted: &Wanted) -> Result<String, Misfit> {
+    let (cpu, memory) = wanted.definition.reserves();
+    let need = Need { cpu, memory, ports: static_ports(wanted.definition) };
+    let chosen = choose(state, &settings.region, wanted, &need);
+    let (Err(misfit), Some(provider)) = (&chosen, wanted.provider) else { return chosen };
+    let misfit = misfit.clone();
+    let new = capacity::scale_out(state, wanted.cluster, provider, now).ok_or(misfit)?;
+    choose(state, &settings.region, wanted, &need).inspect_err(|_| {
+        // One more of its kind is no help.
+        state.ecs.instances.remove(&new);
+    })
 }
 
 fn ports(definition: &Value) -> impl Iterator<Item = (u16, u16, bool)> + '_ {
@@ -159,29 +192,11 @@ fn static_ports(definition: &TaskDefinition) -> Vec<(u16, bool)> {
 }
 
 /// Host ports of an instance in use: until its task is STOPPED.
-fn bound(ecs: &EcsState, instance: &str) -> Vec<(u16, bool)> {
+pub(super) fn bound(ecs: &EcsState, instance: &str) -> Vec<(u16, bool)> {
     let bindings =
         ecs.tasks.on_instance(instance).filter(|task| task.interface.is_none()).flat_map(|task| &task.containers);
     let used = bindings.flat_map(|container| &container.bindings).map(|binding| (binding.host_port, binding.udp));
     used.chain(AGENT_PORTS.iter().map(|port| (*port, false))).collect()
-}
-
-fn choose(ecs: &EcsState, cluster: &str, cpu: i64, memory: i64, wanted: &[(u16, bool)]) -> Result<String, Misfit> {
-    let mut nearest = Misfit::NoInstances;
-    for instance in ecs.instances.values().filter(|instance| instance.cluster == cluster) {
-        let tasks = || ecs.tasks.on_instance(&instance.id);
-        let id = || instance.id.clone();
-        if tasks().map(|task| task.cpu).sum::<i64>() + cpu > instance.cpu {
-            nearest = Misfit::Cpu(id());
-        } else if tasks().map(|task| task.memory).sum::<i64>() + memory > instance.memory {
-            nearest = Misfit::Memory(id());
-        } else if bound(ecs, &instance.id).iter().any(|port| wanted.contains(port)) {
-            nearest = Misfit::Ports(id());
-        } else {
-            return Ok(id());
-        }
-    }
-    Err(nearest)
 }
 
 fn container(

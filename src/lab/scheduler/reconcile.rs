@@ -1,13 +1,16 @@
 //! Brings a service's tasks to what its deployments ask for: starts, replaces, scales, rolls.
 
 use crate::lab::clock::Pace;
-use crate::lab::ecs::model::{Deployment, Rollout, Service, ServiceStatus};
+use crate::lab::ecs::{
+    model::{Deployment, Rollout, Service, ServiceStatus},
+    task_definitions,
+};
 
 use super::{
-    Step, alarms,
+    Step, alarms, choose,
     events::{say, say_trouble, say_unless_told},
     health::{Cause, Health},
-    members::{Member, members, start, stop, unstopped},
+    members::{Member, is_daemon, members, start, stop, unstopped},
     rollout, shift,
 };
 
@@ -27,6 +30,7 @@ pub(super) fn reconcile(step: &mut Step, service: &mut Service) {
         ServiceStatus::Draining => return drain(step, service),
         ServiceStatus::Active => {}
     }
+    count_instances(step, service);
     rollout::begin(step, service);
     count_failures(step, service);
     rollout::judge(step, service);
@@ -56,9 +60,24 @@ pub(super) fn reconcile(step: &mut Step, service: &mut Service) {
     rollout::finish(step, service, &members);
 }
 
+/// A daemon has a task on each instance of its cluster.
+fn count_instances(step: &mut Step, service: &mut Service) {
+    if !is_daemon(service) {
+        return;
+    }
+    let Some(primary) = service.primary() else { return };
+    let Some(definition) = task_definitions::find(&step.state.ecs, &primary.task_definition) else { return };
+    let region = &step.context.settings.region;
+    let count = choose::eligible(step.state, region, &service.cluster, &service.settings, definition);
+    if std::mem::replace(&mut service.desired_count, count) != count {
+        service.steady = false;
+        step.changed();
+    }
+}
+
 /// For the daemon scheduling strategy AWS's defaults are others.
 fn percent(service: &Service, name: &str) -> i64 {
-    let daemon = service.settings.get("schedulingStrategy").is_some_and(|of| of == "DAEMON");
+    let daemon = is_daemon(service);
     service.percent(
         name,
         match (name, daemon) {
@@ -187,7 +206,7 @@ fn stop_spare(step: &mut Step, service: &mut Service, lower: i64) {
     let Some(primary) = service.primary().cloned() else { return };
     let members = members(step, service);
     let (mut ours, mut others): (Vec<&Member>, Vec<&Member>) =
-        members.iter().partition(|member| member.deployment == primary.id);
+        members.iter().partition(|member| member.deployment == primary.id && !member.leaving);
     let scaling = format!("Scaling activity initiated by (deployment {})", primary.id);
     let healthy = members.iter().filter(|member| member.is_healthy()).count() as i64;
     let mut spare: Vec<&Member> = Vec::new();
@@ -195,6 +214,7 @@ fn stop_spare(step: &mut Step, service: &mut Service, lower: i64) {
     // What serves least goes first, and of equals the newest.
     ours.sort_by_key(|member| (member.is_healthy(), member.running, -member.created_at));
     spare.extend(ours.into_iter().take(beyond));
+    // What is on an instance that is drained is replaced as an earlier release is.
     if primary.rollout != Rollout::Failed {
         let gone = spare.iter().filter(|member| member.is_healthy()).count() as i64;
         let mut may_go = (healthy - gone - lower).max(0);
@@ -204,7 +224,9 @@ fn stop_spare(step: &mut Step, service: &mut Service, lower: i64) {
                 // An earlier release that has not proved itself is no loss.
                 false if !member.running || wanted_by_none(service, member) => spare.push(member),
                 // Or the two of them would leave no room for what is wanted now.
-                false if healthy - gone >= lower && never_completed(service, member) => spare.push(member),
+                false if healthy - gone >= lower && never_completed(service, member) && !member.leaving => {
+                    spare.push(member);
+                }
                 false => may_go_unproved(&mut spare, member, &primary, &members, service),
                 true if may_go > 0 => {
                     may_go -= 1;
@@ -236,7 +258,8 @@ fn may_go_unproved<'m>(
     members: &[Member],
     service: &Service,
 ) {
-    let ready = members.iter().filter(|of| of.deployment == primary.id && of.is_healthy()).count() as i64;
+    let ready =
+        members.iter().filter(|of| of.deployment == primary.id && !of.leaving && of.is_healthy()).count() as i64;
     if ready >= service.desired_count {
         spare.push(member);
     }
@@ -248,7 +271,7 @@ fn start_missing(step: &mut Step, service: &mut Service, upper: i64) {
         return;
     }
     let members = members(step, service);
-    let ours = members.iter().filter(|member| member.deployment == primary.id).count() as i64;
+    let ours = members.iter().filter(|member| member.deployment == primary.id && !member.leaving).count() as i64;
     // The maximum counts tasks until they are STOPPED.
     let missing = (service.desired_count - ours).min(upper - unstopped(step, service));
     start(step, service, &primary, missing);

@@ -18,7 +18,7 @@ use crate::lab::api::{ApiError, ApiResult, random_hex};
 use crate::lab::faults::service_name;
 use crate::lab::lifecycle::Instance;
 use crate::lab::wire::{self, query, xml};
-use crate::lab::{Lab, cloudwatch, discovery, ec2, ecr, ecs, elbv2, iam, logs, secretsmanager, ssm, sts};
+use crate::lab::{Lab, cloudwatch, conformance, discovery, ec2, ecr, ecs, elbv2, iam, logs, secretsmanager, ssm, sts};
 
 /// ECR takes layer parts of 20 MiB, in base64.
 const LARGEST: usize = 32 * 1024 * 1024;
@@ -185,6 +185,9 @@ pub(super) async fn call(instance: Arc<Instance>, handler: Handler, operation: S
         wire::without_nulls(&mut input);
         let called = instance.run(|lab| {
             let called = std::panic::catch_unwind(AssertUnwindSafe(|| handler(lab, &operation, input)));
+            if called.is_err() {
+                conformance::end_if_broken();
+            }
             called.unwrap_or_else(|_| Err(failure("the lab failed in this operation; its log says where")))
         });
         called.unwrap_or_else(|error| Err(failure(&format!("the lab cannot save its state: {error}"))))
@@ -255,19 +258,57 @@ mod tests {
             Ok(json!({ "input": input, "none": null }))
         }
         let folder = tempfile::tempdir().unwrap();
-        let settings = Settings {
-            data: folder.path().to_owned(),
-            address: ([127, 0, 0, 1], 4580).into(),
-            region: "us-east-1".to_owned(),
-            account_id: "111122223333".to_owned(),
-        };
         let options = Options { executable: None, ..Options::new(folder.path()) };
-        let house = House::open(settings, options, Default::default()).unwrap();
+        let house = House::open(settings(folder.path()), options, Default::default()).unwrap();
         let call = |operation: &str| call(house.current(), handler, operation.to_owned(), json!({ "a": null, "b": 1 }));
         let error = call("Panic").await.unwrap_err();
         assert_eq!((error.status, error.code.as_str()), (500, "ServerException"));
         assert_eq!(call("Work").await.unwrap(), json!({ "input": { "b": 1 } }), "no null goes in or out");
         house.close().await;
+    }
+
+    /// Run once more by the test after it, in a process of its own.
+    #[cfg(unix)]
+    #[tokio::test]
+    #[ignore = "it ends its process"]
+    async fn a_reply_that_aws_does_not_give() {
+        fn handler(_: &Lab, _: &str, _: Value) -> ApiResult {
+            crate::lab::conformance::checked(crate::aws_model::Service::Ecs, "ListClusters", Ok(json!({ "a": 1 })))
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options { executable: None, ..Options::new(folder.path()) };
+        let house = House::open(settings(folder.path()), options, Default::default()).unwrap();
+        let _ = call(house.current(), handler, "ListClusters".to_owned(), json!({})).await;
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_reply_that_aws_does_not_give_ends_the_lab() {
+        use std::os::unix::process::ExitStatusExt;
+
+        let folder = tempfile::tempdir().unwrap();
+        let tally = folder.path().join("replies");
+        std::fs::write(&tally, "").unwrap();
+        let name = "lab::server::apis::tests::a_reply_that_aws_does_not_give";
+        let ended = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--ignored"])
+            .env("STEADY_LAB_REPLIES", &tally)
+            .env("TMPDIR", folder.path())
+            // where a core dump would go
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        assert_eq!(ended.status.signal(), Some(6), "{ended:?}");
+        assert_eq!(std::fs::read_to_string(&tally).unwrap(), "Ecs ListClusters BROKEN\n");
+    }
+
+    fn settings(data: &std::path::Path) -> Settings {
+        Settings {
+            data: data.to_owned(),
+            address: ([127, 0, 0, 1], 4580).into(),
+            region: "us-east-1".to_owned(),
+            account_id: "111122223333".to_owned(),
+        }
     }
 
     #[test]

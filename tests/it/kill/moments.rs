@@ -6,7 +6,7 @@ use futures_util::stream::{self, StreamExt};
 use serde_json::{Value, json};
 use steadystate::aws::Clients;
 use steadystate::aws::reply::list;
-use steadystate::lab::ecs::clusters::INSTANCE_MEMORY;
+use steadystate::lab::ecs::instances::INSTANCE_MEMORY;
 use tokio::sync::Mutex;
 
 use super::proxy::{Point, Strike, When, counted};

@@ -171,7 +171,12 @@ impl Site<'_> {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_steady"));
         let home = self.world.folder.path().join("home");
-        command.args(arguments).args(["--output", "json"]).current_dir(&self.folder).env_clear();
+        command
+            .args(arguments)
+            .args(["--output", "json"])
+            .current_dir(&self.folder)
+            .env_clear()
+            .envs(crate::replies::counted());
         command.env("HOME", home).env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("AWS_ENDPOINT_URL", format!("http://{}", self.proxy.address)).env("AWS_REGION", "us-east-1");
         command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");

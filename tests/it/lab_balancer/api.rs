@@ -34,7 +34,7 @@ fn two_load_balancers_of_one_address_have_ports_of_their_own() {
         }
     });
     let refused = format!(
-        "OperationNotPermitted: The lab cannot listen on {}: its load balancer 'front' listens there. Choose another \
+        "InvalidConfigurationRequest: The lab cannot listen on {}: its load balancer 'front' listens there. Choose another \
          listener port",
         front.address
     );
@@ -182,7 +182,7 @@ fn errors_have_aws_s_codes() {
         (
             "CreateTargetGroup",
             json!({ "Name": "t", "Protocol": "UDP", "Port": "80", "VpcId": vpc(lab) }),
-            "UnsupportedProtocol",
+            "InvalidConfigurationRequest",
         ),
         (
             "CreateTargetGroup",
@@ -215,7 +215,7 @@ fn errors_have_aws_s_codes() {
                 "ListenerArn": front.listener, "Priority": "1", "Actions": forward(&front.group),
                 "Conditions": [{ "Field": "path-pattern", "Values": ["/a"] }]
             }),
-            "OperationNotPermitted",
+            "InvalidConfigurationRequest",
         ),
         ("RegisterTargets", json!({ "TargetGroupArn": http_group, "Targets": [{ "Id": "i-123" }] }), "InvalidTarget"),
         (

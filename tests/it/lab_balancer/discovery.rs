@@ -166,3 +166,88 @@ fn bad_requests_have_aws_s_codes() {
         assert_eq!(error(discovery::handle(&lab, operation, input.clone())).code, code, "{operation} {input}");
     }
 }
+
+#[test]
+fn namespaces_and_services_are_changed() {
+    let lab = lab();
+    let id = namespace(&lab);
+    let change = json!({ "Description": "the lab's", "Properties": { "DnsProperties": { "SOA": { "TTL": 60 } } } });
+    let operation = call(&lab, "UpdatePrivateDnsNamespace", json!({ "Id": id, "Namespace": change }));
+    let told = call(&lab, "GetOperation", json!({ "OperationId": operation["OperationId"] }));
+    assert_eq!(told["Operation"]["Type"], "UPDATE_NAMESPACE");
+    let changed = call(&lab, "GetNamespace", json!({ "Id": id }))["Namespace"].clone();
+    assert_eq!(changed["Description"], "the lab's");
+    assert_eq!(changed["Properties"]["DnsProperties"]["SOA"]["TTL"], 60);
+    let as_http = json!({ "Id": id, "Namespace": { "Description": "a" } });
+    assert_eq!(error(discovery::handle(&lab, "UpdateHttpNamespace", as_http)).code, "InvalidInput");
+    let created = call(&lab, "CreateHttpNamespace", json!({ "Name": "plain" }));
+    let told = call(&lab, "GetOperation", json!({ "OperationId": created["OperationId"] }));
+    let plain = told["Operation"]["Targets"]["NAMESPACE"].clone();
+    call(&lab, "UpdateHttpNamespace", json!({ "Id": plain, "Namespace": { "Description": "without DNS" } }));
+    let told = call(&lab, "GetNamespace", json!({ "Id": plain }))["Namespace"].clone();
+    assert_eq!((&told["Description"], &told["Properties"].get("DnsProperties")), (&json!("without DNS"), &None));
+
+    let service = service(&lab, &id);
+    let attributes = |lab: &Lab| call(lab, "GetServiceAttributes", json!({ "ServiceId": service["Id"] }));
+    let update = json!({ "ServiceId": service["Id"], "Attributes": { "team": "web", "tier": "1" } });
+    call(&lab, "UpdateServiceAttributes", update);
+    call(&lab, "DeleteServiceAttributes", json!({ "ServiceId": service["Id"], "Attributes": ["tier"] }));
+    assert_eq!(attributes(&lab)["ServiceAttributes"]["Attributes"], json!({ "team": "web" }));
+    let many: serde_json::Map<String, Value> = (0..30).map(|at| (format!("k{at}"), json!("v"))).collect();
+    let refused = json!({ "ServiceId": service["Id"], "Attributes": many });
+    let refused = error(discovery::handle(&lab, "UpdateServiceAttributes", refused));
+    assert_eq!(refused.code, "ServiceAttributesLimitExceededException");
+}
+
+#[test]
+fn a_lookup_may_ask_for_more_than_it_needs() {
+    let lab = lab();
+    let namespace = namespace(&lab);
+    let id = text(&service(&lab, &namespace), "/Id");
+    for (instance, stage) in [("a", "blue"), ("b", "green")] {
+        let attributes = json!({ "AWS_INSTANCE_IPV4": "172.31.0.1", "AWS_INSTANCE_PORT": "80", "stage": stage });
+        call(&lab, "RegisterInstance", json!({ "ServiceId": id, "InstanceId": instance, "Attributes": attributes }));
+    }
+    let names = json!({ "NamespaceName": "lab.local", "ServiceName": "hello" });
+    let found = |stage: &str| {
+        let mut input = names.clone();
+        input["OptionalParameters"] = json!({ "stage": stage });
+        let found = call(&lab, "DiscoverInstances", input)["Instances"].as_array().cloned().unwrap();
+        found.iter().map(|of| text(of, "/InstanceId")).collect::<Vec<_>>()
+    };
+    assert_eq!(found("green"), ["b"]);
+    assert_eq!(found("red").len(), 2);
+    let revision = call(&lab, "DiscoverInstancesRevision", names.clone())["InstancesRevision"].as_i64().unwrap();
+    call(&lab, "DeregisterInstance", json!({ "ServiceId": id, "InstanceId": "a" }));
+    let after = call(&lab, "DiscoverInstancesRevision", names)["InstancesRevision"].as_i64().unwrap();
+    assert!(after > revision, "{revision} {after}");
+    let nobody = json!({ "NamespaceName": "lab.local", "ServiceName": "nobody" });
+    assert_eq!(error(discovery::handle(&lab, "DiscoverInstancesRevision", nobody)).code, "ServiceNotFound");
+}
+
+#[test]
+fn a_public_namespace_s_service_gets_other_records() {
+    let lab = lab();
+    let created = call(&lab, "CreatePublicDnsNamespace", json!({ "Name": "example.com" }));
+    let told = call(&lab, "GetOperation", json!({ "OperationId": created["OperationId"] }));
+    let namespace = text(&told, "/Operation/Targets/NAMESPACE");
+    let change = json!({ "Properties": { "DnsProperties": { "SOA": { "TTL": 30 } } } });
+    call(&lab, "UpdatePublicDnsNamespace", json!({ "Id": namespace, "Namespace": change }));
+    let id = text(&service(&lab, &namespace), "/Id");
+    let records =
+        |kind: &str| json!({ "Description": "two", "DnsConfig": { "DnsRecords": [{ "Type": kind, "TTL": 60 }] } });
+    call(&lab, "UpdateService", json!({ "Id": id, "Service": records("A") }));
+    let changed = call(&lab, "GetService", json!({ "Id": id }))["Service"].clone();
+    assert_eq!(changed["DnsConfig"]["DnsRecords"], json!([{ "Type": "A", "TTL": 60 }]));
+    assert_eq!(changed["Description"], "two");
+    assert_eq!(
+        error(discovery::handle(&lab, "UpdateService", json!({ "Id": id, "Service": records("MX") }))).code,
+        "InvalidInput"
+    );
+    let attributes = json!({ "AWS_INSTANCE_IPV4": "172.31.0.1", "AWS_INSTANCE_PORT": "80" });
+    call(&lab, "RegisterInstance", json!({ "ServiceId": id, "InstanceId": "i", "Attributes": attributes }));
+    let found = call(&lab, "GetInstance", json!({ "ServiceId": id, "InstanceId": "i" }));
+    assert_eq!(found["Instance"]["Attributes"]["AWS_INSTANCE_IPV4"], "172.31.0.1");
+    let nobody = json!({ "ServiceId": id, "InstanceId": "j" });
+    assert_eq!(error(discovery::handle(&lab, "GetInstance", nobody)).code, "InstanceNotFound");
+}

@@ -96,10 +96,11 @@ fn patterns_filter_over_streams() {
 #[test]
 fn no_two_events_have_one_id() {
     let lab = lab();
+    let now = lab.clock.now();
     call(&lab, "CreateLogGroup", json!({ "logGroupName": "/g" }));
     for stream in ["a", "b"] {
         call(&lab, "CreateLogStream", json!({ "logGroupName": "/g", "logStreamName": stream }));
-        let events = json!([{ "timestamp": 1000, "message": "1" }, { "timestamp": 1000, "message": "2" }]);
+        let events = json!([{ "timestamp": now, "message": "1" }, { "timestamp": now, "message": "2" }]);
         call(&lab, "PutLogEvents", json!({ "logGroupName": "/g", "logStreamName": stream, "logEvents": events }));
     }
     let found = call(&lab, "FilterLogEvents", json!({ "logGroupName": "/g" }));
@@ -114,7 +115,8 @@ fn groups_and_streams_are_made_listed_and_deleted() {
     call(&lab, "CreateLogGroup", json!({ "logGroupName": "/ecs/hello" }));
     call(&lab, "PutRetentionPolicy", json!({ "logGroupName": "/ecs/hello", "retentionInDays": 7 }));
     call(&lab, "CreateLogStream", json!({ "logGroupName": "/ecs/hello", "logStreamName": "web/1" }));
-    let events = json!([{ "timestamp": 1000, "message": "hi" }]);
+    let now = lab.clock.now();
+    let events = json!([{ "timestamp": now, "message": "hi" }]);
     call(&lab, "PutLogEvents", json!({ "logGroupName": "/ecs/hello", "logStreamName": "web/1", "logEvents": events }));
     let groups = call(&lab, "DescribeLogGroups", json!({ "logGroupNamePrefix": "/ecs" }));
     assert_eq!(text(&groups, "/logGroups/0/arn"), "arn:aws:logs:us-west-2:000000000000:log-group:/ecs/hello:*");
@@ -124,7 +126,7 @@ fn groups_and_streams_are_made_listed_and_deleted() {
         "DescribeLogStreams",
         json!({ "logGroupName": "/ecs/hello", "orderBy": "LastEventTime", "descending": true }),
     );
-    assert_eq!(streams["logStreams"][0]["lastEventTimestamp"], 1000);
+    assert_eq!(streams["logStreams"][0]["lastEventTimestamp"], now);
     call(&lab, "DeleteLogGroup", json!({ "logGroupName": "/ecs/hello" }));
     assert_eq!(call(&lab, "DescribeLogGroups", json!({})), json!({ "logGroups": [] }));
 }
@@ -170,4 +172,67 @@ fn errors_have_aws_s_codes() {
     for (operation, input, code) in table {
         assert_eq!(error(logs::handle(&lab, operation, input.clone())).code, code, "{operation} {input}");
     }
+}
+
+#[test]
+fn a_group_s_tags_are_its_own() {
+    let lab = lab();
+    call(&lab, "CreateLogGroup", json!({ "logGroupName": "/g", "tags": { "a": "1" } }));
+    let arn = text(&call(&lab, "DescribeLogGroups", json!({})), "/logGroups/0/arn");
+    assert!(arn.ends_with(":log-group:/g:*"), "{arn}");
+    call(&lab, "TagResource", json!({ "resourceArn": arn, "tags": { "b": "2" } }));
+    call(&lab, "UntagResource", json!({ "resourceArn": arn.trim_end_matches(":*"), "tagKeys": ["a"] }));
+    assert_eq!(call(&lab, "ListTagsForResource", json!({ "resourceArn": arn })), json!({ "tags": { "b": "2" } }));
+    let many: serde_json::Map<String, Value> = (0..50).map(|at| (format!("k{at}"), json!(""))).collect();
+    let refused = error(logs::handle(&lab, "TagResource", json!({ "resourceArn": arn, "tags": many })));
+    assert_eq!(refused.code, "TooManyTagsException");
+    for (arn, code) in
+        [(format!("{arn}x"), "ResourceNotFoundException"), ("nothing".to_owned(), "InvalidParameterException")]
+    {
+        assert_eq!(error(logs::handle(&lab, "ListTagsForResource", json!({ "resourceArn": arn }))).code, code);
+    }
+}
+
+#[test]
+fn what_is_beyond_retention_is_gone() {
+    const DAY: i64 = 86_400_000;
+    let lab = lab();
+    let now = lab.clock.now();
+    let old = vec![(now - 8 * DAY, "old".to_owned()), (now - DAY / 2, "new".to_owned())];
+    lab.write(|state| logs::append(state, "/g", "s", old));
+    let read = || messages(&call(&lab, "GetLogEvents", json!({ "logGroupName": "/g", "logStreamName": "s" })));
+    let found = || messages(&call(&lab, "FilterLogEvents", json!({ "logGroupName": "/g" })));
+    assert_eq!((read(), found()), (vec!["old".to_owned(), "new".to_owned()], vec!["old".to_owned(), "new".to_owned()]));
+    call(&lab, "PutRetentionPolicy", json!({ "logGroupName": "/g", "retentionInDays": 7 }));
+    assert_eq!((read(), found()), (vec!["new".to_owned()], vec!["new".to_owned()]));
+    call(&lab, "DeleteRetentionPolicy", json!({ "logGroupName": "/g" }));
+    assert_eq!(read().len(), 2);
+    call(&lab, "DeleteLogStream", json!({ "logGroupName": "/g", "logStreamName": "s" }));
+    assert_eq!(call(&lab, "DescribeLogStreams", json!({ "logGroupName": "/g" }))["logStreams"], json!([]));
+}
+
+#[test]
+fn events_that_are_too_old_or_too_new_are_rejected() {
+    const HOUR: i64 = 3_600_000;
+    let lab = lab();
+    call(&lab, "CreateLogGroup", json!({ "logGroupName": "/g" }));
+    call(&lab, "CreateLogStream", json!({ "logGroupName": "/g", "logStreamName": "s" }));
+    let now = lab.clock.now();
+    let put = |times: &[i64]| {
+        let events: Vec<Value> = times.iter().map(|at| json!({ "timestamp": at, "message": at.to_string() })).collect();
+        let input = json!({ "logGroupName": "/g", "logStreamName": "s", "logEvents": events });
+        logs::handle(&lab, "PutLogEvents", input)
+    };
+    let reply = put(&[now - 2 * HOUR, now, now + 3 * HOUR]).unwrap();
+    assert_eq!(reply["rejectedLogEventsInfo"], json!({ "tooNewLogEventStartIndex": 2 }));
+    let edge = now - 14 * 24 * HOUR;
+    let reply = put(&[edge - HOUR, edge + HOUR]).unwrap();
+    assert_eq!(reply["rejectedLogEventsInfo"], json!({ "tooOldLogEventEndIndex": 1 }));
+    call(&lab, "PutRetentionPolicy", json!({ "logGroupName": "/g", "retentionInDays": 1 }));
+    let reply = put(&[now - 25 * HOUR, now - 2 * HOUR]).unwrap();
+    assert_eq!(reply["rejectedLogEventsInfo"], json!({ "expiredLogEventEndIndex": 1 }));
+    assert!(put(&[now]).unwrap().get("rejectedLogEventsInfo").is_none());
+    assert_eq!(error(put(&[now - 25 * HOUR, now])).code, "InvalidParameterException");
+    let all = call(&lab, "GetLogEvents", json!({ "logGroupName": "/g", "logStreamName": "s" }));
+    assert_eq!(messages(&all), [now - 2 * HOUR, now, now - 2 * HOUR, now].map(|at| at.to_string()));
 }

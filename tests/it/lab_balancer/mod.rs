@@ -7,6 +7,8 @@ mod ec2;
 mod health;
 mod http;
 mod logs;
+mod rules;
+mod sticky;
 mod tcp;
 mod web;
 

@@ -296,7 +296,7 @@ async fn a_port_that_is_busy_is_an_error_that_names_it() {
     assert_eq!(
         error_text(elbv2::handle(&front.lab, "CreateListener", input.clone())),
         format!(
-            "OperationNotPermitted: The lab cannot listen on {address}: another program listens there. Choose another \
+            "InvalidConfigurationRequest: The lab cannot listen on {address}: another program listens there. Choose another \
              listener port"
         )
     );

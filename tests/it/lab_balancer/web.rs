@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Answers every request with its name and what it was asked, `/healthz` with `health`, and `/wait` when it is let.
+/// Answers every request with its name and what it was asked, `/healthz` with `health`, `/wait` when it is let, and sets a cookie at `/login`.
 pub struct Web {
     pub address: SocketAddr,
     pub health: Arc<AtomicU16>,
@@ -101,13 +101,18 @@ impl Says {
         if request.uri().path() == "/wait" {
             self.waiting.notified().await;
         }
+        let signs_in = request.uri().path() == "/login";
         let mut headers: Vec<String> =
             request.headers().iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
         headers.sort();
         let line = format!("{} {} {}", self.name, request.method(), request.uri());
         let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
         let said = format!("{line}\n{}\n\n{}", headers.join("\n"), String::from_utf8_lossy(&body));
-        Response::new(Full::from(said))
+        let mut response = Response::new(Full::from(said));
+        if signs_in {
+            response.headers_mut().insert("set-cookie", "SESSION=1; Path=/".parse().unwrap());
+        }
+        response
     }
 }
 

@@ -2,70 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Sim, TARGET_GROUP, service};
-
-#[test]
-fn what_create_service_refuses() {
-    let balancer = |arn: &str, container: &str, port: i64| json!({"loadBalancers": [{"targetGroupArn": arn, "containerName": container, "containerPort": port}]});
-    let cases = [
-        (json!({"cluster": "none"}), "ClusterNotFoundException", "Cluster not found."),
-        (json!({"taskDefinition": "none"}), "ClientException", "TaskDefinition not found."),
-        (json!({"desiredCount": null}), "InvalidParameterException", "Desired count cannot be null."),
-        (json!({"desiredCount": -1}), "InvalidParameterException", "Desired count cannot be negative."),
-        (json!({"desiredCount": 5001}), "InvalidParameterException", "Desired count exceeds limit."),
-        (
-            balancer(TARGET_GROUP, "web", 8080),
-            "InvalidParameterException",
-            "The container web does not exist in the task definition.",
-        ),
-        (
-            balancer(TARGET_GROUP, "app", 80),
-            "InvalidParameterException",
-            "The container app did not have a container port 80 defined.",
-        ),
-        (
-            balancer("arn:alone", "app", 8080),
-            "InvalidParameterException",
-            "The target group with targetGroupArn arn:alone does not have an associated load balancer.",
-        ),
-        (
-            balancer("arn:ips", "app", 8080),
-            "InvalidParameterException",
-            "The provided target group arn:ips has target type ip, which is incompatible with the bridge network mode specified in the task definition.",
-        ),
-        (
-            json!({"launchType": "FARGATE"}),
-            "InvalidParameterException",
-            "Task definition does not support launch_type FARGATE.",
-        ),
-        (
-            json!({"networkConfiguration": {"awsvpcConfiguration": {"subnets": ["subnet-1"]}}}),
-            "InvalidParameterException",
-            "Network Configuration is not valid for the given networkMode of this task definition.",
-        ),
-        (
-            json!({"loadBalancers": [], "healthCheckGracePeriodSeconds": 30}),
-            "InvalidParameterException",
-            "Health check grace period is only valid for services configured to use load balancers",
-        ),
-        (
-            json!({"deploymentConfiguration": {"minimumHealthyPercent": 100, "maximumPercent": 100}}),
-            "InvalidParameterException",
-            "Both maximumPercent and minimumHealthyPercent cannot be 100 as this will block deployments.",
-        ),
-    ];
-    for (change, code, message) in cases {
-        let mut sim = Sim::new();
-        sim.register("v1");
-        let mut input = service(1);
-        for (member, value) in change.as_object().expect("an object") {
-            input[member] = value.clone();
-        }
-        let error = sim.refused("CreateService", input);
-        assert_eq!((error.code.as_str(), error.message.as_str()), (code, message));
-        assert_eq!(sim.call("ListServices", json!({}))["serviceArns"], json!([]));
-    }
-}
+use super::{Sim, service};
 
 #[test]
 fn another_capacity_provider_strategy_has_to_be_forced() {
@@ -73,7 +10,13 @@ fn another_capacity_provider_strategy_has_to_be_forced() {
     sim.register("v1");
     sim.create(1);
     sim.settle();
+    let group = json!({"autoScalingGroupArn": "arn:aws:autoscaling:us-west-2:000000000000:autoScalingGroup:1:autoScalingGroupName/lab"});
+    sim.call("CreateCapacityProvider", json!({"name": "lab", "autoScalingGroupProvider": group}));
     let strategy = json!([{"capacityProvider": "lab", "weight": 1}]);
+    sim.call(
+        "PutClusterCapacityProviders",
+        json!({"cluster": "default", "capacityProviders": ["lab"], "defaultCapacityProviderStrategy": []}),
+    );
     let input = json!({"service": "web", "capacityProviderStrategy": strategy});
     let error = sim.refused("UpdateService", input.clone());
     assert_eq!(error.code, "InvalidParameterException");
@@ -213,7 +156,7 @@ fn which_updates_make_a_deployment() {
         (json!({"desiredCount": 2}), false),
         (json!({"deploymentConfiguration": {"maximumPercent": 150}}), false),
         (json!({"healthCheckGracePeriodSeconds": 5}), false),
-        (json!({"enableExecuteCommand": true, "propagateTags": "SERVICE"}), false),
+        (json!({"enableECSManagedTags": true, "propagateTags": "SERVICE"}), false),
         (json!({"taskDefinition": "web:1"}), false),
         (json!({"loadBalancers": service(1)["loadBalancers"]}), false),
         (json!({"taskDefinition": "web:2"}), true),
@@ -257,7 +200,7 @@ fn what_is_not_there_is_a_failure_or_an_error() {
         ("StopServiceDeployment", json!({"serviceDeploymentArn": "none"}), "ServiceDeploymentNotFoundException"),
         ("StopTask", json!({"task": "none"}), "InvalidParameterException"),
         ("ListTagsForResource", json!({"resourceArn": "none"}), "InvalidParameterException"),
-        ("ListAttributes", json!({"targetType": "container-instance"}), "UnknownOperationException"),
+        ("ListDaemons", json!({}), "UnknownOperationException"),
     ];
     for (operation, input, code) in cases {
         assert_eq!(sim.refused(operation, input).code, code, "{operation}");
@@ -302,7 +245,8 @@ fn tags_of_every_kind_of_resource() {
     let service = sim.service()["serviceArn"].clone();
     let task = sim.tasks("RUNNING")[0]["taskArn"].clone();
     let cluster = json!("arn:aws:ecs:us-west-2:000000000000:cluster/default");
-    for arn in [json!(definition), service, task, cluster] {
+    let instance = sim.call("ListContainerInstances", json!({}))["containerInstanceArns"][0].clone();
+    for arn in [json!(definition), service, task, cluster, instance] {
         let tags = json!([{"key": "a", "value": "1"}, {"key": "b", "value": "2"}]);
         sim.call("TagResource", json!({"resourceArn": arn, "tags": tags}));
         sim.call("TagResource", json!({"resourceArn": arn, "tags": [{"key": "b", "value": "3"}]}));

@@ -88,6 +88,25 @@ fn what_is_refused() {
             of(json!([with("dependsOn", json!([{"containerName": "app", "condition": "START"}]))])),
             "Container dependencies must not form a cycle.",
         ),
+        (
+            json!({"family": "f", "networkMode": "none", "containerDefinitions": [with("portMappings", json!([{"containerPort": 80}]))]}),
+            "Port mappings are not supported when networkMode=none.",
+        ),
+        (
+            json!({"family": "f", "networkMode": "awsvpc", "containerDefinitions": [
+                with("portMappings", json!([{"containerPort": 80}])),
+                {"name": "b", "image": "b", "memory": 64, "portMappings": [{"containerPort": 80}]},
+            ]}),
+            "Two containers in the task definition use the same host port: 80.",
+        ),
+        (
+            json!({"family": "f", "containerDefinitions": [container()], "placementConstraints": [{"type": "memberOf", "expression": "here"}]}),
+            "Invalid expression in a placement constraint: here",
+        ),
+        (
+            json!({"family": "f", "containerDefinitions": [container()], "tags": [{"key": "aws:a", "value": ""}]}),
+            "Tag keys beginning with aws: are reserved for AWS.",
+        ),
         (fargate(Value::Null, json!("512")), "Fargate requires that 'cpu' be defined at the task level."),
         (fargate(json!("256"), Value::Null), "Fargate requires that 'memory' be defined at the task level."),
         (fargate(json!("256"), json!("4096")), "No Fargate configuration exists for given values."),
@@ -215,4 +234,36 @@ fn lists_are_filtered_sorted_and_paged() {
     assert_eq!(sim.refused("ListTaskDefinitions", json!({"nextToken": "x"})).code, "InvalidParameterException");
     let families = sim.call("ListTaskDefinitionFamilies", json!({"familyPrefix": "web"}));
     assert_eq!(families["families"], json!(["web", "web-worker"]));
+}
+
+/// Each CPU size of Fargate with the least and the most memory that it has, and what lies beside them.
+#[test]
+fn fargate_has_these_sizes() {
+    let table = [
+        (256, vec![512, 1024, 2048], vec![256, 1536, 3072]),
+        (512, vec![1024, 2048, 4096], vec![512, 1536, 5120]),
+        (1024, vec![2048, 8192], vec![1024, 9216, 2560]),
+        (2048, vec![4096, 16384], vec![3072, 17408]),
+        (4096, vec![8192, 30720], vec![7168, 31744]),
+        (8192, vec![16384, 20480, 61440], vec![12288, 17408, 65536]),
+        (16384, vec![32768, 40960, 122880], vec![24576, 33792, 131072]),
+        (128, vec![], vec![512]),
+        (300, vec![], vec![1024]),
+    ];
+    let mut sim = Sim::new();
+    for (cpu, fits, fails) in table {
+        let document = |memory: i64| {
+            json!({
+                "family": "f", "containerDefinitions": [container()], "requiresCompatibilities": ["FARGATE"],
+                "networkMode": "awsvpc", "cpu": cpu.to_string(), "memory": memory.to_string(),
+            })
+        };
+        for memory in fits {
+            sim.call("RegisterTaskDefinition", document(memory));
+        }
+        for memory in fails {
+            let error = sim.refused("RegisterTaskDefinition", document(memory));
+            assert_eq!(error.message, "No Fargate configuration exists for given values.", "{cpu} {memory}");
+        }
+    }
 }

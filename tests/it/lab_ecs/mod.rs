@@ -2,13 +2,18 @@
 
 mod alarms;
 mod api;
+mod capacity;
+mod clusters;
 mod documents;
 mod driver;
 mod health;
+mod instances;
 mod moments;
 mod placement;
 mod properties;
+mod refusals;
 mod rollout;
+mod steadfast;
 mod strategies;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -90,13 +90,15 @@ fn a_subnet_that_is_full_takes_no_task() {
             cluster: "default",
             definition: &definition,
             launch_type: "FARGATE",
+            provider: None,
+            on: None,
             settings: settings.as_object().expect("an object"),
             group: "family:web".into(),
             started_by: None,
             overrides: None,
             tags: Vec::new(),
         };
-        placement::place(&mut sim.state, 0, wanted)
+        placement::place(&mut sim.state, &sim.settings, 0, wanted)
     };
     // 4091 of a /20, and the cluster's instance has one of them
     for _ in 0..4090 {
@@ -209,36 +211,6 @@ fn awsvpc_tasks_get_an_interface_with_an_address_of_their_own() {
 }
 
 #[test]
-fn after_a_restart_the_same_tasks_are_started_again() {
-    let mut sim = Sim::new();
-    sim.register("v1");
-    sim.create(2);
-    sim.settle();
-    let before = (sim.tasks("RUNNING"), sim.events());
-    let saved = serde_json::to_string(&sim.state).expect("state as JSON");
-    sim.state = serde_json::from_str(&saved).expect("state from JSON");
-    let context =
-        steadystate::lab::scheduler::Context { settings: &sim.settings, clock: Default::default(), now: sim.now };
-    let outcome = steadystate::lab::scheduler::step(&mut sim.state, context);
-    assert_eq!(outcome.effects.len(), 2);
-    for effect in outcome.effects {
-        sim.perform(effect);
-    }
-    sim.seconds(60);
-    let strip = |tasks: Vec<Value>| -> Vec<Value> {
-        tasks
-            .into_iter()
-            .map(|mut task| {
-                task.as_object_mut().map(|members| members.shift_remove("version"));
-                task
-            })
-            .collect()
-    };
-    assert_eq!(strip(sim.tasks("RUNNING")), strip(before.0));
-    assert_eq!(sim.events(), before.1);
-}
-
-#[test]
 fn what_a_container_is_started_with() {
     let mut sim = Sim::new();
     sim.call(
@@ -333,18 +305,6 @@ fn limits_restarts_and_volumes_reach_the_runtime_at_its_pace() {
 }
 
 #[test]
-fn a_client_token_runs_its_tasks_once() {
-    let mut sim = Sim::new();
-    sim.register("v1");
-    let mut input = json!({"taskDefinition": "web", "count": 2, "clientToken": "token"});
-    let first = sim.call("RunTask", input.clone());
-    assert_eq!(sim.call("RunTask", input.clone()), first);
-    assert_eq!(sim.state.ecs.tasks.len(), 2);
-    input["count"] = json!(3);
-    assert_eq!(sim.refused("RunTask", input).code, "ConflictException");
-}
-
-#[test]
 fn what_containers_write_goes_to_their_log_streams() {
     let mut sim = Sim::new();
     let options = json!({"awslogs-group": "/web", "awslogs-region": "us-west-2", "awslogs-stream-prefix": "v1"});
@@ -366,45 +326,4 @@ fn what_containers_write_goes_to_their_log_streams() {
         let said: Vec<&str> = stream.events.iter().map(|event| event.message.as_str()).collect();
         assert_eq!(said, ["hello", "again"]);
     }
-}
-
-/// Whatever happens meanwhile, a new deployment too.
-#[test]
-fn the_same_trouble_is_said_once_in_six_hours() {
-    let mut sim = Sim::new();
-    sim.state.ecs.instances.clear();
-    sim.register("v1");
-    sim.create(1);
-    let told = |sim: &mut Sim| {
-        let events = sim.events();
-        events.iter().filter(|event| event.contains("No Container Instances were found in your cluster.")).count()
-    };
-    sim.seconds(60);
-    for _ in 0..3 {
-        sim.call("UpdateService", json!({"service": "web", "forceNewDeployment": true}));
-        sim.seconds(60);
-    }
-    assert_eq!(told(&mut sim), 1);
-    sim.now += 6 * 3_600_000 - 300_000;
-    sim.step();
-    assert_eq!(told(&mut sim), 1, "not yet");
-    sim.now += 300_000;
-    sim.step();
-    assert_eq!(told(&mut sim), 2);
-
-    // The tasks that cannot be pulled: each deployment's image is another matter.
-    let mut sim = Sim::new();
-    sim.missing.extend(["v1".to_owned(), "v2".to_owned()]);
-    sim.register("v1");
-    sim.call("CreateService", json!({"serviceName": "web", "taskDefinition": "web", "desiredCount": 1}));
-    sim.seconds(1800);
-    sim.call("UpdateService", json!({"service": "web", "forceNewDeployment": true}));
-    sim.seconds(1800);
-    let of = |sim: &mut Sim, words: &str| sim.events().iter().filter(|event| event.contains(words)).count();
-    let (pull, start) = ("failed to resolve ref v1", "is unable to consistently start tasks successfully.");
-    assert_eq!((of(&mut sim, pull), of(&mut sim, start)), (1, 1), "{:#?}", sim.events());
-    sim.register("v2");
-    sim.call("UpdateService", json!({"service": "web", "taskDefinition": "web"}));
-    sim.seconds(1800);
-    assert_eq!((of(&mut sim, "failed to resolve ref v2"), of(&mut sim, start)), (1, 1), "{:#?}", sim.events());
 }

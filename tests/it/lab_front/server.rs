@@ -46,9 +46,9 @@ async fn the_target_names_service_and_operation() {
         ("Route53AutoNaming_v20170314.Nonsense", "{}", "UnknownOperationException"),
         ("Logs_20140328.Nonsense", "{}", "UnknownOperationException"),
         // what is wrong with the request is not even looked at
-        ("AmazonEC2ContainerServiceV20141113.ExecuteCommand", "{\"cluster\":5}", "UnknownOperationException"),
+        ("AmazonEC2ContainerServiceV20141113.SubmitTaskStateChange", "{\"cluster\":5}", "UnknownOperationException"),
         ("AmazonEC2ContainerRegistry_V20150921.PutReplicationConfiguration", "{}", "UnknownOperationException"),
-        ("Route53AutoNaming_v20170314.DeleteServiceAttributes", "{}", "UnknownOperationException"),
+        ("Route53AutoNaming_v20170314.MakeCoffee", "{}", "UnknownOperationException"),
         ("Logs_20140328.StartQuery", "{\"limit\":\"many\"}", "UnknownOperationException"),
         ("AmazonSSM.SendCommand", "{}", "UnknownOperationException"),
         ("secretsmanager.RotateSecret", "{}", "UnknownOperationException"),

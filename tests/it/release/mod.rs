@@ -145,6 +145,7 @@ variables: {{ fail: "" }}
             .args(arguments)
             .current_dir(self.project())
             .env_clear()
+            .envs(crate::replies::counted())
             .env("HOME", self.folder.path())
             .env("AWS_ENDPOINT_URL", self.url())
             .env("AWS_REGION", lifecycle::REGION)

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Scope, seconds, task};
 use crate::lab::ecs::{
-    clusters,
+    clusters, instances,
     model::{Service, ServiceStatus, Task},
     service_view,
 };
@@ -24,14 +24,14 @@ pub(super) fn one(scope: &Scope, name: &str) -> Option<Value> {
     let mut tasks: Vec<&Task> = state.ecs.tasks.values().filter(|task| task.cluster == name).collect();
     tasks.sort_by_key(|task| (task.is_stopped(), -task.created_at));
     let total = tasks.len();
-    let instances = state.ecs.instances.values().filter(|instance| instance.cluster == name);
+    let here = state.ecs.instances.values().filter(|instance| instance.cluster == name);
     Some(json!({
         "cluster": clusters::view(state, settings, cluster, &["SETTINGS", "TAGS"]),
         "services": services.map(|of| service(scope, of)).collect::<Vec<Value>>(),
         "tasks": tasks.into_iter().take(MOST_TASKS).map(|of| task::brief(scope, of)).collect::<Vec<Value>>(),
         "tasksTotal": total,
         "containerInstances":
-            instances.map(|instance| clusters::instance_view(state, settings, instance)).collect::<Vec<Value>>(),
+            here.map(|instance| instances::view(state, settings, instance, true)).collect::<Vec<Value>>(),
     }))
 }
 

@@ -1,5 +1,6 @@
 //! What the lab remembers of ECS. Users' documents stay JSON as they were given.
 
+mod instance;
 mod ledger;
 mod service;
 mod services;
@@ -12,6 +13,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub use instance::{Instance, InstanceStatus};
 pub use ledger::Ledger;
 pub use service::{
     AlarmWatch, Deployment, Event, Revision, Rollback, Rollout, Service, ServiceDeployment, ServiceStatus,
@@ -32,6 +34,10 @@ pub struct EcsState {
     pub instances: BTreeMap<String, Instance>,
     /// Those that are gone until there is capacity again.
     pub lost: Vec<Instance>,
+    /// Those of Auto Scaling groups; FARGATE and FARGATE_SPOT are always there.
+    pub capacity_providers: BTreeMap<String, CapacityProvider>,
+    /// By principal, then by name; the account's defaults are the principal without a name's.
+    pub account_settings: BTreeMap<String, BTreeMap<String, String>>,
     pub families: Ledger<Family>,
     pub services: Services,
     pub tasks: Tasks,
@@ -54,20 +60,13 @@ pub struct Cluster {
     pub settings: Map<String, Value>,
 }
 
-/// A container instance: where tasks of launch type EC2 are placed.
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Instance {
-    pub id: String,
-    pub cluster: String,
-    pub ec2_instance_id: String,
-    /// CPU units.
-    pub cpu: i64,
-    /// MiB.
-    pub memory: i64,
-    pub registered_at: i64,
-    /// The next dynamic host port to try.
-    pub next_port: u16,
+pub struct CapacityProvider {
+    pub name: String,
+    /// As AWS answers it, with its defaults.
+    pub group: Map<String, Value>,
+    pub tags: Vec<Value>,
 }
 
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]

@@ -54,6 +54,7 @@ pub struct Task {
     pub started_by: Option<String>,
     pub launch_type: String,
     pub platform_version: Option<String>,
+    pub capacity_provider: Option<String>,
     pub instance: Option<String>,
     pub network_mode: String,
     pub interface: Option<Interface>,

@@ -92,6 +92,7 @@ impl World {
         self.note_damage(act);
         match act {
             Act::Create { desired, balanced } => {
+                self.renew_listener();
                 let mut input = match self.shifts {
                     Some(_) => strategies::create_input(*desired, json!({"strategy": "BLUE_GREEN"})),
                     None => super::service(*desired),

@@ -127,9 +127,10 @@ async fn the_tail_of_a_log_comes_first_and_then_what_is_new() {
     let named = json!({ "logGroupName": "/lab/ecs/web", "logStreamName": format!("ecs/app/{id}") });
     lab.call("Logs_20140328.CreateLogGroup", json!({ "logGroupName": "/lab/ecs/web" })).await;
     lab.call("Logs_20140328.CreateLogStream", named.clone()).await;
+    let now = jiff::Timestamp::now().as_millisecond();
     let put = async |numbers: std::ops::Range<i64>| {
         let mut input = named.clone();
-        let events = numbers.map(|number| json!({ "timestamp": number, "message": format!("line {number}") }));
+        let events = numbers.map(|number| json!({ "timestamp": now + number, "message": format!("line {number}") }));
         input["logEvents"] = events.collect();
         lab.call("Logs_20140328.PutLogEvents", input).await;
     };
@@ -142,7 +143,7 @@ async fn the_tail_of_a_log_comes_first_and_then_what_is_new() {
     assert_eq!((messages.len(), messages[0], messages[499]), (500, "line 200", "line 699"));
     put(700..702).await;
     let new = stream.event("lines").await;
-    let line = |number: i64| json!({ "timestamp": number, "task": id, "container": "app", "message": format!("line {number}") });
+    let line = |number: i64| json!({ "timestamp": now + number, "task": id, "container": "app", "message": format!("line {number}") });
     assert_eq!(new, json!({ "first": false, "skipped": 0, "lines": [line(700), line(701)] }));
     // Without being asked for, no lines come.
     let mut without = lab.live(&format!("clusters/default/tasks/{id}")).await;

@@ -119,7 +119,7 @@ async fn what_others_wrote_is_data_and_nothing_else() {
     let named = json!({ "logGroupName": "/web", "logStreamName": stream_name });
     lab.call("Logs_20140328.CreateLogStream", named.clone()).await;
     let mut events = named;
-    events["logEvents"] = json!([{ "timestamp": 1, "message": HOSTILE }]);
+    events["logEvents"] = json!([{ "timestamp": jiff::Timestamp::now().as_millisecond(), "message": HOSTILE }]);
     lab.call("Logs_20140328.PutLogEvents", events).await;
     let lines = stream.lines_until(HOSTILE).await;
     assert_eq!(lines.last().unwrap()["task"], id);

@@ -5,13 +5,13 @@ use std::time::Instant;
 use crate::lab::{
     api::random_hex,
     ec2,
-    ecs::{model::Instance, tasks::halt},
+    ecs::{instances, model::Instance, tasks::halt},
     faults::Faults,
     state::State,
 };
 
 use super::{
-    Context, agenda,
+    Context,
     placement::{Misfit, Wanted},
 };
 
@@ -25,7 +25,6 @@ pub(super) fn follow(state: &mut State, context: &Context) -> bool {
         None if !state.ecs.lost.is_empty() => bring_back(state, context.now),
         _ => return false,
     }
-    agenda::call_unplaced(state);
     true
 }
 
@@ -44,6 +43,7 @@ fn lose(state: &mut State) {
                 halt(task, "TerminationNotice", &reason);
             }
         }
+        instances::touch(state, &instance.cluster);
         state.ecs.lost.push(instance);
     }
 }
@@ -56,6 +56,7 @@ fn bring_back(state: &mut State, now: i64) {
         let id = random_hex(32);
         let ec2_instance_id = ec2::new_instance(state);
         let instance = Instance { id: id.clone(), ec2_instance_id, registered_at: now, ..lost };
+        instances::touch(state, &instance.cluster);
         state.ecs.instances.insert(id, instance);
     }
 }
