@@ -3,6 +3,7 @@
 import json
 import socket
 import subprocess
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -281,7 +282,7 @@ def test_what_programs_write_stays_text(hello, lab, console):
     task = aws(lab, "ecs", "list-tasks", "--service-name", "hello")["taskArns"][0]
     stream = f"hello/hello/{task.split('/')[-1]}"
     console.open(f"{HELLO}/logs")
-    event = json.dumps([{"timestamp": 4102444800000, "message": HOSTILE}])
+    event = json.dumps([{"timestamp": int(time.time() * 1000), "message": HOSTILE}])
     aws(lab, "logs", "put-log-events", "--log-group-name", "/steady/hello", "--log-stream-name", stream, "--log-events", event)
     console.browser.until("document.querySelector('.tail').innerText.includes('onerror')")
     assert HOSTILE in console.text(".tail")
