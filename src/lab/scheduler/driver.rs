@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::lab::{Lab, clock::floor, runtime::RuntimeEvent};
 
-use super::{Context, Effect, Observation, function, launch, observe, output, shortage, step_until};
+use super::{Context, Effect, Observation, function, launch, observe, output, step_until};
 
 /// So many reports of the runtime are taken in at once.
 const BATCH: usize = 256;
@@ -70,13 +70,11 @@ fn take_step(lab: &Lab, observations: Vec<Observation>) -> super::Outcome {
     let context = Context { settings: &lab.settings, clock: lab.clock, now: lab.clock.now() };
     lab.update(|state| {
         let observed = !observations.is_empty();
-        let moved = shortage::follow(state, &context);
         for observation in observations {
             observe(state, observation);
         }
         let mut outcome = step_until(state, context, Instant::now() + STEP);
-        outcome.changed |= observed | moved;
-        outcome.next = shortage::returns(state, context.now).into_iter().chain(outcome.next).min();
+        outcome.changed |= observed;
         let changed = outcome.changed;
         (outcome, changed)
     })

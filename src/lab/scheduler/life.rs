@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::lab::{
-    clock::Pace,
+    clock::{Pace, floor},
     discovery,
     ecs::{
         arn,
@@ -23,6 +23,8 @@ use super::{Effect, Step, events::What, launch};
 const PROVISIONING: u64 = 2;
 const ACTIVATING: u64 = 1;
 const DEPROVISIONING: u64 = 2;
+/// What Spot capacity that is taken back leaves a task.
+const NOTICE: Duration = Duration::from_secs(120);
 /// Stopped tasks beyond these are forgotten, oldest first, and all of them an hour after they stopped.
 const MOST_STOPPED: usize = 1000;
 const KEPT_STOPPED: i64 = 3_600_000;
@@ -120,7 +122,8 @@ fn next(step: &mut Step, task: &mut Task) -> Option<TaskStatus> {
             let over = task.run == Run::Down || task.containers.iter().all(|container| container.exited);
             let gone =
                 |target: &Target| elbv2::target_is_gone(step.state, &target.target_group, &target.id, target.port);
-            if over || task.targets.iter().all(gone) {
+            // a Spot task has its stop signal at once, whatever its targets still do
+            if over || task.is_interrupted() || task.targets.iter().all(gone) {
                 task.drained_at = Some(now);
                 return Some(TaskStatus::Stopping);
             }
@@ -176,10 +179,9 @@ fn stop_timeout(step: &Step, task: &Task) -> Duration {
     let definition = task_definitions::find(&step.state.ecs, &task.task_definition);
     let containers = definition.map(|of| of.containers()).unwrap_or_default().iter();
     let clock = step.context.clock;
-    containers
-        .map(|of| launch::stop_timeout(of, clock))
-        .max()
-        .unwrap_or_else(|| launch::stop_timeout(&Value::Null, clock))
+    let timeout = containers.map(|of| launch::stop_timeout(of, clock)).max();
+    let timeout = timeout.unwrap_or_else(|| launch::stop_timeout(&Value::Null, clock));
+    if task.is_interrupted() { timeout.min(clock.wait_at_least(NOTICE, floor::STOP)) } else { timeout }
 }
 
 fn service<'s>(step: &'s Step, task: &Task) -> Option<&'s Service> {

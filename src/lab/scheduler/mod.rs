@@ -133,7 +133,8 @@ pub fn step_until(state: &mut State, context: Context, until: Instant) -> Outcom
 /// Looks at `most` tasks in each pass, and at the services of these.
 fn pass_by_pass(state: &mut State, context: Context, most: usize, until: Option<Instant>) -> Outcome {
     ecs::prepare(state, context.now);
-    let (outcome, notes) = (Outcome::default(), HashMap::new());
+    let outcome = Outcome { changed: shortage::follow(state, &context), ..Outcome::default() };
+    let notes = HashMap::new();
     let mut step = Step { state, context, outcome, notes, again: None, altered: false, no_room: false };
     life::forget(&mut step);
     agenda::call_up(step.state, context.now);
@@ -158,7 +159,7 @@ fn pass_by_pass(state: &mut State, context: Context, most: usize, until: Option<
         }
     };
     let more = step.state.ecs.tasks.is_touched() || step.state.ecs.services.is_touched();
-    let next = step.state.ecs.agenda.next();
+    let next = shortage::returns(step.state, context.now).into_iter().chain(step.state.ecs.agenda.next()).min();
     step.outcome.next = match (more, late) {
         (true, true) => Some(context.now),
         (true, _) => Some(next.map_or(i64::MAX, |next| next).min(context.now + CONTRADICTION)),
