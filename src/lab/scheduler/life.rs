@@ -1,7 +1,6 @@
 //! The life of a task, state by state.
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -17,7 +16,12 @@ use crate::lab::{
     elbv2,
 };
 
-use super::{Effect, Step, events::What, launch};
+use super::{
+    Effect, Step,
+    defects::{self, Subject},
+    events::What,
+    launch,
+};
 
 /// Seconds at AWS.
 const PROVISIONING: u64 = 2;
@@ -31,20 +35,28 @@ const KEPT_STOPPED: i64 = 3_600_000;
 
 /// Brings a task as far as it comes now; its service is to look at what came of that.
 pub(super) fn advance(step: &mut Step, id: &str) {
+    let (subject, now) = (Subject::Task(id.to_owned()), step.context.now);
+    if let Some(until) = step.state.ecs.agenda.defects.rests_until(&subject, now) {
+        return step.state.ecs.agenda.plan_task(id, Some(until));
+    }
     let Some(mut task) = step.state.ecs.tasks.lend(id) else { return };
     (step.again, step.altered) = (None, false);
-    // A defect ends the scheduler; the task is to outlive that.
-    let done = catch_unwind(AssertUnwindSafe(|| {
+    let done = defects::survive(|| {
         while let Some(status) = next(step, &mut task) {
             enter(step, &mut task, status);
         }
-    }));
+    });
     if let Some(name) = task.group.strip_prefix("service:") {
         step.state.ecs.services.touch(&task.cluster, name);
     }
-    step.state.ecs.agenda.plan_task(id, step.again);
     step.state.ecs.tasks.put_back(task, step.altered || done.is_err());
-    done.unwrap_or_else(|panic| resume_unwind(panic));
+    let defects = &mut step.state.ecs.agenda.defects;
+    if let Err(why) = done {
+        step.again = Some(defects.failed(subject, now, &why));
+    } else {
+        defects.passed(&subject);
+    }
+    step.state.ecs.agenda.plan_task(id, step.again);
 }
 
 pub(super) fn forget(step: &mut Step) {
