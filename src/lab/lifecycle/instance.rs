@@ -15,7 +15,7 @@ use crate::lab::budgets::Budgets;
 use crate::lab::clock::Clock;
 use crate::lab::runtime::{Level, Runtime};
 use crate::lab::state::Store;
-use crate::lab::{self, Lab, Settings, balancer, disk, ecr, ecs, scheduler};
+use crate::lab::{self, Lab, Settings, balancer, discovery::dns, disk, ecr, ecs, scheduler};
 
 /// What is in a data folder besides `lock`, `lab.json`, `settings.json` and the log, and goes with a reset.
 const CONTENTS: [&str; 8] =
@@ -115,6 +115,8 @@ impl Instance {
         loops.once("scheduler", scheduler::run(lab.clone(), stop.clone()));
         let of = (lab.clone(), stop.clone());
         loops.keep("balancer", stop, move || balancer::run(of.0.clone(), of.1.clone()));
+        let of = (lab.clone(), stop.clone());
+        loops.keep("dns", stop, move || dns::run(of.0.clone(), of.1.clone()));
         let of = (lab, stop.clone());
         loops.keep("image expiry", stop, move || ecr::keep_expiring(of.0.clone(), of.1.clone()));
         let saver = instance.clone();
