@@ -11,10 +11,11 @@ use steadystate::lab::{
         self,
         model::{Run, TaskStatus},
     },
-    runtime::Runtime,
+    runtime::{Line, Output, Runtime},
     scheduler,
     state::State,
 };
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::{Sim, settings};
@@ -139,4 +140,37 @@ async fn a_step_that_a_defect_ends_is_tried_again() {
     assert_eq!(lab.read(scheduler::failing), [""; 0]);
     shutdown.cancel();
     running.await.expect("it ends as it is told to");
+}
+
+#[tokio::test]
+async fn what_containers_write_is_kept_after_a_defect() {
+    let lab = Arc::new(Lab::new(settings(), Clock::new(Pace::Fast), Runtime::disabled(), State::default()));
+    let call = |operation: &str, input: Value| ecs::handle(&lab, operation, input).expect("a reply");
+    let container = json!({"name": "app", "image": "a", "memory": 64});
+    call("RegisterTaskDefinition", json!({"family": "web", "containerDefinitions": [container]}));
+    call("RunTask", json!({"taskDefinition": "web"}));
+    let task = lab.read(|state| state.ecs.tasks.values().next().expect("a task").id.clone());
+    // One more stream cannot be counted.
+    lab.write(|state| state.logs.streams = u64::MAX);
+    let (sender, receiver) = mpsc::channel(16);
+    let keeper = tokio::spawn(scheduler::output::keep(lab.clone(), receiver));
+    let say = async |text: &str| {
+        let (task_id, container) = (task.as_str().into(), "app".into());
+        let line = Line { task_id, container, text: text.into(), stderr: false, at: 1 };
+        sender.send(Output::Line(line)).await.expect("the keeper takes it");
+        let (taken, all_taken) = oneshot::channel();
+        sender.send(Output::End(taken)).await.expect("the keeper takes it");
+        all_taken.await.expect("the end may be told, whatever became of the lines");
+    };
+    say("lost").await;
+    lab.write(|state| state.logs.streams = 0);
+    say("kept").await;
+    let stream = format!("ecs/app/{task}");
+    let kept: Vec<String> = lab.read(|state| {
+        let events = &state.logs.groups["/lab/ecs/web"].streams[&stream].events;
+        events.iter().map(|event| event.message.clone()).collect()
+    });
+    assert_eq!(kept, ["kept"]);
+    drop(sender);
+    keeper.await.expect("it ends with its senders");
 }
