@@ -27,7 +27,7 @@ pub enum Verb {
 #[derive(Debug, clap::Args)]
 pub struct Add {
     /// throttle, error, delay, stall, drop-before, drop-after, expire-token, wrong-digest, lose-capacity,
-    /// fail-placement, slow-pull or flapping-health
+    /// interrupt-spot, fail-placement, slow-pull or flapping-health
     #[arg(value_name = "KIND", value_parser = kind)]
     kind: Kind,
     /// What it is about: ecs:UpdateService, ecr:*, registry:PutManifest, ... [default: all that the kind can be about]

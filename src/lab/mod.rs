@@ -38,6 +38,7 @@ pub mod wire;
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -77,6 +78,8 @@ pub struct Lab {
     pub sockets: balancer::Sockets,
     pub budgets: budgets::Budgets,
     pub faults: faults::Faults,
+    /// Whether DNS queries are answered.
+    pub resolves: AtomicBool,
     /// Fair, so that a request does not wait until thousands of tasks were started; and a handler that panicked does not
     /// take the lab with it.
     state: Mutex<State>,
@@ -96,6 +99,7 @@ impl Lab {
             sockets: balancer::Sockets::default(),
             budgets: budgets::Budgets::default(),
             faults,
+            resolves: AtomicBool::new(false),
             state: Mutex::new(state),
             changes: watch::Sender::new(0),
         }

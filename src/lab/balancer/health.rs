@@ -1,10 +1,12 @@
 //! Health checks. AWS's intervals are scaled by the lab's pace; what waits for the target itself is not.
 
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::{Either, select};
 use http_body_util::Empty;
 use hyper::body::Bytes;
@@ -29,6 +31,9 @@ const WARMUP: Duration = Duration::from_millis(500);
 /// A task that does not run yet, as after `lab start`, is the scheduler's to wait for.
 const TASK_START: Duration = Duration::from_secs(60);
 
+/// Until a target is checked again after a defect.
+const AFTER_DEFECT: Duration = Duration::from_secs(1);
+
 /// How long flapping health stays what it is, at AWS's pace and at least.
 const FLAP: Duration = Duration::from_secs(120);
 const SHORTEST_FLAP: Duration = Duration::from_secs(10);
@@ -43,8 +48,17 @@ enum Finding {
     NotRunning,
 }
 
+/// As [`watch`], also after a defect.
+pub(super) async fn keep_watching(lab: Arc<Lab>, dial: Dial, key: TargetKey) {
+    let watch = || AssertUnwindSafe(watch(lab.clone(), dial.clone(), key.clone())).catch_unwind();
+    while watch().await.is_err() {
+        tracing::error!(target = %key.target, port = key.port, "a defect ended a health check: it begins again");
+        sleep(AFTER_DEFECT).await;
+    }
+}
+
 /// Checks one target until it is aborted or the target is gone.
-pub(super) async fn watch(lab: Arc<Lab>, dial: Dial, key: TargetKey) {
+async fn watch(lab: Arc<Lab>, dial: Dial, key: TargetKey) {
     let mut streak = Streak::new();
     // A group that is attached again begins anew.
     if !matches!(status(&lab, &key), Some(TargetStatus::Initial { .. })) {

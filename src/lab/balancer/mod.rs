@@ -20,8 +20,8 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::elbv2::{LoadBalancerType, TargetStatus};
 use super::{Lab, ecs};
@@ -65,7 +65,7 @@ pub async fn run(lab: Arc<Lab>, shutdown: CancellationToken) {
 /// As [`run`], reaching targets through `dial`.
 pub async fn run_with(lab: Arc<Lab>, dial: Dial, shutdown: CancellationToken) {
     let balancer = Arc::new(Balancer { lab: Arc::clone(&lab), dial, shutdown: shutdown.clone() });
-    let mut checks: HashMap<TargetKey, JoinHandle<()>> = HashMap::new();
+    let mut checks = HashMap::new();
     let mut changes = lab.changes();
     balancer.forget_health();
     loop {
@@ -89,7 +89,6 @@ pub async fn run_with(lab: Arc<Lab>, dial: Dial, shutdown: CancellationToken) {
             () = timer => {}
         }
     }
-    checks.into_values().for_each(|check| check.abort());
     lab.sockets.close_all();
 }
 
@@ -213,7 +212,7 @@ impl Balancer {
     }
 
     /// One health checker for each target that could get connections.
-    fn watch_targets(self: &Arc<Self>, checks: &mut HashMap<TargetKey, JoinHandle<()>>) {
+    fn watch_targets(self: &Arc<Self>, checks: &mut HashMap<TargetKey, AbortOnDropHandle<()>>) {
         let wanted: Vec<TargetKey> = self.lab.read(|state| {
             let elb = &state.elbv2;
             let attached = elb.target_groups.iter().filter(|group| !elb.load_balancers_of(&group.arn).is_empty());
@@ -224,17 +223,13 @@ impl Balancer {
                 })
                 .collect()
         });
-        checks.retain(|key, check| {
-            let keep = wanted.contains(key);
-            if !keep {
-                check.abort();
-            }
-            keep
-        });
+        // one that is done was of a target that was gone for a moment
+        checks.retain(|key, check| wanted.contains(key) && !check.is_finished());
         for key in wanted {
+            let (lab, dial) = (Arc::clone(&self.lab), Arc::clone(&self.dial));
             checks
                 .entry(key.clone())
-                .or_insert_with(|| tokio::spawn(health::watch(Arc::clone(&self.lab), Arc::clone(&self.dial), key)));
+                .or_insert_with(|| AbortOnDropHandle::new(tokio::spawn(health::keep_watching(lab, dial, key))));
         }
     }
 }

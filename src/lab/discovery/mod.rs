@@ -1,8 +1,10 @@
 //! Cloud Map: namespaces, services and the instances that ECS registers in them.
 
+pub mod dns;
 mod instances;
 mod namespaces;
 mod services;
+mod zone;
 
 use std::collections::BTreeMap;
 

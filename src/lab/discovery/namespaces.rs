@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Namespace, NamespaceType, Scope, listing, new_id, operation, passes, seconds};
+use super::{Namespace, NamespaceType, Scope, listing, new_id, operation, passes, seconds, zone};
 use crate::lab::api::{ApiError, ApiResult, random_hex};
 use crate::lab::ec2;
 use crate::lab::input::Input;
@@ -120,8 +120,7 @@ fn describe(state: &State, namespace: &Namespace) -> Value {
     let services = state.discovery.services.iter().filter(|service| service.namespace_id == namespace.id).count();
     let mut properties = json!({ "HttpProperties": { "HttpName": namespace.name } });
     if namespace.kind != NamespaceType::Http {
-        properties["DnsProperties"] =
-            json!({ "HostedZoneId": namespace.hosted_zone_id, "SOA": { "TTL": namespace.soa_ttl.unwrap_or(15) } });
+        properties["DnsProperties"] = json!({ "HostedZoneId": namespace.hosted_zone_id, "SOA": { "TTL": namespace.soa_ttl.unwrap_or(zone::SOA_TTL) } });
     }
     let mut value = json!({
         "Id": namespace.id,

@@ -27,8 +27,10 @@ pub enum Kind {
     ExpireToken,
     /// What the registry says of a digest, or gives for it, does not match.
     WrongDigest,
-    /// The container instances are gone, with their tasks, and Fargate has no room.
+    /// The container instances and Spot capacity are gone, with their tasks, and Fargate has no room.
     LoseCapacity,
+    /// Spot capacity is taken back, with the tasks on it.
+    InterruptSpot,
     /// No task finds a place.
     FailPlacement,
     /// Images take longer to come.
@@ -38,7 +40,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [(&'static str, Kind); 12] = [
+    pub const ALL: [(&'static str, Kind); 13] = [
         ("throttle", Kind::Throttle),
         ("error", Kind::Error),
         ("delay", Kind::Delay),
@@ -48,6 +50,7 @@ impl Kind {
         ("expire-token", Kind::ExpireToken),
         ("wrong-digest", Kind::WrongDigest),
         ("lose-capacity", Kind::LoseCapacity),
+        ("interrupt-spot", Kind::InterruptSpot),
         ("fail-placement", Kind::FailPlacement),
         ("slow-pull", Kind::SlowPull),
         ("flapping-health", Kind::FlappingHealth),
@@ -61,6 +64,7 @@ impl Kind {
         match self {
             Kind::WrongDigest => Scope::Registry,
             Kind::LoseCapacity | Kind::FailPlacement => Scope::Event("scheduler:PlaceTask"),
+            Kind::InterruptSpot => Scope::Event("scheduler:InterruptTask"),
             Kind::SlowPull => Scope::Event("scheduler:PullImage"),
             Kind::FlappingHealth => Scope::Event("balancer:CheckHealth"),
             _ => Scope::Requests,
@@ -206,7 +210,8 @@ impl Fault {
     fn check_members(&self) -> Result<(), Mistake> {
         let wrong = |member, message: String| Err(Mistake { member, message, hint: None });
         let kind = self.kind.name();
-        let takes_time = [Kind::Delay, Kind::SlowPull, Kind::LoseCapacity, Kind::FlappingHealth].contains(&self.kind);
+        let lasting = [Kind::LoseCapacity, Kind::InterruptSpot, Kind::FlappingHealth].contains(&self.kind);
+        let takes_time = lasting || [Kind::Delay, Kind::SlowPull].contains(&self.kind);
         match self.lasts {
             None if [Kind::Delay, Kind::SlowPull].contains(&self.kind) => {
                 return wrong("for", format!("{kind} needs `for`, how long"));
@@ -224,9 +229,10 @@ impl Fault {
         if self.status.is_some_and(|status| !(400..=599).contains(&status)) {
             return wrong("status", "an error's `status` is between 400 and 599".to_owned());
         }
-        if [Kind::LoseCapacity, Kind::FlappingHealth].contains(&self.kind) {
+        if lasting {
             let given = [
-                ("count", self.count.is_some()),
+                // so many tasks are interrupted, and others start at once
+                ("count", self.count.is_some() && self.kind != Kind::InterruptSpot),
                 ("after", self.after > 0),
                 ("probability", self.probability.is_some()),
             ];

@@ -89,18 +89,45 @@ impl Faults {
 
     /// Whether there is no machine for any task; and until when, where that is known.
     pub fn capacity_lost(&self) -> Option<Option<Instant>> {
+        self.lasts(|fault| fault.kind == Kind::LoseCapacity)
+    }
+
+    /// The same of Spot capacity.
+    pub fn spot_lost(&self) -> Option<Option<Instant>> {
+        self.lasts(|fault| match fault.kind {
+            Kind::LoseCapacity => true,
+            Kind::InterruptSpot => fault.count.is_none(),
+            _ => false,
+        })
+    }
+
+    fn lasts(&self, meant: impl Fn(&Fault) -> bool) -> Option<Option<Instant>> {
         let armory = self.lock();
-        let lost = armory.faults.iter().filter(|armed| armed.fault.kind == Kind::LoseCapacity);
-        let ends: Vec<_> = lost.map(|armed| armed.fault.lasts().map(|lasts| armed.since + lasts)).collect();
+        let ends: Vec<_> = armory.faults.iter().filter(|armed| meant(&armed.fault)).map(Armed::ends).collect();
         if ends.contains(&None) {
             return Some(None);
         }
         ends.into_iter().flatten().max().filter(|end| *end > Instant::now()).map(Some)
     }
 
+    /// Whether tasks on Spot capacity may be interrupted now.
+    pub fn trouble_spot(&self) -> bool {
+        self.capacity_lost().is_some() || self.lock().faults.iter().any(Armed::interrupts)
+    }
+
+    /// Whether this task on Spot capacity is interrupted.
+    pub fn interruption(&self) -> bool {
+        let by_itself = self.capacity_lost().is_some();
+        let mut armory = self.lock();
+        let struck = armory.faults.iter_mut().filter(|armed| armed.interrupts()).any(Armed::strikes);
+        struck || by_itself
+    }
+
     /// Whether a placement that fails may be owed to a fault, and is to be tried again.
     pub fn trouble_placement(&self) -> bool {
-        self.lock().faults.iter().any(|armed| armed.fault.is_about(SCHEDULER, names::PLACE_TASK))
+        let events = [names::PLACE_TASK, names::INTERRUPT_TASK];
+        let about = |armed: &Armed| events.iter().any(|event| armed.fault.is_about(SCHEDULER, event));
+        self.lock().faults.iter().any(about)
     }
 
     /// How placing one task fails.
@@ -147,6 +174,16 @@ impl Faults {
 }
 
 impl Armed {
+    fn ends(&self) -> Option<Instant> {
+        self.fault.lasts().map(|lasts| self.since + lasts)
+    }
+
+    fn interrupts(&self) -> bool {
+        self.fault.kind == Kind::InterruptSpot
+            && self.fault.count.is_none_or(|count| self.struck < count)
+            && self.ends().is_none_or(|end| Instant::now() < end)
+    }
+
     fn strikes(&mut self) -> bool {
         self.met += 1;
         let over = self.fault.count.is_some_and(|count| self.struck >= count);

@@ -10,6 +10,7 @@ pub const BALANCER: &str = "balancer";
 
 pub(super) const PLACE_TASK: &str = "PlaceTask";
 pub(super) const PULL_IMAGE: &str = "PullImage";
+pub(super) const INTERRUPT_TASK: &str = "InterruptTask";
 const CHECK_HEALTH: &str = "CheckHealth";
 
 const REGISTRY_OPERATIONS: [&str; 15] = [
@@ -58,7 +59,7 @@ pub(super) fn services() -> impl Iterator<Item = &'static str> {
 pub(super) fn operations(service: &str) -> Vec<&'static str> {
     match service {
         REGISTRY => REGISTRY_OPERATIONS.to_vec(),
-        SCHEDULER => vec![PLACE_TASK, PULL_IMAGE],
+        SCHEDULER => vec![PLACE_TASK, PULL_IMAGE, INTERRUPT_TASK],
         BALANCER => vec![CHECK_HEALTH],
         other => {
             let model = self::service(other).map(Service::model);

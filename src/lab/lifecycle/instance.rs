@@ -2,20 +2,20 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::Options;
+use super::loops::Loops;
 use super::resume::Earlier;
 use crate::error::{Error, Result};
 use crate::lab::budgets::Budgets;
 use crate::lab::clock::Clock;
 use crate::lab::runtime::{Level, Runtime};
 use crate::lab::state::Store;
-use crate::lab::{self, Lab, Settings, balancer, disk, ecr, ecs, scheduler};
+use crate::lab::{self, Lab, Settings, balancer, discovery::dns, disk, ecr, ecs, scheduler};
 
 /// What is in a data folder besides `lock`, `lab.json`, `settings.json` and the log, and goes with a reset.
 const CONTENTS: [&str; 8] =
@@ -44,8 +44,7 @@ pub struct Instance {
     store: Store,
     earlier: Earlier,
     stop: CancellationToken,
-    loops: Mutex<Vec<(&'static str, JoinHandle<()>)>>,
-    failed: Mutex<Vec<&'static str>>,
+    loops: Loops,
 }
 
 impl House {
@@ -109,16 +108,19 @@ impl Instance {
             store,
             earlier,
             stop: CancellationToken::new(),
-            loops: Mutex::default(),
-            failed: Mutex::default(),
+            loops: Loops::default(),
         });
-        let loops = vec![
-            ("scheduler", tokio::spawn(scheduler::run(lab.clone(), instance.stop.clone()))),
-            ("balancer", tokio::spawn(balancer::run(lab.clone(), instance.stop.clone()))),
-            ("image expiry", tokio::spawn(ecr::keep_expiring(lab, instance.stop.clone()))),
-            ("saving", tokio::spawn(keep_saving(instance.clone()))),
-        ];
-        *instance.loops.lock().unwrap_or_else(PoisonError::into_inner) = loops;
+        let (loops, stop) = (&instance.loops, &instance.stop);
+        // It takes the runtime's reports, which are given out once, and keeps defects to a step.
+        loops.once("scheduler", scheduler::run(lab.clone(), stop.clone()));
+        let of = (lab.clone(), stop.clone());
+        loops.keep("balancer", stop, move || balancer::run(of.0.clone(), of.1.clone()));
+        let of = (lab.clone(), stop.clone());
+        loops.keep("dns", stop, move || dns::run(of.0.clone(), of.1.clone()));
+        let of = (lab, stop.clone());
+        loops.keep("image expiry", stop, move || ecr::keep_expiring(of.0.clone(), of.1.clone()));
+        let saver = instance.clone();
+        loops.keep("saving", stop, move || keep_saving(saver.clone()));
         Ok(instance)
     }
 
@@ -143,14 +145,10 @@ impl Instance {
         self.lab.read(|state| self.earlier.resuming(state))
     }
 
-    /// The loops that ended before they were told to.
-    pub fn failed(&self) -> Vec<&'static str> {
-        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if !self.stop.is_cancelled() {
-            let loops = self.loops.lock().unwrap_or_else(PoisonError::into_inner);
-            failed.extend(loops.iter().filter(|(_, one)| one.is_finished()).map(|(name, _)| *name));
-        }
-        failed
+    /// The loops that do not run, and what a defect keeps the scheduler from.
+    pub fn failed(&self) -> Vec<String> {
+        let loops = self.loops.failed(&self.stop).into_iter().map(str::to_owned);
+        loops.chain(self.lab.read(scheduler::failing)).collect()
     }
 
     /// Done when this life of the lab ends.
@@ -163,15 +161,7 @@ impl Instance {
             return;
         }
         self.stop.cancel();
-        let loops = std::mem::take(&mut *self.loops.lock().unwrap_or_else(PoisonError::into_inner));
-        let until = tokio::time::Instant::now() + END;
-        for (name, mut one) in loops {
-            match tokio::time::timeout_at(until, &mut one).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => self.failed.lock().unwrap_or_else(PoisonError::into_inner).push(name),
-                Err(_) => one.abort(),
-            }
-        }
+        self.loops.end(END).await;
         if let Err(error) = self.store.save_all(&self.lab) {
             tracing::error!(%error, "the lab's state could not be saved");
         }

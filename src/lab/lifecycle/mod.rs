@@ -8,6 +8,7 @@ mod client;
 mod environment;
 mod faults;
 mod instance;
+mod loops;
 mod record;
 mod resume;
 mod start;

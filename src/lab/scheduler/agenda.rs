@@ -5,6 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde_json::Value;
 
+use super::defects::Defects;
 use crate::lab::{
     ecs::model::{Service, ServiceKey},
     elbv2::{self, TargetGroup, TargetStatus},
@@ -20,6 +21,7 @@ pub struct Agenda {
     unplaced: BTreeSet<ServiceKey>,
     /// The last look at each target group.
     groups: HashMap<String, u64>,
+    pub(super) defects: Defects,
 }
 
 #[derive(Debug, Clone)]

@@ -1,14 +1,20 @@
 //! Runs [`step`]s when something happened or is due, and has the runtime do what they say.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::lab::{Lab, clock::floor, runtime::RuntimeEvent};
 
-use super::{Context, Effect, Observation, function, launch, observe, output, shortage, step_until};
+use super::{
+    Context, Effect, Observation, Outcome,
+    defects::{self, Subject},
+    function, launch, observe, output, step_until,
+};
 
 /// So many reports of the runtime are taken in at once.
 const BATCH: usize = 256;
@@ -18,6 +24,8 @@ const MOST_OF_A_CALL: Duration = Duration::from_secs(900);
 /// meanwhile is looked at together.
 const STEP: Duration = Duration::from_millis(2);
 const PAUSE: u32 = 2;
+/// Until the next step after one that a defect ended.
+const AFTER_DEFECT: Duration = Duration::from_secs(1);
 /// So many tasks' images are looked up at once: of thousands that start together, the others let requests pass.
 static LOOKUPS: Semaphore = Semaphore::const_new(2);
 
@@ -48,6 +56,9 @@ pub async fn run(lab: Arc<Lab>, shutdown: CancellationToken) {
         for effect in outcome.effects {
             tokio::spawn(perform(lab.clone(), effect, performed.clone()));
         }
+        if outcome.failed {
+            shutdown.run_until_cancelled(tokio::time::sleep(AFTER_DEFECT)).await;
+        }
         if took >= STEP {
             tokio::time::sleep(took * PAUSE).await;
         }
@@ -66,17 +77,28 @@ pub async fn run(lab: Arc<Lab>, shutdown: CancellationToken) {
     }
 }
 
-fn take_step(lab: &Lab, observations: Vec<Observation>) -> super::Outcome {
+fn take_step(lab: &Lab, observations: Vec<Observation>) -> Outcome {
     let context = Context { settings: &lab.settings, clock: lab.clock, now: lab.clock.now() };
     lab.update(|state| {
         let observed = !observations.is_empty();
-        let moved = shortage::follow(state, &context);
+        let mut trouble = Ok(());
         for observation in observations {
-            observe(state, observation);
+            trouble = trouble.and(defects::survive(|| observe(state, observation)));
         }
-        let mut outcome = step_until(state, context, Instant::now() + STEP);
-        outcome.changed |= observed | moved;
-        outcome.next = shortage::returns(state, context.now).into_iter().chain(outcome.next).min();
+        let stepped = defects::survive(|| step_until(state, context, Instant::now() + STEP));
+        let defects = &mut state.ecs.agenda.defects;
+        let mut outcome = match (stepped, trouble) {
+            (Ok(outcome), Ok(())) => {
+                defects.passed(&Subject::Step);
+                outcome
+            }
+            (stepped, trouble) => {
+                let why = stepped.as_ref().err().or(trouble.as_ref().err()).map(String::as_str).unwrap_or_default();
+                let until = defects.failed(Subject::Step, context.now, why);
+                stepped.unwrap_or_else(|_| Outcome { next: Some(until), failed: true, ..Outcome::default() })
+            }
+        };
+        outcome.changed |= observed;
         let changed = outcome.changed;
         (outcome, changed)
     })
@@ -116,18 +138,36 @@ fn observed(event: RuntimeEvent) -> Observation {
 }
 
 async fn perform(lab: Arc<Lab>, effect: Effect, performed: mpsc::UnboundedSender<Observation>) {
-    let observation = match effect {
+    let done = AssertUnwindSafe(carry_out(&lab, effect.clone())).catch_unwind().await;
+    // Who waits for the answer would do so for ever.
+    let observation = done.unwrap_or_else(|panic| {
+        let why = defects::said(&*panic);
+        tracing::error!(?effect, why, "a defect of the lab");
+        match effect {
+            Effect::Stop { task_id, .. } => Observation::Stopped { task_id },
+            Effect::Start { task_id } => Observation::NotStarted {
+                task_id,
+                container: String::new(),
+                reason: format!("CannotStartContainerError: a defect of the lab: {why}"),
+            },
+            Effect::Call { deployment, hook, .. } => Observation::Answered { deployment, hook, answer: Err(why) },
+        }
+    });
+    let _ = performed.send(observation);
+}
+
+async fn carry_out(lab: &Arc<Lab>, effect: Effect) -> Observation {
+    match effect {
         Effect::Stop { task_id, timeout } => {
             lab.runtime.stop(&task_id, timeout).await;
             Observation::Stopped { task_id }
         }
-        Effect::Start { task_id } => start(&lab, task_id).await,
+        Effect::Start { task_id } => start(lab, task_id).await,
         Effect::Call { deployment, hook, url, event } => {
             let answer = function::call(&url, event, lab.clock.wait_at_least(MOST_OF_A_CALL, floor::HOOK)).await;
             Observation::Answered { deployment, hook, answer }
         }
-    };
-    let _ = performed.send(observation);
+    }
 }
 
 async fn start(lab: &Lab, task_id: String) -> Observation {

@@ -1,13 +1,12 @@
 //! The life of a task, state by state.
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::lab::{
-    clock::Pace,
+    clock::{Pace, floor},
     discovery,
     ecs::{
         arn,
@@ -17,32 +16,47 @@ use crate::lab::{
     elbv2,
 };
 
-use super::{Effect, Step, events::What, launch};
+use super::{
+    Effect, Step,
+    defects::{self, Subject},
+    events::What,
+    launch,
+};
 
 /// Seconds at AWS.
 const PROVISIONING: u64 = 2;
 const ACTIVATING: u64 = 1;
 const DEPROVISIONING: u64 = 2;
+/// What Spot capacity that is taken back leaves a task.
+const NOTICE: Duration = Duration::from_secs(120);
 /// Stopped tasks beyond these are forgotten, oldest first, and all of them an hour after they stopped.
 const MOST_STOPPED: usize = 1000;
 const KEPT_STOPPED: i64 = 3_600_000;
 
 /// Brings a task as far as it comes now; its service is to look at what came of that.
 pub(super) fn advance(step: &mut Step, id: &str) {
+    let (subject, now) = (Subject::Task(id.to_owned()), step.context.now);
+    if let Some(until) = step.state.ecs.agenda.defects.rests_until(&subject, now) {
+        return step.state.ecs.agenda.plan_task(id, Some(until));
+    }
     let Some(mut task) = step.state.ecs.tasks.lend(id) else { return };
     (step.again, step.altered) = (None, false);
-    // A defect ends the scheduler; the task is to outlive that.
-    let done = catch_unwind(AssertUnwindSafe(|| {
+    let done = defects::survive(|| {
         while let Some(status) = next(step, &mut task) {
             enter(step, &mut task, status);
         }
-    }));
+    });
     if let Some(name) = task.group.strip_prefix("service:") {
         step.state.ecs.services.touch(&task.cluster, name);
     }
-    step.state.ecs.agenda.plan_task(id, step.again);
     step.state.ecs.tasks.put_back(task, step.altered || done.is_err());
-    done.unwrap_or_else(|panic| resume_unwind(panic));
+    let defects = &mut step.state.ecs.agenda.defects;
+    if let Err(why) = done {
+        step.again = Some(defects.failed(subject, now, &why));
+    } else {
+        defects.passed(&subject);
+    }
+    step.state.ecs.agenda.plan_task(id, step.again);
 }
 
 pub(super) fn forget(step: &mut Step) {
@@ -120,7 +134,8 @@ fn next(step: &mut Step, task: &mut Task) -> Option<TaskStatus> {
             let over = task.run == Run::Down || task.containers.iter().all(|container| container.exited);
             let gone =
                 |target: &Target| elbv2::target_is_gone(step.state, &target.target_group, &target.id, target.port);
-            if over || task.targets.iter().all(gone) {
+            // a Spot task has its stop signal at once, whatever its targets still do
+            if over || task.is_interrupted() || task.targets.iter().all(gone) {
                 task.drained_at = Some(now);
                 return Some(TaskStatus::Stopping);
             }
@@ -176,10 +191,9 @@ fn stop_timeout(step: &Step, task: &Task) -> Duration {
     let definition = task_definitions::find(&step.state.ecs, &task.task_definition);
     let containers = definition.map(|of| of.containers()).unwrap_or_default().iter();
     let clock = step.context.clock;
-    containers
-        .map(|of| launch::stop_timeout(of, clock))
-        .max()
-        .unwrap_or_else(|| launch::stop_timeout(&Value::Null, clock))
+    let timeout = containers.map(|of| launch::stop_timeout(of, clock)).max();
+    let timeout = timeout.unwrap_or_else(|| launch::stop_timeout(&Value::Null, clock));
+    if task.is_interrupted() { timeout.min(clock.wait_at_least(NOTICE, floor::STOP)) } else { timeout }
 }
 
 fn service<'s>(step: &'s Step, task: &Task) -> Option<&'s Service> {

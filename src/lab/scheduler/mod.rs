@@ -6,6 +6,7 @@
 mod agenda;
 mod alarms;
 pub mod choose;
+mod defects;
 mod driver;
 mod events;
 mod function;
@@ -26,12 +27,14 @@ mod shortage;
 mod traffic;
 
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant};
 
 pub use agenda::Agenda;
+pub use defects::failing;
 pub use driver::run;
 pub use observe::{Observation, observe};
+
+use defects::Subject;
 
 use super::{
     Settings,
@@ -84,6 +87,8 @@ pub struct Outcome {
     /// When there is something to do again though nothing else happens (epoch milliseconds).
     pub next: Option<i64>,
     pub changed: bool,
+    /// A defect ended the step.
+    pub failed: bool,
 }
 
 /// Passes over what follows from each other in one step: the bound is for a rule that would contradict another.
@@ -133,7 +138,8 @@ pub fn step_until(state: &mut State, context: Context, until: Instant) -> Outcom
 /// Looks at `most` tasks in each pass, and at the services of these.
 fn pass_by_pass(state: &mut State, context: Context, most: usize, until: Option<Instant>) -> Outcome {
     ecs::prepare(state, context.now);
-    let (outcome, notes) = (Outcome::default(), HashMap::new());
+    let outcome = Outcome { changed: shortage::follow(state, &context), ..Outcome::default() };
+    let notes = HashMap::new();
     let mut step = Step { state, context, outcome, notes, again: None, altered: false, no_room: false };
     life::forget(&mut step);
     agenda::call_up(step.state, context.now);
@@ -158,7 +164,7 @@ fn pass_by_pass(state: &mut State, context: Context, most: usize, until: Option<
         }
     };
     let more = step.state.ecs.tasks.is_touched() || step.state.ecs.services.is_touched();
-    let next = step.state.ecs.agenda.next();
+    let next = shortage::returns(step.state, context.now).into_iter().chain(step.state.ecs.agenda.next()).min();
     step.outcome.next = match (more, late) {
         (true, true) => Some(context.now),
         (true, _) => Some(next.map_or(i64::MAX, |next| next).min(context.now + CONTRADICTION)),
@@ -168,15 +174,24 @@ fn pass_by_pass(state: &mut State, context: Context, most: usize, until: Option<
 }
 
 fn look_at(step: &mut Step, at: usize) {
+    let (key, now) = (step.state.ecs.services[at].key(), step.context.now);
+    let subject = Subject::Service(key.clone());
+    if let Some(until) = step.state.ecs.agenda.defects.rests_until(&subject, now) {
+        return step.state.ecs.agenda.plan_service(key, Some(until));
+    }
     let mut service = step.state.ecs.services.lend(at);
     (step.again, step.altered, step.no_room) = (None, false, false);
-    // A defect ends the scheduler; the service is to outlive that.
-    let done = catch_unwind(AssertUnwindSafe(|| {
+    // What it decided before a defect showed stays: each look begins with what is there.
+    let done = defects::survive(|| {
         events::tell(step, &mut service);
         reconcile::reconcile(step, &mut service);
-    }));
-    let key = service.key();
+    });
     step.state.ecs.services.put_back(at, service, step.altered || done.is_err());
+    if let Err(why) = done {
+        let until = step.state.ecs.agenda.defects.failed(subject, now, &why);
+        return step.state.ecs.agenda.plan_service(key, Some(until));
+    }
+    step.state.ecs.agenda.defects.passed(&subject);
     step.state.ecs.agenda.plan_service(key.clone(), step.again);
     if step.no_room {
         step.state.ecs.agenda.has_no_room(key.clone());
@@ -185,5 +200,4 @@ fn look_at(step: &mut Step, at: usize) {
         // What was just decided may lead to more.
         step.state.ecs.services.touch(&key.0, &key.1);
     }
-    done.unwrap_or_else(|panic| resume_unwind(panic));
 }

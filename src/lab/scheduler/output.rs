@@ -15,7 +15,7 @@ use crate::lab::{
     state::State,
 };
 
-use super::life;
+use super::{defects, life};
 
 /// So many lines are taken in at once.
 const BATCH: usize = 256;
@@ -29,11 +29,13 @@ type Writer = (Arc<str>, Arc<str>);
 pub async fn keep(lab: Arc<Lab>, mut output: Receiver<Output>) {
     let mut batch = Vec::new();
     let mut tell: Option<Instant> = None;
+    let mut told = false;
     loop {
         tokio::select! {
             received = output.recv_many(&mut batch, BATCH) => if received == 0 { return },
             () = sleep_until(tell.unwrap_or_else(Instant::now)), if tell.is_some() => {
-                lab.write(|State { ecs, logs, .. }| logs::trim(logs, |id| ecs.tasks.contains_key(id)));
+                let trim = |State { ecs, logs, .. }: &mut State| logs::trim(logs, |id| ecs.tasks.contains_key(id));
+                told = note(told, defects::survive(|| lab.write(trim)));
                 tell = None;
                 continue;
             }
@@ -47,7 +49,8 @@ pub async fn keep(lab: Arc<Lab>, mut output: Receiver<Output>) {
             }
         }
         if !lines.is_empty() {
-            lab.update(|state| (append(state, lines), false));
+            // what is lost is lost, and what comes after it is kept
+            told = note(told, defects::survive(|| lab.update(|state| (append(state, lines), false))));
             tell.get_or_insert_with(|| Instant::now() + TOLD_WITHIN);
         }
         // their containers' ends are told now, and whoever asks why finds the last lines
@@ -55,6 +58,14 @@ pub async fn keep(lab: Arc<Lab>, mut output: Receiver<Output>) {
             let _ = taken.send(());
         }
     }
+}
+
+/// Says a defect, unless the one before it was said.
+fn note(told: bool, done: Result<(), String>) -> bool {
+    if let (false, Err(why)) = (told, &done) {
+        tracing::error!(why, "a defect of the lab: what containers wrote is lost");
+    }
+    done.is_err()
 }
 
 /// As the awslogs driver does; the lines of other drivers go to `/lab/ecs/<family>`.

@@ -1,5 +1,7 @@
 //! `/_lab/`: what `steady lab` tells a running lab. Every request needs the token of this run.
 
+use std::sync::atomic::Ordering;
+
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderValue, Method, Response, StatusCode, header};
@@ -88,6 +90,7 @@ fn report(front: &Front) -> Value {
         "pid": std::process::id(),
         "version": env!("CARGO_PKG_VERSION"),
         "url": format!("http://{}", front.address),
+        "dns": lab.resolves.load(Ordering::Relaxed).then(|| front.address.to_string()),
         "data": lab.settings.data,
         "region": lab.settings.region,
         "accountId": lab.settings.account_id,

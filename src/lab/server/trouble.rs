@@ -60,7 +60,7 @@ async fn strike(lab: &Lab, service: &str, operation: &str, then: &mut Then) -> R
             Kind::DropAfter => then.drops = true,
             Kind::WrongDigest => then.wrong_digest = true,
             Kind::ExpireToken => then.token_expired = true,
-            Kind::LoseCapacity | Kind::FailPlacement | Kind::SlowPull | Kind::FlappingHealth => {}
+            Kind::LoseCapacity | Kind::InterruptSpot | Kind::FailPlacement | Kind::SlowPull | Kind::FlappingHealth => {}
         }
     }
     Ok(())

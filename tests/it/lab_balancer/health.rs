@@ -1,10 +1,13 @@
 //! Health checks over real sockets: how fast, which words, and that a quiet lab stays quiet.
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::net::TcpListener;
+use steadystate::lab::balancer;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
 
 use super::web::Web;
 use super::{Front, Running, Targets, lab};
@@ -131,5 +134,25 @@ async fn a_check_may_take_as_long_as_at_aws_and_one_bad_moment_is_no_illness() {
     let took = front.until_health("10.0.0.1", "unhealthy").await;
     assert!(took >= Duration::from_millis(2900), "{took:?}");
     running.stop().await;
+    web.stop().await;
+}
+
+#[tokio::test]
+async fn a_health_check_that_a_defect_ends_begins_again() {
+    let front = Front::new(lab(), "application", healthz());
+    let web = Web::start("web").await;
+    let (address, dialled) = (web.address, Arc::new(AtomicUsize::new(0)));
+    let times = dialled.clone();
+    let dial: balancer::Dial = Arc::new(move |_, _| {
+        assert!(times.fetch_add(1, Ordering::SeqCst) > 0, "a defect");
+        Box::pin(TcpStream::connect(address))
+    });
+    let shutdown = CancellationToken::new();
+    let running = tokio::spawn(balancer::run_with(Arc::clone(&front.lab), dial, shutdown.clone()));
+    front.register("10.0.0.1");
+    front.until_health("10.0.0.1", "healthy").await;
+    assert!(dialled.load(Ordering::SeqCst) > 1);
+    shutdown.cancel();
+    running.await.unwrap();
     web.stop().await;
 }

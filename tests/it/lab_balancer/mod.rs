@@ -2,6 +2,7 @@
 
 mod api;
 mod discovery;
+mod dns;
 mod ec2;
 
 mod health;

@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
+use steadystate::lab::clock::{Clock, Pace};
+use steadystate::lab::faults::Fault;
+use steadystate::lab::scheduler::{Context, Effect, step};
 
 use super::Sim;
 
@@ -230,4 +233,120 @@ fn services_are_listed_by_what_their_providers_are() {
         sim.call("ListServices", json!({"launchType": launch}))["serviceArns"].as_array().map(Vec::len)
     };
     assert_eq!((count(&mut sim, "FARGATE"), count(&mut sim, "EC2")), (Some(1), Some(0)));
+}
+
+fn trouble(sim: &Sim, fault: Value) -> u64 {
+    let fault: Fault = serde_json::from_value(fault).expect("a fault");
+    fault.check().expect("it can be meant");
+    sim.state.faults.add(fault)["id"].as_u64().expect("an id")
+}
+
+/// A service of `desired` tasks, one of them on FARGATE and the others on FARGATE_SPOT, behind a load balancer whose
+/// targets drain for five minutes.
+fn on_spot(desired: i64) -> Sim {
+    let mut sim = sim(json!(["FARGATE", "FARGATE_SPOT"]), json!([]));
+    sim.draining = 300_000;
+    let strategy = json!([
+        {"capacityProvider": "FARGATE", "base": 1, "weight": 0},
+        {"capacityProvider": "FARGATE_SPOT", "weight": 1},
+    ]);
+    let create = json!({
+        "serviceName": "web", "taskDefinition": "web", "desiredCount": desired, "capacityProviderStrategy": strategy,
+        "networkConfiguration": network(&sim),
+        "loadBalancers": [{"targetGroupArn": "arn:ips", "containerName": "app", "containerPort": 8080}],
+        "deploymentConfiguration": {"deploymentCircuitBreaker": {"enable": true, "rollback": true}},
+    });
+    sim.call("CreateService", create);
+    sim.settle();
+    sim
+}
+
+fn divided(sim: &mut Sim) -> (usize, usize) {
+    let counts = counts(&sim.tasks("RUNNING"));
+    let of = |name: &str| counts.get(name).copied().unwrap_or(0);
+    (of("FARGATE"), of("FARGATE_SPOT"))
+}
+
+#[test]
+fn spot_capacity_that_is_taken_back_takes_its_tasks() {
+    for kind in ["interrupt-spot", "lose-capacity"] {
+        let mut sim = on_spot(3);
+        assert_eq!(divided(&mut sim), (1, 2), "{kind}");
+        let on = if kind == "interrupt-spot" { "scheduler:InterruptTask" } else { "scheduler:PlaceTask" };
+        let began = sim.now;
+        let fault = trouble(&sim, json!({"kind": kind, "on": on}));
+        sim.step();
+        let stopping = sim.tasks("STOPPED");
+        assert_eq!(stopping.len(), 2, "{kind}");
+        for task in &stopping {
+            let said = (&task["stopCode"], &task["stoppedReason"], &task["capacityProviderName"]);
+            let interrupted =
+                (&json!("SpotInterruption"), &json!("Your Spot Task was interrupted."), &json!("FARGATE_SPOT"));
+            assert_eq!(said, interrupted, "{kind}");
+        }
+        // They have their SIGTERM at once, and do not wait for their targets, which drain for long.
+        sim.until("stopped", |sim| sim.tasks("STOPPED").iter().all(|task| task["lastStatus"] == "STOPPED"));
+        assert!(sim.now - began < 20_000, "{kind}: {} ms", sim.now - began);
+        // What is on demand stays, and is no substitute.
+        sim.seconds(120);
+        assert_eq!(divided(&mut sim), (1, 0), "{kind}");
+        let why = "was unable to place a task. Reason: Capacity is unavailable at this time. Please try again later or \
+                   in a different availability zone. For more information";
+        let told = sim.events().iter().filter(|event| event.contains(why)).count();
+        assert_eq!(told, 1, "{kind}: {:#?}", sim.events());
+
+        sim.state.faults.clear(Some(fault));
+        sim.until("replaced", |sim| sim.service()["runningCount"] == 3);
+        sim.settle();
+        assert_eq!(divided(&mut sim), (1, 2), "{kind}");
+        let service = sim.service();
+        let primary = &service["deployments"][0];
+        assert_eq!((&primary["rolloutState"], &primary["failedTasks"]), (&json!("COMPLETED"), &json!(0)), "{kind}");
+    }
+}
+
+#[test]
+fn so_many_interruptions_leave_room_for_others() {
+    let mut sim = on_spot(4);
+    let before: Vec<Value> = sim.tasks("RUNNING");
+    trouble(&sim, json!({"kind": "interrupt-spot", "on": "scheduler:*", "count": 2}));
+    sim.step();
+    sim.until("replaced", |sim| sim.service()["runningCount"] == 4);
+    sim.settle();
+    let stopped = sim.tasks("STOPPED");
+    assert_eq!(stopped.iter().map(|task| &task["stopCode"]).collect::<Vec<_>>(), ["SpotInterruption"; 2]);
+    let after = sim.tasks("RUNNING");
+    let stayed = after.iter().filter(|task| before.iter().any(|of| of["taskArn"] == task["taskArn"])).count();
+    assert_eq!((divided(&mut sim), stayed), ((1, 3), 2));
+    assert!(sim.events().iter().all(|event| !event.contains("was unable to place a task")));
+    let faults = sim.state.faults.list();
+    assert_eq!((&faults[0]["struck"], sim.state.faults.trouble_spot()), (&json!(2), false));
+}
+
+/// A container that takes no notice of SIGTERM is killed after its `stopTimeout`, and after two minutes at the latest.
+#[test]
+fn an_interrupted_task_has_two_minutes_at_most() {
+    for (stop_timeout, expected) in [(json!(null), 30), (json!(90), 90), (json!(600), 120)] {
+        let mut sim = sim(json!(["FARGATE_SPOT"]), json!([{"capacityProvider": "FARGATE_SPOT", "weight": 1}]));
+        let mut container = json!({"name": "app", "image": "v1", "stopTimeout": stop_timeout});
+        container.as_object_mut().expect("an object").retain(|_, value| !value.is_null());
+        let definition = json!({
+            "family": "web", "networkMode": "awsvpc", "cpu": "256", "memory": "512", "containerDefinitions": [container],
+        });
+        sim.call("RegisterTaskDefinition", definition);
+        let run = json!({"taskDefinition": "web", "networkConfiguration": network(&sim)});
+        sim.call("RunTask", run);
+        sim.until("running", |sim| sim.tasks("RUNNING").iter().all(|task| task["lastStatus"] == "RUNNING"));
+        trouble(&sim, json!({"kind": "interrupt-spot", "on": "scheduler:InterruptTask"}));
+        let context = Context { settings: &sim.settings, clock: Clock::new(Pace::Aws), now: sim.now };
+        let effects = step(&mut sim.state, context).effects;
+        let timeouts: Vec<u64> = effects
+            .iter()
+            .map(|effect| match effect {
+                Effect::Stop { timeout, .. } => timeout.as_secs(),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(timeouts, [expected], "{stop_timeout}");
+    }
 }

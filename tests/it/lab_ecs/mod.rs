@@ -4,6 +4,8 @@ mod alarms;
 mod api;
 mod capacity;
 mod clusters;
+#[cfg(debug_assertions)]
+mod defects;
 mod documents;
 mod driver;
 mod health;

@@ -114,19 +114,6 @@ fn a_subnet_that_is_full_takes_no_task() {
     place(&mut sim).expect("the address that became free");
 }
 
-/// The overflow stands for any defect of a rule.
-#[cfg(debug_assertions)]
-#[test]
-fn a_service_outlives_a_defect_of_the_scheduler() {
-    let mut sim = Sim::new();
-    sim.register("v1");
-    sim.create(1);
-    sim.settle();
-    sim.state.ecs.services[0].desired_count = i64::MIN;
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| sim.step())).expect_err("an overflow");
-    assert_eq!((sim.state.ecs.services[0].name.as_str(), sim.state.ecs.tasks.len()), ("web", 1));
-}
-
 #[test]
 fn one_static_port_rolls_only_by_stopping_first() {
     let mut sim = Sim::new();

@@ -282,7 +282,7 @@ async fn the_labs_own_budgets_throttle_and_can_be_switched_off() {
 
 #[test]
 fn a_fault_that_cannot_be_meant_is_refused_with_what_was() {
-    let table: [(Value, &str, &str, &str); 21] = [
+    let table: [(Value, &str, &str, &str); 23] = [
         (json!({ "on": "ecs", "kind": "throttle" }), "on", "names no service and operation", "ecs:UpdateService"),
         (json!({ "on": "ecz:UpdateService", "kind": "stall" }), "on", "no service `ecz`", "`ecs:UpdateService`"),
         (json!({ "on": "dynamodb:Scan", "kind": "stall" }), "on", "no service `dynamodb`", "services are ecs, ecr"),
@@ -306,6 +306,8 @@ fn a_fault_that_cannot_be_meant_is_refused_with_what_was() {
         (json!({ "on": "*", "kind": "stall", "probability": 1.5 }), "probability", "between 0 and 1", ""),
         (json!({ "on": "*", "kind": "stall", "seed": 1 }), "seed", "goes with `probability`", ""),
         (json!({ "on": "scheduler:*", "kind": "lose-capacity", "count": 1 }), "count", "until it is cleared", ""),
+        (json!({ "on": "scheduler:*", "kind": "interrupt-spot", "after": 1 }), "after", "until it is cleared", ""),
+        (json!({ "on": "scheduler:PlaceTask", "kind": "interrupt-spot" }), "on", "cannot be on", "InterruptTask"),
         (json!({ "on": "balancer:*", "kind": "flapping-health", "after": 1 }), "after", "until it is cleared", ""),
         (
             json!({ "on": "ecs:UpdateService", "kind": "error", "code": "ServiceNotFoundExeption" }),

@@ -55,7 +55,7 @@ pub(crate) struct Answer {
     body: Bytes,
 }
 
-fn options(data: &Path) -> Options {
+pub fn options(data: &Path) -> Options {
     Options { executable: None, ..Options::new(data) }
 }
 

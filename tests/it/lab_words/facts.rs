@@ -24,6 +24,8 @@ use Where::{Container, Deployment, Error, Event, Monitor, Rollout, Stopped};
 const NO_ROOM: &str = "was unable to place a task because no container instance met all of its requirements.";
 const SEE: &str = "For more information, see the Troubleshooting section of the Amazon ECS Developer Guide.";
 
+pub const NO_CAPACITY: &str = "(service {name}) was unable to place a task. Reason: Capacity is unavailable at this time. Please try again later or in a different availability zone. For more information, see the Troubleshooting section of the Amazon ECS Developer Guide.";
+
 /// All of them; each has to be caused.
 pub fn facts() -> Vec<(Where, String)> {
     let mut facts: Vec<(Where, String)> = PLAIN.iter().map(|(place, text)| (*place, (*text).to_owned())).collect();
@@ -106,6 +108,8 @@ const PLAIN: &[(Where, &str)] = &[
     (Stopped, "TaskFailedToStart: Task failed to start"),
     (Stopped, "TaskFailedToStart: CannotPullContainerError: {rest}"),
     (Stopped, "TaskFailedToStart: ResourceInitializationError: {rest}"),
+    (Stopped, "SpotInterruption: Your Spot Task was interrupted."),
+    (Stopped, "TerminationNotice: {rest}"),
     (Container, "CannotPullContainerError: {rest}"),
     (Container, "137: OutOfMemoryError: Container killed due to memory usage"),
     // Errors and rules
@@ -140,10 +144,8 @@ pub const OTHERS: &[(Where, &str)] = &[
     (Deployment, "STOP_REQUESTED"),
     (Stopped, "ServiceSchedulerInitiated: Service was deleted"),
     (Event, "(service {name}) was unable to place a task. Reason: ResourceInitializationError: {rest}."),
+    (Event, NO_CAPACITY),
 ];
-
-/// Stop codes that nothing in the lab gives: it takes no Spot capacity back.
-pub const NEVER: &[&str] = &["SpotInterruption"];
 
 /// Whether a text is what a pattern says.
 pub fn matches(pattern: &str, text: &str) -> bool {

@@ -5,10 +5,11 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use steadystate::lab::lifecycle;
 use tokio::time::{Instant, sleep};
 
 use super::facts::{Where, facts, matches};
-use crate::lab_front::TestLab;
+use crate::lab_front::{TestLab, options};
 use crate::lab_runtime::image::{Layer, sha256, tool_path};
 use crate::ports::free_port;
 use crate::program;
@@ -75,6 +76,17 @@ impl Stage {
     pub async fn ecs(&self, operation: &str, input: Value) -> Value {
         let target = format!("AmazonEC2ContainerServiceV20141113.{operation}");
         self.call(&target, input).await.unwrap_or_else(|error| panic!("{operation}: {error}"))
+    }
+
+    /// Makes trouble; its id.
+    pub async fn fault(&self, fault: Value) -> u64 {
+        let fault = serde_json::from_value(fault).unwrap();
+        let added = lifecycle::add_fault(&options(self.lab.folder.path()), &fault).await.unwrap();
+        added["id"].as_u64().unwrap()
+    }
+
+    pub async fn clear(&self, fault: u64) {
+        lifecycle::clear_faults(&options(self.lab.folder.path()), &[fault]).await.unwrap();
     }
 
     pub async fn elb(&self, operation: &str, parameters: &[(&str, &str)]) -> String {

@@ -20,7 +20,7 @@ pub use service::{
 };
 pub use services::{ServiceKey, Services};
 pub use shift::{Hook, Phase, Shift};
-pub use task::{Binding, Container, Interface, Run, Target, Task, TaskStatus};
+pub use task::{Binding, Container, Interface, Run, SPOT_INTERRUPTION, Target, Task, TaskStatus};
 pub use tasks::Tasks;
 
 use crate::lab::scheduler::Agenda;

@@ -95,10 +95,17 @@ pub struct Task {
     pub up_since: Option<i64>,
 }
 
+pub const SPOT_INTERRUPTION: &str = "SpotInterruption";
+
 impl Task {
     /// Runs or will run.
     pub fn is_wanted(&self) -> bool {
         !self.stop && self.status <= TaskStatus::Running
+    }
+
+    /// Its Spot capacity is taken back.
+    pub fn is_interrupted(&self) -> bool {
+        self.stop_code.as_deref() == Some(SPOT_INTERRUPTION)
     }
 
     pub fn is_stopped(&self) -> bool {
