@@ -29,7 +29,7 @@ fn root(settings: &Settings) -> String {
 
 /// Who asks, unless the request names another.
 fn principal(request: &Request) -> String {
-    let caller = || format!("arn:aws:iam::{}:user/lab", request.settings.account_id);
+    let caller = || super::arn::caller(request.settings);
     request.text("principalArn").map_or_else(caller, str::to_owned)
 }
 

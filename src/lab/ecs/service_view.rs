@@ -152,7 +152,7 @@ pub fn view(state: &State, settings: &Settings, service: &Service, tags: bool) -
     if tags {
         reply.insert("tags".into(), json!(service.tags));
     }
-    reply.insert("createdBy".into(), json!(format!("arn:aws:iam::{}:user/lab", settings.account_id)));
+    reply.insert("createdBy".into(), json!(arn::caller(settings)));
     reply.insert("enableECSManagedTags".into(), plain("enableECSManagedTags").unwrap_or(json!(false)));
     reply.insert("propagateTags".into(), plain("propagateTags").unwrap_or(json!("NONE")));
     reply.insert("enableExecuteCommand".into(), plain("enableExecuteCommand").unwrap_or(json!(false)));
@@ -223,7 +223,13 @@ fn deployment(state: &State, service: &Service, of: &Deployment, primary: bool) 
     reply.insert("createdAt".into(), seconds(of.created_at));
     reply.insert("updatedAt".into(), seconds(of.updated_at));
     launch(&mut reply, &of.settings);
-    put(&mut reply, "networkConfiguration", of.settings.get("networkConfiguration").cloned());
+    for member in ["networkConfiguration", "serviceConnectConfiguration"] {
+        put(&mut reply, member, of.settings.get(member).cloned());
+    }
+    for member in ["volumeConfigurations", "vpcLatticeConfigurations"] {
+        let given = of.settings.get(member).filter(|of| of.as_array().is_some_and(|items| !items.is_empty()));
+        put(&mut reply, member, given.cloned());
+    }
     reply.insert("rolloutState".into(), json!(of.rollout.name()));
     reply.insert("rolloutStateReason".into(), json!(of.reason));
     Value::Object(reply)

@@ -7,6 +7,7 @@ mod clusters;
 mod documents;
 mod driver;
 mod health;
+mod identifiers;
 mod instances;
 mod moments;
 mod placement;
