@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use super::{Listener, LoadBalancer, Rule, Scope, actions, listing, load_balancers, page, protocol};
+use super::{Listener, LoadBalancer, Rule, Scope, actions, listing, load_balancers, malformed, page, protocol};
 use crate::lab::api::{ApiError, ApiResult, random_hex};
 use crate::lab::balancer::Sockets;
 use crate::lab::input::Input;
@@ -105,7 +105,8 @@ pub(super) fn find_mut<'a>(state: &'a mut State, arn: &str) -> Result<&'a mut Li
 }
 
 fn not_found(arn: &str) -> ApiError {
-    ApiError::new("ListenerNotFound", format!("Listener '{arn}' not found"))
+    malformed(arn, "listener", "listener")
+        .unwrap_or_else(|| ApiError::new("ListenerNotFound", format!("Listener '{arn}' not found")))
 }
 
 /// What follows `loadbalancer/` in a load balancer's ARN, and begins its listeners' and rules'.

@@ -78,6 +78,14 @@ fn what_conditions_refuse() {
             "A rule can only have '5' condition values",
         ),
         (
+            json!([{ "Field": "path-pattern", "Values": ["/a b<"] }]),
+            "Condition value '/a b<' contains a character that is not valid",
+        ),
+        (
+            json!([{ "Field": "host-header", "HostHeaderConfig": { "Values": ["a/b"] } }]),
+            "Condition value 'a/b' contains a character that is not valid",
+        ),
+        (
             json!([{ "Field": "source-ip", "SourceIpConfig": { "Values": ["10.0.0.0/33"] } }]),
             "The CIDR block '10.0.0.0/33' is not valid",
         ),
