@@ -185,7 +185,10 @@ impl Repository {
 
 fn check_registry_id(settings: &Settings, input: &Value) -> Result<(), ApiError> {
     match input.get("registryId").and_then(Value::as_str) {
-        Some(id) if id != settings.account_id => Err(not_found(input["repositoryName"].as_str().unwrap_or(""), id)),
+        Some(id) if id != settings.account_id => {
+            let named = input["repositoryName"].as_str().or_else(|| input["repositoryNames"][0].as_str());
+            Err(not_found(named.unwrap_or_default(), id))
+        }
         _ => Ok(()),
     }
 }

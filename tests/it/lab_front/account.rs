@@ -272,3 +272,21 @@ async fn referrers_come_in_pages() {
     assert_eq!(code, "InvalidParameterException");
     lab.end().await;
 }
+
+#[tokio::test]
+async fn a_repository_with_kms_names_its_key() {
+    let lab = TestLab::start().await;
+    let create =
+        |name: &str, encryption: Value| json!({ "repositoryName": name, "encryptionConfiguration": encryption });
+    let own = json!({ "encryptionType": "KMS", "kmsKey": "arn:aws:kms:us-east-1:111122223333:key/own" });
+    let created = lab.ecr("CreateRepository", create("own", own.clone())).await;
+    assert_eq!(created["repository"]["encryptionConfiguration"], own);
+    lab.ecr("CreateRepository", create("managed", json!({ "encryptionType": "KMS" }))).await;
+    let described = lab.ecr("DescribeRepositories", json!({ "repositoryNames": ["managed"] })).await;
+    let key = described["repositories"][0]["encryptionConfiguration"]["kmsKey"].clone();
+    assert!(key.as_str().is_some_and(|key| key.starts_with("arn:aws:kms:us-east-1:111122223333:key/")), "{key}");
+    lab.ecr("CreateRepository", create("plain", json!({ "encryptionType": "AES256" }))).await;
+    let described = lab.ecr("DescribeRepositories", json!({ "repositoryNames": ["plain"] })).await;
+    assert_eq!(described["repositories"][0]["encryptionConfiguration"], json!({ "encryptionType": "AES256" }));
+    lab.end().await;
+}
