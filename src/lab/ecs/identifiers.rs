@@ -31,6 +31,9 @@ pub fn check(request: &Request, operation: &str) -> Result<(), ApiError> {
         for name in request.text(member).into_iter().chain(request.texts(member)) {
             match name.starts_with("arn:") {
                 true => arn(request, operation, name, Some(kind))?,
+                false if kind == "cluster" && !is_cluster_name(name) => {
+                    return Err(invalid(format!("Cluster must match ^[a-zA-Z0-9\\-_]{{1,255}}$, but was {name}")));
+                }
                 false => in_cluster(request, kind, name)?,
             }
             let id = super::arn::short(name);
@@ -43,6 +46,10 @@ pub fn check(request: &Request, operation: &str) -> Result<(), ApiError> {
         Some(name) => arn(request, operation, name, None),
         None => Ok(()),
     }
+}
+
+fn is_cluster_name(name: &str) -> bool {
+    name.len() <= 255 && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
 }
 
 fn arn(request: &Request, operation: &str, name: &str, kind: Option<&str>) -> Result<(), ApiError> {

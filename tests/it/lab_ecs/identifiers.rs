@@ -25,6 +25,7 @@ fn an_arn_means_what_it_says_and_nothing_else() {
         ("DescribeClusters", json!({"clusters": [there("cluster/default")]}), region),
         ("ListServices", json!({"cluster": there("cluster/default")}), region),
         ("ListServices", json!({"cluster": here("service/default/web")}), "Unsupported resource type: service"),
+        ("ListServices", json!({"cluster": "a b"}), "Cluster must match ^[a-zA-Z0-9\\-_]{1,255}$, but was a b"),
         ("DescribeServices", json!({"services": ["web", there("service/default/web")]}), region),
         ("DescribeServices", json!({"services": [here("service/other/web")]}), cluster),
         ("DescribeServices", json!({"services": ["other/web"]}), cluster),
@@ -74,6 +75,20 @@ fn what_has_to_be_named_is_and_no_more_than_fits() {
     {
         let message = format!("{member} cannot be null or empty.");
         assert_eq!(sim.refused(operation, json!({})).message, message, "{operation}");
+    }
+    sim.register("v1");
+    let run = |member: &str, value: Value| json!({"taskDefinition": "web", member: value});
+    let long = json!({"containerOverrides": [{"name": "app", "command": ["x".repeat(8192)]}]});
+    let table = [
+        (run("overrides", long), "Container Overrides length must be at most 8192"),
+        (run("startedBy", json!("x".repeat(129))), "startedBy longer than 128."),
+        (
+            run("propagateTags", json!("SERVICE")),
+            "A task that no service starts cannot propagate the tags of one: use TASK_DEFINITION.",
+        ),
+    ];
+    for (input, message) in table {
+        assert_eq!(sim.refused("RunTask", input).message, message);
     }
     let many: Vec<Value> = (0..101).map(|at| json!(format!("c{at}"))).collect();
     let error = sim.refused("DescribeClusters", json!({"clusters": many}));
