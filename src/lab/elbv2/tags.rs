@@ -11,6 +11,9 @@ use crate::lab::state::State;
 
 pub(super) fn add(state: &mut State, _: &Scope, input: Input) -> ApiResult {
     let tags = input.pairs("Tags")?;
+    if input.texts("ResourceArns").len() > 1 {
+        return Err(input.error("Only one resource can be tagged at a time"));
+    }
     for arn in input.texts("ResourceArns") {
         of_mut(state, arn)?.extend(tags.clone());
     }
@@ -72,7 +75,7 @@ fn not_found(arn: &str) -> ApiError {
         "listener" => ("ListenerNotFound", "listeners"),
         "listener-rule" => ("RuleNotFound", "rules"),
         "loadbalancer" => ("LoadBalancerNotFound", "load balancers"),
-        _ => return ApiError::new("ValidationError", format!("'{arn}' is not a valid resource ARN")),
+        _ => return ApiError::new("ValidationError", format!("'{arn}' must be in ARN format")),
     };
     ApiError::new(code, format!("One or more {what} not found"))
 }

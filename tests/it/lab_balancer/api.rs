@@ -254,6 +254,12 @@ fn errors_have_aws_s_codes() {
         ),
         ("DescribeTargetGroups", json!({ "TargetGroupArns": ["*"] }), "'*' is not a valid target group ARN"),
         ("DescribeTargetHealth", json!({ "TargetGroupArn": front.listener }), "is not a valid target group ARN"),
+        ("DescribeTags", json!({ "ResourceArns": ["web"] }), "'web' must be in ARN format"),
+        (
+            "AddTags",
+            json!({ "ResourceArns": [front.group, front.listener], "Tags": [{ "Key": "a", "Value": "b" }] }),
+            "Only one resource can be tagged at a time",
+        ),
         ("DescribeListeners", json!({ "ListenerArns": ["web"] }), "'web' is not a valid listener ARN"),
     ];
     for (operation, input, message) in table {
