@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use serde_json::{Value, json};
 
-use super::{LoadBalancer, LoadBalancerType, Scope, attributes, check_name, iso8601, listing, malformed, page};
+use super::{LoadBalancer, LoadBalancerType, Scope, attributes, check_name, iso8601, listing, malformed, page, tags};
 use crate::lab::api::{ApiError, ApiResult, random_hex};
 use crate::lab::ec2;
 use crate::lab::input::Input;
@@ -58,7 +58,7 @@ pub(super) fn create(state: &mut State, scope: &Scope, input: Input) -> ApiResul
         created_at: scope.now,
         address: free_address(state, scope, name),
         attributes: attributes::of_load_balancer(kind),
-        tags: input.pairs("Tags")?,
+        tags: tags::given(input, tags::DUPLICATE)?,
     };
     let reply = json!({ "LoadBalancers": [describe_one(state, scope, &load_balancer)] });
     state.elbv2.load_balancers.push(load_balancer);

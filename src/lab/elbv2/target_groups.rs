@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{HealthCheck, Protocol, Scope, TargetGroup, attributes, check_name, listing, malformed, page, protocol};
+use super::{
+    HealthCheck, Protocol, Scope, TargetGroup, attributes, check_name, listing, malformed, page, protocol, tags,
+};
 use crate::lab::api::{ApiError, ApiResult, random_hex};
 use crate::lab::ec2;
 use crate::lab::input::Input;
@@ -53,7 +55,7 @@ pub(super) fn create(state: &mut State, scope: &Scope, input: Input) -> ApiResul
         target_type: target_type.to_owned(),
         health_check,
         attributes: attributes::of_target_group(protocol),
-        tags: input.pairs("Tags")?,
+        tags: tags::given(input, "ValidationError")?,
         targets: Vec::new(),
     };
     let reply = json!({ "TargetGroups": [describe_one(state, &group)] });

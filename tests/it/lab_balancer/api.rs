@@ -260,6 +260,11 @@ fn errors_have_aws_s_codes() {
             json!({ "ResourceArns": [front.group, front.listener], "Tags": [{ "Key": "a", "Value": "b" }] }),
             "Only one resource can be tagged at a time",
         ),
+        (
+            "AddTags",
+            json!({ "ResourceArns": [front.group], "Tags": [{ "Key": "aws:a", "Value": "b" }] }),
+            "Tag keys beginning with aws: are reserved",
+        ),
         ("DescribeListeners", json!({ "ListenerArns": ["web"] }), "'web' is not a valid listener ARN"),
     ];
     for (operation, input, message) in table {
