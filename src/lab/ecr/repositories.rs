@@ -194,6 +194,9 @@ fn resource_tags(tags: Option<&Value>) -> Result<BTreeMap<String, String>, ApiEr
     }
     tags.iter()
         .map(|tag| match (tag["Key"].as_str(), tag["Value"].as_str()) {
+            (Some(key), _) if key.to_lowercase().starts_with("aws:") => {
+                Err(ApiError::new("InvalidTagParameterException", "Tag keys beginning with aws: are reserved"))
+            }
             (Some(key), Some(value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
             _ => Err(ApiError::new("InvalidTagParameterException", "a tag needs a Key and a Value")),
         })

@@ -29,7 +29,7 @@ fn root(settings: &Settings) -> String {
 
 /// Who asks, unless the request names another.
 fn principal(request: &Request) -> String {
-    let caller = || super::arn::caller(request.settings);
+    let caller = || request.settings.caller();
     request.text("principalArn").map_or_else(caller, str::to_owned)
 }
 

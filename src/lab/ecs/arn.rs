@@ -6,11 +6,6 @@ fn make(settings: &Settings, rest: &str) -> String {
     format!("arn:aws:ecs:{}:{}:{rest}", settings.region, settings.account_id)
 }
 
-/// Whose key the lab's is, as STS says.
-pub fn caller(settings: &Settings) -> String {
-    format!("arn:aws:iam::{}:user/steady-lab", settings.account_id)
-}
-
 pub fn cluster(settings: &Settings, name: &str) -> String {
     make(settings, &format!("cluster/{name}"))
 }

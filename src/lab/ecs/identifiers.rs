@@ -61,14 +61,7 @@ fn arn(request: &Request, operation: &str, name: &str, kind: Option<&str>) -> Re
         return Err(invalid("Invalid Region in ARN"));
     }
     if account != request.settings.account_id {
-        return Err(ApiError::new(
-            "AccessDeniedException",
-            format!(
-                "User: {} is not authorized to perform: ecs:{operation} on resource: {name} because no \
-                 resource-based policy allows the ecs:{operation} action",
-                super::arn::caller(request.settings)
-            ),
-        ));
+        return Err(request.settings.not_authorized(&format!("ecs:{operation}"), name));
     }
     match kind {
         Some(kind) if of != kind => Err(invalid(format!("Unsupported resource type: {of}"))),

@@ -152,7 +152,7 @@ pub fn view(state: &State, settings: &Settings, service: &Service, tags: bool) -
     if tags {
         reply.insert("tags".into(), json!(service.tags));
     }
-    reply.insert("createdBy".into(), json!(arn::caller(settings)));
+    reply.insert("createdBy".into(), json!(settings.caller()));
     reply.insert("enableECSManagedTags".into(), plain("enableECSManagedTags").unwrap_or(json!(false)));
     reply.insert("propagateTags".into(), plain("propagateTags").unwrap_or(json!("NONE")));
     reply.insert("enableExecuteCommand".into(), plain("enableExecuteCommand").unwrap_or(json!(false)));

@@ -35,7 +35,7 @@ pub fn register(state: &mut State, request: &Request) -> ApiResult {
     let compatibilities = task_definition_rules::compatibilities(&document);
     document.insert("compatibilities".into(), json!(compatibilities));
     document.insert("registeredAt".into(), seconds(request.now));
-    document.insert("registeredBy".into(), json!(arn::caller(request.settings)));
+    document.insert("registeredBy".into(), json!(request.settings.caller()));
     let definition = TaskDefinition { document, tags };
     let reply = json!({"taskDefinition": definition.document, "tags": definition.tags});
     revisions.revisions.insert(revision, definition);
