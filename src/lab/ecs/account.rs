@@ -111,5 +111,6 @@ pub fn list(state: &State, request: &Request) -> ApiResult {
         false => state.ecs.account_settings.get(&key).cloned().unwrap_or_default().into_iter().collect(),
     };
     listed.retain(|(known, has)| name.is_none_or(|name| name == known) && value.is_none_or(|value| value == has));
-    request.page("settings", listed.iter().map(|(name, value)| view(name, value, &principal)).collect())
+    let views = listed.iter().map(|(name, value)| view(name, value, &principal));
+    request.page_of("settings", views.collect(), 10, 10)
 }

@@ -45,7 +45,8 @@ pub fn list(state: &State, request: &Request) -> ApiResult {
             && request.text("launchType").is_none_or(|asked| asked == service_rules::launch_type(&service.settings))
             && is(service, "schedulingStrategy", "REPLICA")
     });
-    request.page("serviceArns", listed.map(|of| json!(arn::service(request.settings, cluster, &of.name))).collect())
+    let arns = listed.map(|of| json!(arn::service(request.settings, cluster, &of.name)));
+    request.page_of("serviceArns", arns.collect(), 10, 100)
 }
 
 /// Those whose Service Connect is in a namespace, in whatever cluster.
@@ -60,7 +61,7 @@ pub fn list_by_namespace(state: &State, request: &Request) -> ApiResult {
     };
     let listed = state.ecs.services.iter().filter(|service| service.status == ServiceStatus::Active).filter(is_in);
     let arns = listed.map(|of| json!(arn::service(request.settings, &of.cluster, &of.name)));
-    request.page("serviceArns", arns.collect())
+    request.page_of("serviceArns", arns.collect(), 10, 100)
 }
 
 /// Tasks of a deployment that are RUNNING, and that are on their way there.

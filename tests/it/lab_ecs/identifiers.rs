@@ -95,6 +95,41 @@ fn what_has_to_be_named_is_and_no_more_than_fits() {
     assert_eq!(error.message, "Clusters cannot have more than 100 elements.");
 }
 
+/// Who does not ask for the next page sees as little as at AWS.
+#[test]
+fn a_page_is_as_long_as_aws_s() {
+    let mut sim = Sim::new();
+    sim.register("v1");
+    for at in 0..11 {
+        let mut input = service(0);
+        input["serviceName"] = json!(format!("web-{at}"));
+        sim.call("CreateService", input);
+        let group = json!({"autoScalingGroupArn": format!("group-{at}")});
+        sim.call("CreateCapacityProvider", json!({"name": format!("lab-{at}"), "autoScalingGroupProvider": group}));
+    }
+    for _ in 0..20 {
+        sim.call("UpdateService", json!({"service": "web-0", "forceNewDeployment": true}));
+    }
+    let table = [
+        ("ListServices", json!({}), "serviceArns", 10, 1, 100),
+        ("ListServiceDeployments", json!({"service": "web-0"}), "serviceDeployments", 20, 1, 100),
+        ("DescribeCapacityProviders", json!({}), "capacityProviders", 10, 3, 10),
+    ];
+    for (operation, input, member, first, rest, limit) in table {
+        let count = |reply: &Value| reply[member].as_array().map_or(0, Vec::len);
+        let page = sim.call(operation, input.clone());
+        let mut next = input.clone();
+        next["nextToken"] = page["nextToken"].clone();
+        assert_eq!((count(&page), count(&sim.call(operation, next))), (first, rest), "{operation}");
+        let mut long = input;
+        long["maxResults"] = json!(limit + 1);
+        let message = format!("maxResults must be between 1 and {limit}.");
+        assert_eq!(sim.refused(operation, long).message, message, "{operation}");
+    }
+    let error = sim.refused("ListAccountSettings", json!({"maxResults": 11}));
+    assert_eq!(error.message, "maxResults must be between 1 and 10.");
+}
+
 /// What a service has of Service Connect and volumes is in its deployments.
 #[test]
 fn a_deployment_says_all_that_it_was_given() {
