@@ -58,6 +58,25 @@ pub struct Settings {
     pub account_id: String,
 }
 
+impl Settings {
+    /// Whose key the lab's is.
+    pub fn caller(&self) -> String {
+        format!("arn:aws:iam::{}:user/steady-lab", self.account_id)
+    }
+
+    /// What a service says of a resource of another account.
+    fn not_authorized(&self, action: &str, resource: &str) -> api::ApiError {
+        let who = self.caller();
+        api::ApiError::new(
+            "AccessDeniedException",
+            format!(
+                "User: {who} is not authorized to perform: {action} on resource: {resource} because no resource-based \
+                 policy allows the {action} action"
+            ),
+        )
+    }
+}
+
 thread_local! {
     static WRITES: Cell<u64> = const { Cell::new(0) };
 }

@@ -100,8 +100,12 @@ fn check(input: Input) -> Result<(), ApiError> {
         0 => return Err(input.error("Either MetricName or Metrics must be specified.")),
         _ => return Err(input.error("MetricName, Metrics and EvaluationCriteria are mutually exclusive.")),
     }
-    if has("EvaluationCriteria") {
-        return Ok(());
+    if let Some(criteria) = input.get("EvaluationCriteria") {
+        // A union: with none or several, no client could read the alarms any more.
+        return match criteria.as_object().map(Map::len) {
+            Some(1) => Ok(()),
+            _ => Err(input.error("EvaluationCriteria must have exactly one member.")),
+        };
     }
     for member in ["EvaluationPeriods", "ComparisonOperator"] {
         input.get(member).ok_or_else(|| input.error(format!("The parameter {member} is required.")))?;

@@ -9,8 +9,8 @@ use super::{Ec2State, Instance};
 use crate::lab::Settings;
 use crate::lab::api::{ApiError, ApiResult};
 use crate::lab::input::Input;
-use crate::lab::pattern;
 use crate::lab::state::State;
+use crate::lab::{paging, pattern};
 
 const NO_TAGS: &BTreeMap<String, String> = &BTreeMap::new();
 
@@ -138,7 +138,10 @@ pub(super) fn instances(state: &State, settings: &Settings, input: Input) -> Api
             json!({ "reservationId": id, "ownerId": settings.account_id, "instancesSet": [instance] })
         })
         .collect();
-    Ok(json!({ "reservationSet": reservations }))
+    let most = input.number_in("MaxResults", 5..=1000)?.unwrap_or(1000) as usize;
+    let (page, next) = paging::page(reservations, input.text("NextToken"), most)
+        .ok_or_else(|| ApiError::new("InvalidNextToken", "The token is not valid"))?;
+    Ok(json!({ "reservationSet": page, "nextToken": next }))
 }
 
 pub(super) fn availability_zones(state: &State, settings: &Settings, input: Input) -> ApiResult {

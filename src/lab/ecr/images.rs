@@ -169,6 +169,9 @@ pub fn put(lab: &Lab, input: &Value) -> ApiResult {
         digest: text("imageDigest"),
         now: lab.clock.now(),
     };
+    if incoming.tag.is_some_and(|tag| !manifest::is_tag(tag)) {
+        return Err(invalid("imageTag", "must satisfy regular expression '[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}'"));
+    }
     let id = &lab.settings.account_id;
     let put = lab.write(|state| {
         let digest = super::digest_of(content.as_bytes());

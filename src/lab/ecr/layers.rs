@@ -52,11 +52,19 @@ pub fn upload_part(lab: &Lab, input: &Value) -> ApiResult {
         .decode(required(input, "layerPartBlob")?)
         .map_err(|_| invalid("layerPartBlob", "Member must be base64"))?;
     let (name, mut upload) = take(lab, input)?;
-    let written = if first != upload.size || last.wrapping_sub(first).wrapping_add(1) != part.len() as u64 {
-        Err(ApiError::new(
-            "InvalidLayerPartException",
-            format!("First byte of the layer part is {first} instead of {}", upload.size),
-        ))
+    let refusal = if first != upload.size {
+        Some(format!("First byte of the layer part is {first} instead of {}", upload.size))
+    } else if last.wrapping_sub(first).wrapping_add(1) != part.len() as u64 {
+        Some(format!("The layer part has {} bytes instead of those from {first} to {last}", part.len()))
+    } else {
+        None
+    };
+    let written = if let Some(message) = refusal {
+        Err(ApiError::new("InvalidLayerPartException", message)
+            .member("registryId", lab.settings.account_id.as_str())
+            .member("repositoryName", name.as_str())
+            .member("uploadId", upload.id.as_str())
+            .member("lastValidByteReceived", upload.size.saturating_sub(1)))
     } else {
         upload.writer().and_then(|mut file| upload.write(&mut file, &part)).map_err(disk_error)
     };

@@ -99,7 +99,7 @@ pub fn handle(lab: &Lab, operation: &str, input: Value) -> ApiResult {
     let answer = self::operation(operation).ok_or_else(|| ApiError::unknown_operation(operation));
     let answer = answer.map(|answer| {
         move |input: Value| {
-            check_registry_id(&lab.settings, &input)?;
+            check_registry_id(&lab.settings, operation, &input)?;
             answer(lab, &input)
         }
     });
@@ -183,9 +183,21 @@ impl Repository {
     }
 }
 
-fn check_registry_id(settings: &Settings, input: &Value) -> Result<(), ApiError> {
+fn check_registry_id(settings: &Settings, operation: &str, input: &Value) -> Result<(), ApiError> {
     match input.get("registryId").and_then(Value::as_str) {
-        Some(id) if id != settings.account_id => Err(not_found(input["repositoryName"].as_str().unwrap_or(""), id)),
+        Some(id) if id.len() != 12 || !id.bytes().all(|byte| byte.is_ascii_digit()) => {
+            Err(invalid("registryId", "must satisfy regular expression '[0-9]{12}'"))
+        }
+        // The one operation with a registry in which nothing can be missing.
+        Some(id) if id != settings.account_id && operation == "CreateRepository" => {
+            let name = required(input, "repositoryName")?;
+            let arn = format!("arn:aws:ecr:{}:{id}:repository/{name}", settings.region);
+            Err(settings.not_authorized("ecr:CreateRepository", &arn))
+        }
+        Some(id) if id != settings.account_id => {
+            let named = input["repositoryName"].as_str().or_else(|| input["repositoryNames"][0].as_str());
+            Err(not_found(named.unwrap_or_default(), id))
+        }
         _ => Ok(()),
     }
 }

@@ -28,7 +28,7 @@ pub fn create(lab: &Lab, input: &Value) -> ApiResult {
         tag_mutability,
         tag_mutability_exclusion_filters,
         scan_on_push: scan_on_push(input),
-        encryption: input.get("encryptionConfiguration").cloned(),
+        encryption: input.get("encryptionConfiguration").map(|given| encryption(&lab.settings, given)),
         resource_tags: resource_tags(input.get("tags"))?,
         ..Repository::default()
     };
@@ -107,6 +107,17 @@ fn description(settings: &Settings, repository: &Repository) -> Value {
     description
 }
 
+/// With KMS and no key of one's own it is the one that AWS keeps for ECR in this account.
+fn encryption(settings: &Settings, given: &Value) -> Value {
+    let mut encryption = given.clone();
+    if given["encryptionType"] != "AES256" && given["kmsKey"].as_str().is_none_or(str::is_empty) {
+        let key = "6b1d0e5c-0c4a-4f1e-9e3a-2f6a0d9c7b11";
+        let Settings { region, account_id, .. } = settings;
+        encryption["kmsKey"] = json!(format!("arn:aws:kms:{region}:{account_id}:key/{key}"));
+    }
+    encryption
+}
+
 /// ECR's grammar of names.
 pub fn is_repository_name(name: &str) -> bool {
     (2..=256).contains(&name.len()) && name.split('/').all(is_name_part)
@@ -161,7 +172,9 @@ fn name_in_arn<'a>(lab: &Lab, input: &'a Value) -> Result<&'a str, ApiError> {
     let arn = required(input, "resourceArn")?;
     let parts: Vec<&str> = arn.splitn(6, ':').collect();
     match parts[..] {
-        ["arn", _, "ecr", _, account, resource] if account == lab.settings.account_id => {
+        ["arn", _, "ecr", region, account, resource]
+            if account == lab.settings.account_id && region == lab.settings.region =>
+        {
             resource.strip_prefix("repository/")
         }
         _ => None,
@@ -181,6 +194,9 @@ fn resource_tags(tags: Option<&Value>) -> Result<BTreeMap<String, String>, ApiEr
     }
     tags.iter()
         .map(|tag| match (tag["Key"].as_str(), tag["Value"].as_str()) {
+            (Some(key), _) if key.to_lowercase().starts_with("aws:") => {
+                Err(ApiError::new("InvalidTagParameterException", "Tag keys beginning with aws: are reserved"))
+            }
             (Some(key), Some(value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
             _ => Err(ApiError::new("InvalidTagParameterException", "a tag needs a Key and a Value")),
         })

@@ -29,7 +29,7 @@ fn root(settings: &Settings) -> String {
 
 /// Who asks, unless the request names another.
 fn principal(request: &Request) -> String {
-    let caller = || format!("arn:aws:iam::{}:user/lab", request.settings.account_id);
+    let caller = || request.settings.caller();
     request.text("principalArn").map_or_else(caller, str::to_owned)
 }
 
@@ -111,5 +111,6 @@ pub fn list(state: &State, request: &Request) -> ApiResult {
         false => state.ecs.account_settings.get(&key).cloned().unwrap_or_default().into_iter().collect(),
     };
     listed.retain(|(known, has)| name.is_none_or(|name| name == known) && value.is_none_or(|value| value == has));
-    request.page("settings", listed.iter().map(|(name, value)| view(name, value, &principal)).collect())
+    let views = listed.iter().map(|(name, value)| view(name, value, &principal));
+    request.page_of("settings", views.collect(), 10, 10)
 }

@@ -68,6 +68,7 @@ pub fn delete(state: &mut State, request: &Request) -> ApiResult {
 }
 
 pub fn list(state: &State, request: &Request) -> ApiResult {
+    request.required("targetType")?;
     let cluster = &request.cluster(state)?.name;
     let (name, value) = (request.text("attributeName"), request.text("attributeValue"));
     if value.is_some() && name.is_none() {

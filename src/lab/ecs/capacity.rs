@@ -153,7 +153,7 @@ pub fn describe(state: &State, request: &Request) -> ApiResult {
     let all = fargate.chain(own.map(|provider| view(request.settings, provider, tags))).collect();
     let missing = asked.iter().filter(|asked| !is_known(state, short(asked)));
     let failures: Vec<Value> = missing.map(|asked| failure(arn(request.settings, short(asked)), "MISSING")).collect();
-    let mut reply = request.page("capacityProviders", all)?;
+    let mut reply = request.page_of("capacityProviders", all, 10, 10)?;
     reply["failures"] = json!(failures);
     Ok(reply)
 }

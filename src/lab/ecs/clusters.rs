@@ -104,6 +104,7 @@ fn set(state: &mut State, name: &str, member: &str, value: Value) {
 }
 
 pub fn update(state: &mut State, request: &Request) -> ApiResult {
+    request.required("cluster")?;
     let name = request.cluster(state)?.name.clone();
     check_settings(request)?;
     if let Some(connect) = service_connect(state, request)? {
@@ -169,6 +170,9 @@ pub fn put_capacity_providers(state: &mut State, request: &Request) -> ApiResult
 
 pub fn describe(state: &State, request: &Request) -> ApiResult {
     let mut names = request.texts("clusters");
+    if names.len() > 100 {
+        return Err(invalid("Clusters cannot have more than 100 elements."));
+    }
     if names.is_empty() {
         names.push("default");
     }
@@ -189,6 +193,7 @@ pub fn list(state: &State, request: &Request) -> ApiResult {
 }
 
 pub fn delete(state: &mut State, request: &Request) -> ApiResult {
+    request.required("cluster")?;
     let name = request.cluster(state)?.name.clone();
     let error = |code: &str, message: &str| Err(ApiError::new(code, message));
     if state.ecs.services.iter().any(|service| service.cluster == name && service.status != ServiceStatus::Inactive) {

@@ -6,6 +6,7 @@ mod attributes;
 pub mod capacity;
 pub mod clusters;
 pub mod expression;
+mod identifiers;
 pub mod instances;
 pub mod model;
 mod placement_rules;
@@ -104,16 +105,17 @@ fn operation(name: &str) -> Option<Operation> {
 /// Answers one request to ECS (awsJson1.1; `operation` without the target's prefix).
 pub fn handle(lab: &Lab, operation: &str, input: Value) -> ApiResult {
     let known = self::operation(operation).ok_or_else(|| unknown(operation));
-    let answer = known.map(|known| |input| answer(lab, known, input));
+    let answer = known.map(|known| |input| answer(lab, operation, known, input));
     conformance::answered(Service::Ecs, operation, input, answer)
 }
 
-fn answer(lab: &Lab, operation: Operation, input: Value) -> ApiResult {
+fn answer(lab: &Lab, name: &str, operation: Operation, input: Value) -> ApiResult {
     let now = lab.clock.now();
     if !lab.read(|state| state.ecs.prepared) {
         lab.write(|state| prepare(state, now));
     }
     let request = Request { settings: &lab.settings, now, input: &input };
+    identifiers::check(&request, name)?;
     match operation {
         Operation::Read(answer) => lab.read(|state| answer(state, &request)),
         Operation::Write(answer) => lab.write(|state| answer(state, &request)),
@@ -125,6 +127,7 @@ pub fn apply(state: &mut State, settings: &Settings, now: i64, operation: &str, 
     prepare(state, now);
     let request = Request { settings, now, input };
     validation::check_request(Service::Ecs, operation, input)?;
+    identifiers::check(&request, operation)?;
     let reply = match self::operation(operation) {
         Some(Operation::Read(answer)) => answer(state, &request),
         Some(Operation::Write(answer)) => answer(state, &request),

@@ -57,6 +57,11 @@ impl<'a> Request<'a> {
 
     /// `{member: [the page of items], nextToken}`.
     pub fn page(&self, member: &str, items: Vec<Value>) -> ApiResult {
+        self.page_of(member, items, 100, 100)
+    }
+
+    /// As [`Request::page`], where AWS answers with less: `default` unless the request says, and `limit` at most.
+    pub fn page_of(&self, member: &str, items: Vec<Value>, default: usize, limit: usize) -> ApiResult {
         let start = match self.text("nextToken") {
             None => 0,
             Some(token) => token
@@ -66,9 +71,11 @@ impl<'a> Request<'a> {
                 .ok_or_else(|| invalid("Invalid token."))?,
         };
         let most = match self.integer("maxResults") {
-            None => 100,
-            Some(most @ 1..=100) => most as usize,
-            Some(_) => return Err(invalid("maxResults must be between 1 and 100.")),
+            None => default,
+            Some(most) => match usize::try_from(most) {
+                Ok(most) if (1..=limit).contains(&most) => most,
+                _ => return Err(invalid(format!("maxResults must be between 1 and {limit}."))),
+            },
         };
         let mut reply = Map::new();
         if start + most < items.len() {

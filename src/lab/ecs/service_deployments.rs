@@ -29,7 +29,8 @@ pub fn list(state: &State, request: &Request) -> ApiResult {
         .service_deployments
         .iter()
         .filter(|of| (statuses.is_empty() || statuses.contains(&of.status.as_str())) && in_time(of));
-    request.page("serviceDeployments", wanted.map(|of| brief(request.settings, service, of).into()).collect())
+    let listed = wanted.map(|of| brief(request.settings, service, of).into()).collect();
+    request.page_of("serviceDeployments", listed, 20, 100)
 }
 
 fn brief(settings: &Settings, service: &Service, of: &ServiceDeployment) -> Map<String, Value> {

@@ -33,16 +33,17 @@ pub fn check_new(state: &State, settings: &Map<String, Value>, definition: &Task
         return Err(invalid("The daemon scheduling strategy does not support the Fargate launch type."));
     }
     has_task_role(settings, definition, "created")?;
-    if let Some(controller) = settings.get("deploymentController").and_then(|of| of["type"].as_str())
-        && controller != "ECS"
-    {
-        return Err(invalid(format!("The lab has no deployment controller {controller}: use ECS.")));
-    }
+    namespace(state, settings.get("serviceConnectConfiguration"))?;
     check(state, settings, definition)
 }
 
 /// The rules that hold for what a service is after CreateService or UpdateService.
 pub fn check(state: &State, settings: &Map<String, Value>, definition: &TaskDefinition) -> Checked {
+    if let Some(controller) = settings.get("deploymentController").and_then(|of| of["type"].as_str())
+        && controller != "ECS"
+    {
+        return Err(invalid(format!("The lab has no deployment controller {controller}: use ECS.")));
+    }
     let launch_type = launch_type(settings);
     placement_rules::check(settings, launch_type)?;
     platform(settings, launch_type)?;
@@ -54,14 +55,18 @@ pub fn check(state: &State, settings: &Map<String, Value>, definition: &TaskDefi
     for balancer in balancers {
         load_balancer(state, balancer, definition)?;
     }
-    if settings.get("healthCheckGracePeriodSeconds").and_then(Value::as_i64).is_some_and(|of| of > 0)
-        && balancers.is_empty()
-    {
+    let grace = settings.get("healthCheckGracePeriodSeconds").and_then(Value::as_i64).unwrap_or_default();
+    if grace < 0 {
+        return Err(invalid("The health check grace period cannot be negative."));
+    }
+    if grace > 0 && balancers.is_empty() {
         return Err(invalid("Health check grace period is only valid for services configured to use load balancers"));
     }
     for registry in items(settings, "serviceRegistries") {
         service_registry(state, registry, definition)?;
     }
+    service_connect(settings, definition)?;
+    volumes(settings, definition)?;
     if let Some(deployment) = settings.get("deploymentConfiguration") {
         percents(deployment)?;
         alarms(&deployment["alarms"])?;
@@ -214,6 +219,43 @@ fn service_registry(state: &State, registry: &Value, definition: &TaskDefinition
         let of = container(definition, &registry["containerName"])?;
         if let Some(port) = registry["containerPort"].as_i64() {
             has_port(of, port)?;
+        }
+    }
+    Ok(())
+}
+
+/// The namespace that a request's Service Connect names.
+pub fn namespace(state: &State, connect: Option<&Value>) -> Checked {
+    let named = connect.filter(|of| of["enabled"] == true).and_then(|of| of["namespace"].as_str());
+    match named.filter(|name| !name.is_empty()) {
+        Some(name) if discovery::namespace_arn(state, name).is_none() => {
+            Err(ApiError::new("NamespaceNotFoundException", "The specified namespace was not found."))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Service Connect goes by the names of port mappings. The words are inferred.
+fn service_connect(settings: &Map<String, Value>, definition: &TaskDefinition) -> Checked {
+    let connect = settings.get("serviceConnectConfiguration").filter(|of| of["enabled"] == true);
+    let mappings = || definition.containers().iter().flat_map(|of| of["portMappings"].as_array().into_iter().flatten());
+    for service in connect.and_then(|of| of["services"].as_array()).into_iter().flatten() {
+        let port = service["portName"].as_str().unwrap_or_default();
+        if !mappings().any(|mapping| mapping["name"] == port) {
+            return Err(invalid(format!("The port name {port} is not defined in the task definition.")));
+        }
+    }
+    Ok(())
+}
+
+/// Only what a task definition leaves open is configured by its service. The words are inferred.
+fn volumes(settings: &Map<String, Value>, definition: &TaskDefinition) -> Checked {
+    let open = definition.document.get("volumes").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    for volume in items(settings, "volumeConfigurations") {
+        let is_it = |of: &&Value| of["name"] == volume["name"] && of["configuredAtLaunch"] == true;
+        if !open.iter().any(|of| is_it(&of)) {
+            let name = volume["name"].as_str().unwrap_or_default();
+            return Err(invalid(format!("The volume {name} is not configuredAtLaunch in the task definition.")));
         }
     }
     Ok(())

@@ -45,7 +45,8 @@ pub fn list(state: &State, request: &Request) -> ApiResult {
             && request.text("launchType").is_none_or(|asked| asked == service_rules::launch_type(&service.settings))
             && is(service, "schedulingStrategy", "REPLICA")
     });
-    request.page("serviceArns", listed.map(|of| json!(arn::service(request.settings, cluster, &of.name))).collect())
+    let arns = listed.map(|of| json!(arn::service(request.settings, cluster, &of.name)));
+    request.page_of("serviceArns", arns.collect(), 10, 100)
 }
 
 /// Those whose Service Connect is in a namespace, in whatever cluster.
@@ -60,7 +61,7 @@ pub fn list_by_namespace(state: &State, request: &Request) -> ApiResult {
     };
     let listed = state.ecs.services.iter().filter(|service| service.status == ServiceStatus::Active).filter(is_in);
     let arns = listed.map(|of| json!(arn::service(request.settings, &of.cluster, &of.name)));
-    request.page("serviceArns", arns.collect())
+    request.page_of("serviceArns", arns.collect(), 10, 100)
 }
 
 /// Tasks of a deployment that are RUNNING, and that are on their way there.
@@ -152,7 +153,7 @@ pub fn view(state: &State, settings: &Settings, service: &Service, tags: bool) -
     if tags {
         reply.insert("tags".into(), json!(service.tags));
     }
-    reply.insert("createdBy".into(), json!(format!("arn:aws:iam::{}:user/lab", settings.account_id)));
+    reply.insert("createdBy".into(), json!(settings.caller()));
     reply.insert("enableECSManagedTags".into(), plain("enableECSManagedTags").unwrap_or(json!(false)));
     reply.insert("propagateTags".into(), plain("propagateTags").unwrap_or(json!("NONE")));
     reply.insert("enableExecuteCommand".into(), plain("enableExecuteCommand").unwrap_or(json!(false)));
@@ -223,7 +224,13 @@ fn deployment(state: &State, service: &Service, of: &Deployment, primary: bool) 
     reply.insert("createdAt".into(), seconds(of.created_at));
     reply.insert("updatedAt".into(), seconds(of.updated_at));
     launch(&mut reply, &of.settings);
-    put(&mut reply, "networkConfiguration", of.settings.get("networkConfiguration").cloned());
+    for member in ["networkConfiguration", "serviceConnectConfiguration"] {
+        put(&mut reply, member, of.settings.get(member).cloned());
+    }
+    for member in ["volumeConfigurations", "vpcLatticeConfigurations"] {
+        let given = of.settings.get(member).filter(|of| of.as_array().is_some_and(|items| !items.is_empty()));
+        put(&mut reply, member, given.cloned());
+    }
     reply.insert("rolloutState".into(), json!(of.rollout.name()));
     reply.insert("rolloutStateReason".into(), json!(of.reason));
     Value::Object(reply)

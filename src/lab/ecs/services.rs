@@ -246,6 +246,7 @@ pub fn update(state: &mut State, request: &Request) -> ApiResult {
     if request.flag("enableExecuteCommand") {
         service_rules::has_task_role(&settings, &definition, "updated")?;
     }
+    service_rules::namespace(state, input.get("serviceConnectConfiguration"))?;
     service_rules::check(state, &settings, &definition)?;
     let desired = match request.integer("desiredCount") {
         Some(count) => desirable(count)?,

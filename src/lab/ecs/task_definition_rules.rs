@@ -8,6 +8,7 @@ use super::{placement_rules, request::client};
 use crate::lab::{Settings, api::ApiError, scheduler::launch};
 
 type Checked = Result<(), ApiError>;
+const MOST_CONTAINERS: usize = 10;
 const NO_CONTAINERS: &[Value] = &[];
 
 pub fn check(document: &Map<String, Value>, settings: &Settings) -> Checked {
@@ -20,6 +21,9 @@ pub fn check(document: &Map<String, Value>, settings: &Settings) -> Checked {
         document.get("containerDefinitions").and_then(Value::as_array).map_or(NO_CONTAINERS, Vec::as_slice);
     if containers.is_empty() {
         return Err(client("Container list cannot be empty."));
+    }
+    if containers.len() > MOST_CONTAINERS {
+        return Err(client("Too many containers."));
     }
     let mode = text(document.get("networkMode")).unwrap_or("bridge");
     if !["bridge", "host", "awsvpc", "none"].contains(&mode) {
@@ -87,9 +91,17 @@ fn container(container: &Value, document: &Map<String, Value>, mode: &str) -> Ch
             return setting("The health check has no command: it is [\"CMD-SHELL\", \"…\"] or [\"CMD\", \"…\", …].");
         }
     }
-    let period = container["restartPolicy"]["restartAttemptPeriod"].as_i64();
-    if period.is_some_and(|seconds| !(60..=1800).contains(&seconds)) {
-        return setting("The restartAttemptPeriod must be between 60 and 1800 seconds.");
+    // The ranges are the documentation's, the words are inferred.
+    for (pointer, what, least, most) in [
+        ("/restartPolicy/restartAttemptPeriod", "restartAttemptPeriod", 60, 1800),
+        ("/healthCheck/interval", "health check's interval", 5, 300),
+        ("/healthCheck/timeout", "health check's timeout", 2, 60),
+        ("/healthCheck/retries", "health check's retries", 1, 10),
+        ("/healthCheck/startPeriod", "health check's startPeriod", 0, 300),
+    ] {
+        if container.pointer(pointer).and_then(Value::as_i64).is_some_and(|of| !(least..=most).contains(&of)) {
+            return setting(&format!("The {what} must be between {least} and {most}."));
+        }
     }
     secrets(container, document)?;
     let volumes: Vec<&Value> = document.get("volumes").and_then(Value::as_array).into_iter().flatten().collect();
@@ -289,6 +301,13 @@ fn fargate(document: &Map<String, Value>, containers: &[Value], mode: &str, sett
     }
     if document.get("placementConstraints").and_then(Value::as_array).is_some_and(|all| !all.is_empty()) {
         return Err(client("Fargate compatible task definitions do not support placementConstraints"));
+    }
+    if containers.iter().any(|container| container["stopTimeout"].as_i64().is_some_and(|of| !(0..=120).contains(&of))) {
+        return Err(client("On Fargate a container's stopTimeout must be between 0 and 120 seconds."));
+    }
+    let storage = document.get("ephemeralStorage").and_then(|of| of["sizeInGiB"].as_i64());
+    if storage.is_some_and(|size| !(21..=200).contains(&size)) {
+        return Err(client("The ephemeral storage of a task on Fargate must be between 21 and 200 GiB."));
     }
     if containers.iter().any(|container| container["privileged"] == true) {
         return Err(client("Fargate does not support privileged containers."));

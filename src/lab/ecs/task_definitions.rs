@@ -35,7 +35,7 @@ pub fn register(state: &mut State, request: &Request) -> ApiResult {
     let compatibilities = task_definition_rules::compatibilities(&document);
     document.insert("compatibilities".into(), json!(compatibilities));
     document.insert("registeredAt".into(), seconds(request.now));
-    document.insert("registeredBy".into(), json!(format!("arn:aws:iam::{}:user/lab", request.settings.account_id)));
+    document.insert("registeredBy".into(), json!(request.settings.caller()));
     let definition = TaskDefinition { document, tags };
     let reply = json!({"taskDefinition": definition.document, "tags": definition.tags});
     revisions.revisions.insert(revision, definition);

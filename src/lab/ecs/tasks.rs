@@ -18,6 +18,9 @@ use crate::lab::{
     state::State,
 };
 
+/// Of `containerOverrides`, as JSON.
+const LONGEST_OVERRIDES: usize = 8192;
+
 pub fn list(state: &State, request: &Request) -> ApiResult {
     let cluster = &request.cluster(state)?.name;
     if request.text("serviceName").is_some_and(|name| services::find(&state.ecs, cluster, name).is_none()) {
@@ -168,7 +171,14 @@ fn check(state: &State, request: &Request, definition: &TaskDefinition, launch_t
         }
     }
     if request.text("startedBy").is_some_and(|by| by.chars().count() > 128) {
-        return Err(invalid("startedBy cannot be longer than 128 characters."));
+        return Err(invalid("startedBy longer than 128."));
+    }
+    let given = &overrides["containerOverrides"];
+    if !given.is_null() && given.to_string().len() > LONGEST_OVERRIDES {
+        return Err(invalid(format!("Container Overrides length must be at most {LONGEST_OVERRIDES}")));
+    }
+    if request.text("propagateTags") == Some("SERVICE") {
+        return Err(invalid("A task that no service starts cannot propagate the tags of one: use TASK_DEFINITION."));
     }
     match roles::refusal(state, definition, Some(overrides).filter(|of| of.is_object())) {
         Some(refusal) => Err(client(refusal)),

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Action, LoadBalancer, target_groups};
+use super::{Action, LoadBalancer, limits, target_groups};
 use crate::lab::api::ApiError;
 use crate::lab::input::Input;
 use crate::lab::state::State;
@@ -65,6 +65,10 @@ fn parse(input: Input) -> Result<Action, ApiError> {
             for group in config.map(|config| config.list("TargetGroups")).unwrap_or_default() {
                 let weight = group.number_in("Weight", 0..=999)?.unwrap_or(1) as u32;
                 groups.push((group.required("TargetGroupArn")?.to_owned(), weight));
+            }
+            if groups.len() > limits::TARGET_GROUPS {
+                let most = limits::TARGET_GROUPS;
+                return Err(input.error(format!("An action can forward to at most '{most}' target groups")));
             }
             if groups.is_empty() {
                 groups.push((input.required("TargetGroupArn")?.to_owned(), 1));

@@ -61,9 +61,21 @@ fn condition(condition: Input) -> Result<Condition, ApiError> {
         }
         None => Ok(values),
     };
+    // The characters are the documentation's, the words are inferred.
+    let of_characters = |values: Vec<String>, allowed: &str| {
+        let is_odd = |value: &&String| !value.chars().all(|c| c.is_ascii_alphanumeric() || allowed.contains(c));
+        match values.iter().find(is_odd) {
+            Some(value) => {
+                Err(condition.error(format!("Condition value '{value}' contains a character that is not valid")))
+            }
+            None => Ok(values),
+        }
+    };
     Ok(match field {
-        "path-pattern" => Condition::PathPattern(wildcards(or_plain("PathPatternConfig")?)?),
-        "host-header" => Condition::HostHeader(wildcards(or_plain("HostHeaderConfig")?)?),
+        "path-pattern" => {
+            Condition::PathPattern(of_characters(wildcards(or_plain("PathPatternConfig")?)?, "_-.$/~\"'@:+&*?")?)
+        }
+        "host-header" => Condition::HostHeader(of_characters(wildcards(or_plain("HostHeaderConfig")?)?, "-.*?")?),
         "http-request-method" => {
             let methods = values("HttpRequestMethodConfig")?;
             let is_method = |method: &String| method.len() <= 40 && method.chars().all(|c| c.is_ascii_uppercase() || "-_".contains(c));

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use super::{Listener, LoadBalancer, Rule, Scope, actions, listing, load_balancers, page, protocol};
+use super::{
+    Listener, LoadBalancer, Rule, Scope, actions, limits, listing, load_balancers, malformed, page, protocol, tags,
+};
 use crate::lab::api::{ApiError, ApiResult, random_hex};
 use crate::lab::balancer::Sockets;
 use crate::lab::input::Input;
@@ -26,6 +28,11 @@ pub(super) fn create(state: &mut State, scope: &Scope, input: Input, sockets: &S
         }
         return Err(duplicate(&load_balancer_arn));
     }
+    let own = state.elbv2.listeners.iter().filter(|of| of.load_balancer_arn == load_balancer_arn);
+    if own.count() >= limits::LISTENERS {
+        let message = "You've reached the limit on the number of listeners per load balancer";
+        return Err(ApiError::new("TooManyListeners", message));
+    }
     take_port(state, sockets, load_balancer, port)?;
 
     let path = format!("{}/{}", load_balancer_path(&load_balancer_arn), random_hex(16));
@@ -43,7 +50,7 @@ pub(super) fn create(state: &mut State, scope: &Scope, input: Input, sockets: &S
         protocol,
         rules: vec![default_rule],
         attributes: Default::default(),
-        tags: input.pairs("Tags")?,
+        tags: tags::given(input, "ValidationError")?,
     };
     let reply = json!({ "Listeners": [describe_one(&listener)] });
     state.elbv2.listeners.push(listener);
@@ -105,7 +112,8 @@ pub(super) fn find_mut<'a>(state: &'a mut State, arn: &str) -> Result<&'a mut Li
 }
 
 fn not_found(arn: &str) -> ApiError {
-    ApiError::new("ListenerNotFound", format!("Listener '{arn}' not found"))
+    malformed(arn, "listener", "listener")
+        .unwrap_or_else(|| ApiError::new("ListenerNotFound", format!("Listener '{arn}' not found")))
 }
 
 /// What follows `loadbalancer/` in a load balancer's ARN, and begins its listeners' and rules'.

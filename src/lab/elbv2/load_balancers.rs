@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use serde_json::{Value, json};
 
-use super::{LoadBalancer, LoadBalancerType, Scope, attributes, check_name, iso8601, listing, page};
+use super::{LoadBalancer, LoadBalancerType, Scope, attributes, check_name, iso8601, listing, malformed, page, tags};
 use crate::lab::api::{ApiError, ApiResult, random_hex};
 use crate::lab::ec2;
 use crate::lab::input::Input;
@@ -58,7 +58,7 @@ pub(super) fn create(state: &mut State, scope: &Scope, input: Input) -> ApiResul
         created_at: scope.now,
         address: free_address(state, scope, name),
         attributes: attributes::of_load_balancer(kind),
-        tags: input.pairs("Tags")?,
+        tags: tags::given(input, tags::DUPLICATE)?,
     };
     let reply = json!({ "LoadBalancers": [describe_one(state, scope, &load_balancer)] });
     state.elbv2.load_balancers.push(load_balancer);
@@ -129,12 +129,17 @@ pub(super) fn set_security_groups(state: &mut State, _: &Scope, input: Input) ->
 }
 
 pub(super) fn find<'a>(state: &'a State, arn: &str) -> Result<&'a LoadBalancer, ApiError> {
-    state.elbv2.load_balancer(arn).ok_or_else(|| not_found(format!("Load balancer '{arn}' not found")))
+    state.elbv2.load_balancer(arn).ok_or_else(|| no_such(arn))
 }
 
 pub(super) fn find_mut<'a>(state: &'a mut State, arn: &str) -> Result<&'a mut LoadBalancer, ApiError> {
     let found = state.elbv2.load_balancers.iter_mut().find(|load_balancer| load_balancer.arn == arn);
-    found.ok_or_else(|| not_found(format!("Load balancer '{arn}' not found")))
+    found.ok_or_else(|| no_such(arn))
+}
+
+fn no_such(arn: &str) -> ApiError {
+    malformed(arn, "loadbalancer", "load balancer")
+        .unwrap_or_else(|| not_found(format!("Load balancer '{arn}' not found")))
 }
 
 fn not_found(message: String) -> ApiError {

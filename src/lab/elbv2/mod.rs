@@ -165,6 +165,13 @@ fn protocol(name: &str, code: &str) -> Result<Protocol, ApiError> {
     }
 }
 
+/// What is said of a name that is no ARN of this kind; `None` when it is one.
+fn malformed(arn: &str, kind: &str, what: &str) -> Option<ApiError> {
+    let resource = arn.strip_prefix("arn:aws:elasticloadbalancing:").and_then(|rest| rest.splitn(3, ':').nth(2));
+    let is_one = resource.is_some_and(|of| of.split_once('/').is_some_and(|(of, _)| of == kind));
+    (!is_one).then(|| ApiError::new("ValidationError", format!("'{arn}' is not a valid {what} ARN")))
+}
+
 /// One page of a listing: items beyond `Marker`, at most `PageSize` of them, with the next marker.
 fn page<T>(input: Input, items: Vec<T>) -> Result<(Vec<T>, Option<String>), ApiError> {
     let start = match input.text("Marker") {

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{Action, LoadBalancerType, Rule, Scope, actions, conditions, listeners, listing, load_balancers, page};
+use super::{
+    Action, LoadBalancerType, Rule, Scope, actions, conditions, limits, listeners, listing, load_balancers, page, tags,
+};
 use crate::lab::api::{ApiError, ApiResult, random_hex};
 use crate::lab::input::Input;
 use crate::lab::state::State;
@@ -21,13 +23,17 @@ pub(super) fn create(state: &mut State, scope: &Scope, input: Input) -> ApiResul
     if listener.rules.iter().any(|rule| rule.priority == Some(priority)) {
         return Err(ApiError::new("PriorityInUse", format!("Priority '{priority}' is currently in use")));
     }
+    let own = state.elbv2.listeners.iter().filter(|of| of.load_balancer_arn == listener.load_balancer_arn);
+    if own.map(|of| of.rules.len() - 1).sum::<usize>() >= limits::RULES {
+        return Err(ApiError::new("TooManyRules", "You've reached the limit on the number of rules per load balancer"));
+    }
     let path = listener.arn.split_once(":listener/").map_or("", |(_, path)| path);
     let rule = Rule {
         arn: scope.arn(&format!("listener-rule/{path}/{}", random_hex(16))),
         priority: Some(priority),
         conditions: conditions::conditions(input)?,
         action: actions::action(state, load_balancer, input, "Actions")?,
-        tags: input.pairs("Tags")?,
+        tags: tags::given(input, "ValidationError")?,
     };
     let reply = json!({ "Rules": [describe_one(&rule)] });
     let arn = listener.arn.clone();

@@ -9,10 +9,40 @@ use crate::lab::api::{ApiError, ApiResult};
 use crate::lab::input::Input;
 use crate::lab::state::State;
 
-pub(super) fn add(state: &mut State, _: &Scope, input: Input) -> ApiResult {
+/// Only AddTags and CreateLoadBalancer declare it.
+pub(super) const DUPLICATE: &str = "DuplicateTagKeys";
+/// What a resource can have at most.
+const MOST: usize = 50;
+
+/// The `Tags` of a request: each key once, or `duplicate` is what the operation calls it, and none of AWS's own. The
+/// words are of the errors' documentation, or inferred.
+pub(super) fn given(input: Input, duplicate: &str) -> Result<BTreeMap<String, String>, ApiError> {
     let tags = input.pairs("Tags")?;
+    if tags.len() < input.list("Tags").len() {
+        return Err(ApiError::new(duplicate, "A tag key was specified more than once"));
+    }
+    if tags.keys().any(|key| key.to_lowercase().starts_with("aws:")) {
+        return Err(input.error("Tag keys beginning with aws: are reserved"));
+    }
+    if tags.len() > MOST { Err(too_many()) } else { Ok(tags) }
+}
+
+fn too_many() -> ApiError {
+    ApiError::new("TooManyTags", "You've reached the limit on the number of tags for this resource")
+}
+
+pub(super) fn add(state: &mut State, _: &Scope, input: Input) -> ApiResult {
+    let tags = given(input, DUPLICATE)?;
+    if input.texts("ResourceArns").len() > 1 {
+        return Err(input.error("Only one resource can be tagged at a time"));
+    }
     for arn in input.texts("ResourceArns") {
-        of_mut(state, arn)?.extend(tags.clone());
+        let own = of_mut(state, arn)?;
+        let new = tags.keys().filter(|key| !own.contains_key(*key)).count();
+        if own.len() + new > MOST {
+            return Err(too_many());
+        }
+        own.extend(tags.clone());
     }
     Ok(json!({}))
 }
@@ -72,7 +102,7 @@ fn not_found(arn: &str) -> ApiError {
         "listener" => ("ListenerNotFound", "listeners"),
         "listener-rule" => ("RuleNotFound", "rules"),
         "loadbalancer" => ("LoadBalancerNotFound", "load balancers"),
-        _ => return ApiError::new("ValidationError", format!("'{arn}' is not a valid resource ARN")),
+        _ => return ApiError::new("ValidationError", format!("'{arn}' must be in ARN format")),
     };
     ApiError::new(code, format!("One or more {what} not found"))
 }

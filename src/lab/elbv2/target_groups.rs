@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{HealthCheck, Protocol, Scope, TargetGroup, attributes, check_name, listing, page, protocol};
+use super::{
+    HealthCheck, Protocol, Scope, TargetGroup, attributes, check_name, listing, malformed, page, protocol, tags,
+};
 use crate::lab::api::{ApiError, ApiResult, random_hex};
 use crate::lab::ec2;
 use crate::lab::input::Input;
@@ -53,7 +55,7 @@ pub(super) fn create(state: &mut State, scope: &Scope, input: Input) -> ApiResul
         target_type: target_type.to_owned(),
         health_check,
         attributes: attributes::of_target_group(protocol),
-        tags: input.pairs("Tags")?,
+        tags: tags::given(input, "ValidationError")?,
         targets: Vec::new(),
     };
     let reply = json!({ "TargetGroups": [describe_one(state, &group)] });
@@ -103,11 +105,16 @@ pub(super) fn delete(state: &mut State, _: &Scope, input: Input) -> ApiResult {
 }
 
 pub(super) fn find<'a>(state: &'a State, arn: &str) -> Result<&'a TargetGroup, ApiError> {
-    state.elbv2.target_group(arn).ok_or_else(|| not_found(format!("Target groups '{arn}' not found")))
+    state.elbv2.target_group(arn).ok_or_else(|| no_such(arn))
 }
 
 pub(super) fn find_mut<'a>(state: &'a mut State, arn: &str) -> Result<&'a mut TargetGroup, ApiError> {
-    state.elbv2.target_group_mut(arn).ok_or_else(|| not_found(format!("Target groups '{arn}' not found")))
+    state.elbv2.target_group_mut(arn).ok_or_else(|| no_such(arn))
+}
+
+fn no_such(arn: &str) -> ApiError {
+    malformed(arn, "targetgroup", "target group")
+        .unwrap_or_else(|| not_found(format!("Target groups '{arn}' not found")))
 }
 
 fn not_found(message: String) -> ApiError {

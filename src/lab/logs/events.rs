@@ -10,6 +10,8 @@ use crate::lab::input::Input;
 use crate::lab::state::State;
 
 const MOST_EVENTS: i64 = 10_000;
+/// Of a request's events, each with what it takes beside its text.
+const MOST_BYTES: usize = 1_048_576;
 /// Events from longer ago are not taken, …
 const OLDEST: i64 = 14 * DAY;
 /// … nor those from so far ahead.
@@ -24,6 +26,10 @@ pub(super) fn put(state: &mut State, input: Input, now: i64) -> ApiResult {
     for event in input.list("logEvents") {
         let timestamp = event.number("timestamp")?.ok_or_else(|| input.error("A log event needs a timestamp"))?;
         events.push(LogEvent { timestamp, ingested_at: now, message: event.required("message")?.to_owned() });
+    }
+    let bytes: usize = events.iter().map(LogEvent::bytes).sum();
+    if bytes > MOST_BYTES {
+        return Err(input.error(format!("Upload too large: {bytes} bytes exceeds limit of {MOST_BYTES}")));
     }
     if events.is_empty() {
         return Err(input.error("1 validation error detected: Value at 'logEvents' must have at least one member"));
@@ -121,6 +127,9 @@ pub(super) fn filter(state: &State, input: Input, now: i64) -> ApiResult {
         ));
     }
     let prefix = input.text("logStreamNamePrefix").unwrap_or_default();
+    if !names.is_empty() && !prefix.is_empty() {
+        return Err(input.error("logStreamNames and logStreamNamePrefix cannot be given together."));
+    }
     let (from, until) = (input.number("startTime")?, input.number("endTime")?);
     let mut found: Vec<(&String, u64, u64, &LogEvent)> = group
         .streams

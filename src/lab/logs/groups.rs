@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{LogGroup, LogStream, find_group, find_group_mut, group_arn, group_name, no_group, no_stream};
+use super::{LogGroup, LogStream, find_group, find_group_mut, group_arn, group_name, name_of, no_group, no_stream};
 use crate::lab::Settings;
 use crate::lab::api::{ApiError, ApiResult};
 use crate::lab::input::Input;
@@ -23,7 +23,12 @@ pub(super) fn create(state: &mut State, input: Input, now: i64) -> ApiResult {
     if state.logs.groups.contains_key(name) {
         return Err(exists("group"));
     }
-    let mut group = LogGroup { created_at: now, ..LogGroup::default() };
+    let mut group = LogGroup {
+        created_at: now,
+        class: input.text("logGroupClass").map(str::to_owned),
+        kms_key_id: input.text("kmsKeyId").map(str::to_owned),
+        ..LogGroup::default()
+    };
     for (key, value) in input.get("tags").and_then(Value::as_object).into_iter().flatten() {
         group.tags.insert(key.clone(), value.as_str().unwrap_or_default().to_owned());
     }
@@ -39,7 +44,17 @@ pub(super) fn delete(state: &mut State, input: Input) -> ApiResult {
 pub(super) fn describe(state: &State, settings: &Settings, input: Input) -> ApiResult {
     let prefix = input.text("logGroupNamePrefix").unwrap_or_default();
     let infix = input.text("logGroupNamePattern").unwrap_or_default();
-    let groups = state.logs.groups.iter().filter(|(name, _)| name.starts_with(prefix) && name.contains(infix));
+    if !prefix.is_empty() && !infix.is_empty() {
+        return Err(input.error("logGroupNamePrefix and logGroupNamePattern cannot be given together."));
+    }
+    let named: Vec<&str> = input.texts("logGroupIdentifiers").into_iter().map(name_of).collect();
+    let class = input.text("logGroupClass");
+    let groups = state.logs.groups.iter().filter(|(name, group)| {
+        name.starts_with(prefix)
+            && name.contains(infix)
+            && (named.is_empty() || named.contains(&name.as_str()))
+            && class.is_none_or(|class| class == group.class())
+    });
     let (page, next) = page(input, groups.collect(), 50)?;
     let described = page.into_iter().map(|(name, group)| {
         let stored: usize = group.streams.values().map(LogStream::bytes).sum();
@@ -51,8 +66,11 @@ pub(super) fn describe(state: &State, settings: &Settings, input: Input) -> ApiR
             "arn": format!("{arn}:*"),
             "logGroupArn": arn,
             "storedBytes": stored,
-            "logGroupClass": "STANDARD",
+            "logGroupClass": group.class(),
         });
+        if let Some(key) = &group.kms_key_id {
+            value["kmsKeyId"] = json!(key);
+        }
         if let Some(days) = group.retention_days {
             value["retentionInDays"] = json!(days);
         }

@@ -41,6 +41,9 @@ pub struct LogGroup {
     /// Epoch milliseconds, as are all times here.
     pub created_at: i64,
     pub retention_days: Option<i64>,
+    /// `None` is STANDARD.
+    pub class: Option<String>,
+    pub kms_key_id: Option<String>,
     pub tags: BTreeMap<String, String>,
     pub streams: BTreeMap<String, LogStream>,
 }
@@ -77,6 +80,10 @@ impl LogEvent {
 }
 
 impl LogGroup {
+    fn class(&self) -> &str {
+        self.class.as_deref().unwrap_or("STANDARD")
+    }
+
     /// Events from before this time are gone.
     fn kept_since(&self, now: i64) -> i64 {
         self.retention_days.map_or(i64::MIN, |days| now - days * DAY)
@@ -174,11 +181,16 @@ fn group_arn(settings: &Settings, name: &str) -> String {
 
 /// The group that the input names, by name or ARN.
 fn group_name<'a>(input: Input<'a>) -> Result<&'a str, ApiError> {
-    if let Some(identifier) = input.text("logGroupIdentifier") {
-        let name = identifier.split_once(":log-group:").map_or(identifier, |(_, name)| name);
-        return Ok(name.trim_end_matches(":*"));
+    match (input.text("logGroupIdentifier"), input.text("logGroupName")) {
+        (Some(_), Some(_)) => Err(input.error("logGroupName and logGroupIdentifier cannot be given together.")),
+        (Some(identifier), None) => Ok(name_of(identifier)),
+        (None, _) => input.required("logGroupName"),
     }
-    input.required("logGroupName")
+}
+
+fn name_of(identifier: &str) -> &str {
+    let name = identifier.split_once(":log-group:").map_or(identifier, |(_, name)| name);
+    name.trim_end_matches(":*")
 }
 
 fn find_group<'a>(state: &'a State, name: &str) -> Result<&'a LogGroup, ApiError> {

@@ -132,7 +132,7 @@ fn metadata(
         "Type": parameter.kind,
         "KeyId": parameter.key_id,
         "LastModifiedDate": epoch_seconds(version.modified_at),
-        "LastModifiedUser": format!("arn:aws:iam::{}:user/steady-lab", settings.account_id),
+        "LastModifiedUser": settings.caller(),
         "Description": version.description,
         "Version": number,
         "Tier": parameter.tier,

@@ -245,6 +245,32 @@ fn errors_have_aws_s_codes() {
         let error = result.expect_err(&format!("{operation} {input}"));
         assert_eq!((error.code.as_str(), error.status), (code, 400), "{operation} {input}: {error}");
     }
+    let table = [
+        ("DescribeLoadBalancers", json!({ "LoadBalancerArns": ["web"] }), "'web' is not a valid load balancer ARN"),
+        (
+            "CreateListener",
+            json!({ "LoadBalancerArn": front.group, "DefaultActions": [] }),
+            "is not a valid load balancer ARN",
+        ),
+        ("DescribeTargetGroups", json!({ "TargetGroupArns": ["*"] }), "'*' is not a valid target group ARN"),
+        ("DescribeTargetHealth", json!({ "TargetGroupArn": front.listener }), "is not a valid target group ARN"),
+        ("DescribeTags", json!({ "ResourceArns": ["web"] }), "'web' must be in ARN format"),
+        (
+            "AddTags",
+            json!({ "ResourceArns": [front.group, front.listener], "Tags": [{ "Key": "a", "Value": "b" }] }),
+            "Only one resource can be tagged at a time",
+        ),
+        (
+            "AddTags",
+            json!({ "ResourceArns": [front.group], "Tags": [{ "Key": "aws:a", "Value": "b" }] }),
+            "Tag keys beginning with aws: are reserved",
+        ),
+        ("DescribeListeners", json!({ "ListenerArns": ["web"] }), "'web' is not a valid listener ARN"),
+    ];
+    for (operation, input, message) in table {
+        let error = error_text(elbv2::handle(lab, operation, input));
+        assert!(error.starts_with("ValidationError: ") && error.ends_with(message), "{operation}: {error}");
+    }
     // What is gone is gone already.
     elb(lab, "DeleteLoadBalancer", json!({ "LoadBalancerArn": arn("loadbalancer/net/x/1") }));
     elb(lab, "DeleteTargetGroup", json!({ "TargetGroupArn": arn("targetgroup/x/1") }));

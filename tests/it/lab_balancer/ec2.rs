@@ -59,6 +59,16 @@ fn filters_choose() {
 }
 
 #[test]
+fn instances_come_in_pages() {
+    let lab = lab();
+    let all: Vec<String> = (0..7).map(|_| lab.write(ec2::new_instance)).collect();
+    let first = ec2::handle(&lab, "DescribeInstances", json!({ "MaxResults": "5" })).unwrap();
+    let next = json!({ "MaxResults": "5", "NextToken": first["nextToken"] });
+    assert_eq!(first["reservationSet"].as_array().map(Vec::len), Some(5));
+    assert_eq!(ids(&lab, "DescribeInstances", next), all[5..]);
+}
+
+#[test]
 fn unknown_things_are_errors() {
     let lab = lab();
     let table = [

@@ -165,6 +165,21 @@ fn errors_have_aws_s_codes() {
             json!({ "logGroupName": "/g", "filterPattern": "{ $.x = 1 }" }),
             "InvalidParameterException",
         ),
+        (
+            "FilterLogEvents",
+            json!({ "logGroupName": "/g", "logStreamNames": ["s"], "logStreamNamePrefix": "s" }),
+            "InvalidParameterException",
+        ),
+        (
+            "GetLogEvents",
+            json!({ "logGroupName": "/g", "logGroupIdentifier": "/g", "logStreamName": "s" }),
+            "InvalidParameterException",
+        ),
+        (
+            "DescribeLogGroups",
+            json!({ "logGroupNamePrefix": "/", "logGroupNamePattern": "g" }),
+            "InvalidParameterException",
+        ),
         ("PutRetentionPolicy", json!({ "logGroupName": "/g", "retentionInDays": 8 }), "InvalidParameterException"),
         ("DeleteLogGroup", json!({ "logGroupName": "/none" }), "ResourceNotFoundException"),
         ("Dance", json!({}), "UnknownOperationException"),
@@ -172,6 +187,42 @@ fn errors_have_aws_s_codes() {
     for (operation, input, code) in table {
         assert_eq!(error(logs::handle(&lab, operation, input.clone())).code, code, "{operation} {input}");
     }
+}
+
+#[test]
+fn a_request_has_so_many_bytes() {
+    let lab = lab_with_lines(0);
+    let now = jiff::Timestamp::now().as_millisecond();
+    call(&lab, "CreateLogStream", json!({ "logGroupName": "/g", "logStreamName": "t" }));
+    let put = |length: usize| {
+        let events = json!([{ "timestamp": now, "message": "x".repeat(length) }]);
+        logs::handle(&lab, "PutLogEvents", json!({ "logGroupName": "/g", "logStreamName": "t", "logEvents": events }))
+    };
+    let most = 1_048_576 - 26;
+    assert_eq!(error(put(most + 1)).message, "Upload too large: 1048577 bytes exceeds limit of 1048576");
+    put(most).unwrap();
+}
+
+#[test]
+fn a_group_keeps_its_class_and_is_found_by_it() {
+    let lab = lab();
+    let key = "arn:aws:kms:us-west-2:000000000000:key/1";
+    call(&lab, "CreateLogGroup", json!({ "logGroupName": "/plain" }));
+    call(
+        &lab,
+        "CreateLogGroup",
+        json!({ "logGroupName": "/rare", "logGroupClass": "INFREQUENT_ACCESS", "kmsKeyId": key }),
+    );
+    let found = |input: Value| {
+        let groups = call(&lab, "DescribeLogGroups", input)["logGroups"].clone();
+        groups.as_array().unwrap().iter().map(|group| text(group, "/logGroupName")).collect::<Vec<_>>()
+    };
+    assert_eq!(found(json!({})), ["/plain", "/rare"]);
+    assert_eq!(found(json!({ "logGroupClass": "STANDARD" })), ["/plain"]);
+    assert_eq!(found(json!({ "logGroupClass": "INFREQUENT_ACCESS" })), ["/rare"]);
+    assert_eq!(found(json!({ "logGroupIdentifiers": ["/plain"] })), ["/plain"]);
+    let rare = call(&lab, "DescribeLogGroups", json!({ "logGroupNamePrefix": "/rare" }))["logGroups"][0].clone();
+    assert_eq!((text(&rare, "/logGroupClass"), text(&rare, "/kmsKeyId")), ("INFREQUENT_ACCESS".into(), key.into()));
 }
 
 #[test]

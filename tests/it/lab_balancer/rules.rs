@@ -78,6 +78,14 @@ fn what_conditions_refuse() {
             "A rule can only have '5' condition values",
         ),
         (
+            json!([{ "Field": "path-pattern", "Values": ["/a b<"] }]),
+            "Condition value '/a b<' contains a character that is not valid",
+        ),
+        (
+            json!([{ "Field": "host-header", "HostHeaderConfig": { "Values": ["a/b"] } }]),
+            "Condition value 'a/b' contains a character that is not valid",
+        ),
+        (
             json!([{ "Field": "source-ip", "SourceIpConfig": { "Values": ["10.0.0.0/33"] } }]),
             "The CIDR block '10.0.0.0/33' is not valid",
         ),
@@ -126,6 +134,41 @@ fn rules_change_places_at_once() {
     assert!(error_text(set(&[(&default, "9")])).starts_with("OperationNotPermitted: "));
     let nobody = "arn:aws:elasticloadbalancing:us-west-2:000000000000:listener-rule/app/x/1/2/3".to_owned();
     assert!(error_text(set(&[(&nobody, "9")])).starts_with("RuleNotFound: "));
+}
+
+#[test]
+fn quotas_hold() {
+    let front = Front::new(lab(), "application", json!({}));
+    for at in 1..=100 {
+        create(&front, at, json!([{ "Field": "path-pattern", "Values": [format!("/{at}")] }]));
+    }
+    let call = |operation: &str, input: Value| error_text(elbv2::handle(&front.lab, operation, input));
+    let conditions = json!([{ "Field": "path-pattern", "Values": ["/x"] }]);
+    let rule =
+        json!({ "ListenerArn": front.listener, "Priority": "101", "Conditions": conditions, "Actions": fixed("a") });
+    assert!(call("CreateRule", rule.clone()).starts_with("TooManyRules: "));
+    let first =
+        elb(&front.lab, "DescribeRules", json!({ "ListenerArn": front.listener }))["Rules"][0]["RuleArn"].clone();
+    let groups = json!(vec![json!({ "TargetGroupArn": front.group, "Weight": "1" }); 6]);
+    let many = json!([{ "Type": "forward", "ForwardConfig": { "TargetGroups": groups } }]);
+    let refused = call("ModifyRule", json!({ "RuleArn": first, "Actions": many }));
+    assert_eq!(refused, "ValidationError: An action can forward to at most '5' target groups");
+    elb(&front.lab, "DeleteRule", json!({ "RuleArn": first }));
+    elb(&front.lab, "CreateRule", rule);
+
+    let tags = |from: usize, to: usize| {
+        json!((from..to).map(|at| json!({ "Key": at.to_string(), "Value": "" })).collect::<Vec<_>>())
+    };
+    let add = |tags: Value| json!({ "ResourceArns": [front.group], "Tags": tags });
+    elb(&front.lab, "AddTags", add(tags(0, 50)));
+    elb(&front.lab, "AddTags", add(tags(10, 20)));
+    assert!(call("AddTags", add(tags(50, 51))).starts_with("TooManyTags: "));
+    let mut group = json!({ "Name": "twice", "Protocol": "HTTP", "Port": "80" });
+    group["VpcId"] = json!(front.lab.read(|state| state.ec2.vpc_id.clone()));
+    group["Tags"] = json!([{ "Key": "a", "Value": "1" }, { "Key": "a", "Value": "2" }]);
+    assert_eq!(call("CreateTargetGroup", group), "ValidationError: A tag key was specified more than once");
+    let twice = json!([{ "Key": "a", "Value": "1" }, { "Key": "a", "Value": "2" }]);
+    assert!(call("AddTags", add(twice)).starts_with("DuplicateTagKeys: "));
 }
 
 #[test]

@@ -189,7 +189,7 @@ fn what_is_not_there_is_a_failure_or_an_error() {
     let missing = sim.call("DescribeServices", json!({"services": ["none"]}));
     let arn = "arn:aws:ecs:us-west-2:000000000000:service/default/none";
     assert_eq!(missing, json!({"services": [], "failures": [{"arn": arn, "reason": "MISSING"}]}));
-    assert_eq!(sim.call("DescribeTasks", json!({"tasks": ["0"]}))["failures"][0]["reason"], "MISSING");
+    assert_eq!(sim.call("DescribeTasks", json!({"tasks": ["0".repeat(32)]}))["failures"][0]["reason"], "MISSING");
     assert_eq!(sim.call("DescribeClusters", json!({"clusters": ["none"]}))["failures"][0]["reason"], "MISSING");
     let cases = [
         ("DescribeServices", json!({"services": []}), "InvalidParameterException"),

@@ -143,7 +143,7 @@ fn account_settings_hold_until_a_principal_has_its_own() {
     );
     let own = sim.call("ListAccountSettings", json!({}))["settings"].clone();
     assert_eq!(own.as_array().map(Vec::len), Some(1));
-    assert_eq!(own[0]["principalArn"], "arn:aws:iam::000000000000:user/lab");
+    assert_eq!(own[0]["principalArn"], "arn:aws:iam::000000000000:user/steady-lab");
     sim.call("DeleteAccountSetting", json!({"name": "containerInsights"}));
     assert_eq!(value(&mut sim), "enabled");
     for (name, value, message) in [

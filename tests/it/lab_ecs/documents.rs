@@ -33,6 +33,25 @@ fn what_is_refused() {
         (json!({"containerDefinitions": [container()]}), "Family should not be null or empty."),
         (json!({"family": "a b", "containerDefinitions": [container()]}), "Family contains invalid characters."),
         (of(json!([])), "Container list cannot be empty."),
+        (of(json!(vec![container(); 11])), "Too many containers."),
+        (
+            of(json!([with("healthCheck", json!({"command": ["CMD", "/check"], "interval": 4}))])),
+            "Invalid setting for container 'app'. The health check's interval must be between 5 and 300.",
+        ),
+        (
+            of(json!([with("healthCheck", json!({"command": ["CMD", "/check"], "retries": 11}))])),
+            "Invalid setting for container 'app'. The health check's retries must be between 1 and 10.",
+        ),
+        (
+            json!({"family": "f", "containerDefinitions": [with("stopTimeout", json!(121))], "networkMode": "awsvpc",
+                "requiresCompatibilities": ["FARGATE"], "cpu": "256", "memory": "512"}),
+            "On Fargate a container's stopTimeout must be between 0 and 120 seconds.",
+        ),
+        (
+            json!({"family": "f", "containerDefinitions": [container()], "ephemeralStorage": {"sizeInGiB": 20},
+                "networkMode": "awsvpc", "requiresCompatibilities": ["FARGATE"], "cpu": "256", "memory": "512"}),
+            "The ephemeral storage of a task on Fargate must be between 21 and 200 GiB.",
+        ),
         (of(json!([with("name", Value::Null)])), "Container.name should not be null or empty."),
         (of(json!([with("image", json!(""))])), "Container.image should not be null or empty."),
         (
@@ -70,7 +89,7 @@ fn what_is_refused() {
         ),
         (
             of(json!([with("restartPolicy", json!({"enabled": true, "restartAttemptPeriod": 59}))])),
-            "Invalid setting for container 'app'. The restartAttemptPeriod must be between 60 and 1800 seconds.",
+            "Invalid setting for container 'app'. The restartAttemptPeriod must be between 60 and 1800.",
         ),
         (
             of(json!([with("logConfiguration", json!({"logDriver": "awslogs", "options": {"awslogs-group": "g"}}))])),

@@ -9,6 +9,7 @@ mod defects;
 mod documents;
 mod driver;
 mod health;
+mod identifiers;
 mod instances;
 mod moments;
 mod placement;

@@ -272,3 +272,37 @@ async fn referrers_come_in_pages() {
     assert_eq!(code, "InvalidParameterException");
     lab.end().await;
 }
+
+#[tokio::test]
+async fn a_repository_is_in_a_registry_of_ours_and_names_its_key() {
+    let lab = TestLab::start().await;
+    let create =
+        |name: &str, encryption: Value| json!({ "repositoryName": name, "encryptionConfiguration": encryption });
+    let own = json!({ "encryptionType": "KMS", "kmsKey": "arn:aws:kms:us-east-1:111122223333:key/own" });
+    let created = lab.ecr("CreateRepository", create("own", own.clone())).await;
+    assert_eq!(created["repository"]["encryptionConfiguration"], own);
+    let mut theirs = create("theirs", own);
+    theirs["registryId"] = json!("999999999999");
+    let (code, message) = lab.ecr_error("CreateRepository", theirs.clone()).await;
+    assert_eq!(code, "AccessDeniedException");
+    assert!(message.contains("arn:aws:ecr:us-east-1:999999999999:repository/theirs"), "{message}");
+    let tags = json!({ "resourceArn": "arn:aws:ecr:us-east-1:111122223333:repository/own", "tags": [{ "Key": "aws:a", "Value": "b" }] });
+    assert_eq!(lab.ecr_error("TagResource", tags).await.0, "InvalidTagParameterException");
+    theirs["registryId"] = json!("*");
+    let (code, message) = lab.ecr_error("CreateRepository", theirs).await;
+    assert_eq!(
+        (code.as_str(), message.as_str()),
+        (
+            "InvalidParameterException",
+            "Invalid parameter at 'registryId' failed to satisfy constraint: 'must satisfy regular expression '[0-9]{12}''"
+        )
+    );
+    lab.ecr("CreateRepository", create("managed", json!({ "encryptionType": "KMS" }))).await;
+    let described = lab.ecr("DescribeRepositories", json!({ "repositoryNames": ["managed"] })).await;
+    let key = described["repositories"][0]["encryptionConfiguration"]["kmsKey"].clone();
+    assert!(key.as_str().is_some_and(|key| key.starts_with("arn:aws:kms:us-east-1:111122223333:key/")), "{key}");
+    lab.ecr("CreateRepository", create("plain", json!({ "encryptionType": "AES256" }))).await;
+    let described = lab.ecr("DescribeRepositories", json!({ "repositoryNames": ["plain"] })).await;
+    assert_eq!(described["repositories"][0]["encryptionConfiguration"], json!({ "encryptionType": "AES256" }));
+    lab.end().await;
+}

@@ -132,6 +132,7 @@ async fn refusals_have_their_code_in_each_protocol() {
         with("DatapointsToAlarm", json!(3)),
         with("ExtendedStatistic", json!("p99")),
         with("ComparisonOperator", json!("Greater")),
+        json!({"AlarmName": "x", "EvaluationCriteria": {}}),
     ] {
         let answer = json(&lab, "PutMetricAlarm", input.clone()).await;
         assert_eq!(

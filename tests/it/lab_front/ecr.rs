@@ -81,6 +81,12 @@ async fn refusals_are_in_ecrs_words() {
             "RepositoryNotFoundException",
             "999999999999",
         ),
+        (
+            "DescribeRepositories",
+            json!({ "registryId": "999999999999", "repositoryNames": ["there"] }),
+            "RepositoryNotFoundException",
+            "The repository with name 'there' does not exist in the registry with id '999999999999'",
+        ),
         ("DeleteRepository", json!({ "repositoryName": "gone" }), "RepositoryNotFoundException", gone),
         ("DescribeImages", json!({ "repositoryName": "gone" }), "RepositoryNotFoundException", gone),
         ("DescribeImages", there(json!({ "imageIds": [{ "imageTag": "v9" }] })), "ImageNotFoundException", no_image),
@@ -117,6 +123,18 @@ async fn refusals_are_in_ecrs_words() {
             json!({ "resourceArn": "arn:aws:ecr:us-east-1:1:repository/there" }),
             "InvalidParameterException",
             "resourceArn",
+        ),
+        (
+            "ListTagsForResource",
+            json!({ "resourceArn": "arn:aws:ecr:eu-west-1:111122223333:repository/there" }),
+            "InvalidParameterException",
+            "resourceArn",
+        ),
+        (
+            "PutImage",
+            there(json!({ "imageManifest": "{}", "imageTag": "-a" })),
+            "InvalidParameterException",
+            "'imageTag'",
         ),
         ("PutImage", there(json!({ "imageManifest": "{}" })), "InvalidParameterException", "ImageManifest"),
     ];
@@ -322,6 +340,10 @@ async fn layers_go_in_and_out_by_ecrs_own_api() {
         (code.as_str(), message.as_str()),
         ("InvalidLayerPartException", "First byte of the layer part is 0 instead of 5242880")
     );
+    let mut short = part(large.len(), b"layer");
+    short["partLastByte"] = json!(large.len() + 5);
+    let (_, message) = lab.ecr_error("UploadLayerPart", short).await;
+    assert_eq!(message, "The layer part has 5 bytes instead of those from 5242880 to 5242885");
     assert_eq!(lab.ecr("UploadLayerPart", part(large.len(), b"layer")).await["lastByteReceived"], 5_242_884);
     assert_eq!(
         lab.ecr_error("CompleteLayerUpload", complete(json!([digest(b"other")]))).await.0,
