@@ -126,7 +126,7 @@ pub fn batch_delete(lab: &Lab, input: &Value) -> ApiResult {
         let name = repository(&state.ecr, &lab.settings, input)?.name.clone();
         let (mut deleted, mut failures) = (Vec::new(), Vec::new());
         for id in ids {
-            match delete(&mut state.ecr, lab, &name, id) {
+            match delete(&mut state.ecr, &name, id) {
                 Ok(gone) => deleted.extend(gone),
                 Err(failure) => failures.push(failure),
             }
@@ -136,7 +136,7 @@ pub fn batch_delete(lab: &Lab, input: &Value) -> ApiResult {
 }
 
 /// A tag takes its image along only when it was the image's last one.
-fn delete(state: &mut EcrState, lab: &Lab, name: &str, id: &Value) -> Result<Vec<Value>, Value> {
+fn delete(state: &mut EcrState, name: &str, id: &Value) -> Result<Vec<Value>, Value> {
     let Some(repository) = state.repositories.get_mut(name) else { return Ok(Vec::new()) };
     let digest = known(repository, id)?.clone();
     let tags: Vec<String> = repository.tags_of(&digest).into_iter().map(str::to_owned).collect();
@@ -153,7 +153,7 @@ fn delete(state: &mut EcrState, lab: &Lab, name: &str, id: &Value) -> Result<Vec
         let reason = format!("Requested image referenced by manifest list: {lists:?}").replace('"', "");
         return Err(failure(id, "ImageReferencedByManifestList", &reason));
     }
-    manifest::delete(state, &lab.settings, name, &digest);
+    manifest::delete(state, name, &digest);
     Ok(if tags.is_empty() { vec![json!({ "imageDigest": digest })] } else { tags.iter().map(with_tag).collect() })
 }
 

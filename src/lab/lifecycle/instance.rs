@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Options;
 use super::resume::Earlier;
+use crate::aws_model::Service;
 use crate::error::{Error, Result};
 use crate::lab::budgets::Budgets;
 use crate::lab::clock::Clock;
@@ -122,13 +123,16 @@ impl Instance {
         Ok(instance)
     }
 
-    /// Does something to the lab, and saves the state if that wrote it. Who only reads does not wait for what others
-    /// write.
-    pub fn run<T>(&self, work: impl FnOnce(&Lab) -> T) -> io::Result<T> {
+    /// Does something to the lab for a service, and saves what that wrote. Who only reads does not wait for what others
+    /// write, and who asks for no logs not for theirs.
+    pub fn run<T>(&self, service: Service, work: impl FnOnce(&Lab) -> T) -> io::Result<T> {
         let before = lab::writes_here();
         let done = work(&self.lab);
         if lab::writes_here() != before {
             self.store.save(&self.lab)?;
+            if service == Service::Logs {
+                self.store.save_logs(&self.lab)?;
+            }
         }
         Ok(done)
     }

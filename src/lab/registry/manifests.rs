@@ -92,7 +92,7 @@ pub fn delete(lab: &Lab, name: &str, reference: &str) -> Outcome {
         let repository = state.ecr.repositories.get_mut(name).ok_or_else(|| Refusal::no_repository(lab, name))?;
         if repository.tags.remove(reference).is_none() {
             let digest = repository.find(reference).ok_or_else(|| unknown(name, reference))?.0.clone();
-            manifest::delete(&mut state.ecr, &lab.settings, name, &digest);
+            manifest::delete(&mut state.ecr, name, &digest);
         }
         Ok(empty(StatusCode::ACCEPTED, &[]))
     })
