@@ -167,6 +167,8 @@ impl Instance {
             return;
         }
         self.stop.cancel();
+        // What stalls would do so for ever: who clears faults from here on clears those of the next life.
+        self.lab.faults.clear(None);
         let loops = std::mem::take(&mut *self.loops.lock().unwrap_or_else(PoisonError::into_inner));
         let until = tokio::time::Instant::now() + END;
         for (name, mut one) in loops {

@@ -2,11 +2,14 @@
 
 use std::fs;
 
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use super::disk::{Disk, Served};
 use super::{OCI_MANIFEST, digest, manifest};
-use crate::rehearsal::http;
+use crate::rehearsal::{command, http};
 
 impl Served {
     fn logs(&self, operation: &str, input: Value) -> Value {
@@ -91,4 +94,62 @@ fn a_blob_without_its_file_can_be_pushed_again() {
     assert_eq!(lab.manifest(&login, "v1"), 404);
     lab.push(&login, "v1", "layer");
     assert_eq!(lab.manifest(&login, "v1"), 200);
+}
+
+/// A process that ends with its test.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// By then its pid may be anybody's, and a lab that is just starting holds the lock, so that `lab stop` would end that.
+#[test]
+fn a_lab_that_starts_does_not_go_by_the_record_of_one_that_was_killed() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("lab");
+    fs::create_dir(&data).unwrap();
+    // The state does not come: the lab is starting as long as that takes.
+    let fifo = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, data.join("state.json"), fifo, rustix::fs::Mode::RWXU, 0).unwrap();
+    let stranger = Process(std::process::Command::new("sleep").arg("600").spawn().unwrap());
+    let record = json!({
+        "pid": stranger.0.id(), "url": "http://127.0.0.1:1", "region": "us-east-1", "accountId": "111122223333",
+        "accessKeyId": "steady-lab", "secretAccessKey": "steady-lab", "token": "stale",
+    });
+    fs::write(data.join("lab.json"), record.to_string()).unwrap();
+    let mut serve = command(home.path());
+    serve.args(["lab", "serve", "--port", "0", "--runtime", "simulated"]).stdout(Stdio::null()).stderr(Stdio::null());
+    let starting = Process(serve.spawn().unwrap());
+    let until = Instant::now() + Duration::from_secs(30);
+    let status = loop {
+        let output = command(home.path()).args(["lab", "status", "-o", "json"]).output().unwrap();
+        let status: Value = serde_json::from_slice(&output.stdout).unwrap();
+        // its lock comes a moment before the record goes
+        if status["status"] != "stopped" && !data.join("lab.json").exists() || Instant::now() > until {
+            break status;
+        }
+    };
+    assert_eq!((&status["status"], status["pid"].as_u64()), (&json!("unresponsive"), None), "{status}");
+    drop(starting);
+}
+
+#[test]
+fn no_file_of_the_lab_leads_to_another_one() {
+    for name in ["lab.log", "lock"] {
+        let home = tempfile::tempdir().unwrap();
+        let data = home.path().join("lab");
+        fs::create_dir(&data).unwrap();
+        let other = home.path().join("other");
+        fs::write(&other, "other's").unwrap();
+        std::os::unix::fs::symlink(&other, data.join(name)).unwrap();
+        let started =
+            command(home.path()).args(["lab", "start", "--port", "0", "--runtime", "simulated"]).output().unwrap();
+        let said = String::from_utf8_lossy(&started.stderr);
+        assert!(!started.status.success() && said.contains(name), "{said}");
+        assert_eq!(fs::read_to_string(&other).unwrap(), "other's");
+    }
 }
