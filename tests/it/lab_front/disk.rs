@@ -126,7 +126,7 @@ impl Served {
         self.ecr("CreateRepository", json!({ "repositoryName": name }))
     }
 
-    fn repositories(&self) -> Vec<String> {
+    pub(super) fn repositories(&self) -> Vec<String> {
         let (status, all) = self.ecr("DescribeRepositories", json!({}));
         assert_eq!(status, 200, "{all}");
         let names = all["repositories"].as_array().unwrap().iter();

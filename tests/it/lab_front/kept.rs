@@ -96,6 +96,29 @@ fn a_blob_without_its_file_can_be_pushed_again() {
     assert_eq!(lab.manifest(&login, "v1"), 200);
 }
 
+/// Killed amidst a reset, a lab had a service without its cluster, and log groups of which nothing else was left.
+#[test]
+fn a_reset_that_was_cut_short_is_gone_on_with() {
+    let home = tempfile::tempdir().unwrap();
+    let lab = Served::start(home.path(), Disk::Limit);
+    lab.create("before");
+    lab.logs("CreateLogGroup", json!({ "logGroupName": "before" }));
+    let data = lab.data.clone();
+    lab.kill();
+    let journal = fs::read_to_string(data.join("changes.jsonl")).unwrap();
+    assert!(journal.contains("before"), "{journal}");
+    // This is what comes first.
+    fs::rename(data.join("state.json"), data.join("state.gone.json")).unwrap();
+    let lab = Served::start(home.path(), Disk::Limit);
+    assert_eq!(lab.repositories(), [""; 0]);
+    assert_eq!(lab.logs("DescribeLogGroups", json!({}))["logGroups"], json!([]));
+    lab.create("after");
+    lab.kill();
+    assert!(!data.join("state.gone.json").exists());
+    let lab = Served::start(home.path(), Disk::Limit);
+    assert_eq!(lab.repositories(), ["after"]);
+}
+
 /// A process that ends with its test.
 struct Process(Child);
 
