@@ -20,9 +20,12 @@ pub fn new_private_file(path: &Path) -> io::Result<File> {
     private(OpenOptions::new().write(true).create_new(true)).open(path)
 }
 
-/// Opens for appending (mode 0600 if it is new).
+/// Opens for appending (mode 0600 if it is new); an error if the path is a link, as it may lead to anybody's file.
 pub fn append_private(path: &Path) -> io::Result<File> {
-    private(OpenOptions::new().append(true).create(true)).open(path)
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, rustix::fs::OFlags::NOFOLLOW.bits() as i32);
+    private(options.append(true).create(true)).open(path)
 }
 
 /// Replaces a file's content: a reader, or a crash, meets the old content or the new one.

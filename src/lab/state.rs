@@ -19,7 +19,7 @@ pub struct State {
     pub ecs: ecs::EcsState,
     pub elbv2: elbv2::ElbState,
     pub ec2: ec2::Ec2State,
-    /// In files of its own: it is large, and no reply has to wait for it.
+    /// In files of its own: it is large, and only replies about logs have to wait for it.
     #[serde(skip)]
     pub logs: logs::LogsState,
     pub discovery: discovery::DiscoveryState,
@@ -46,8 +46,10 @@ const FOLDED: &str = "changes.old.jsonl";
 pub struct Store {
     folder: PathBuf,
     saved: Mutex<Saved>,
-    /// Held while log events are written and while the journal is folded into the snapshot, which may take longer.
+    /// Held while log events are written.
     journal: Mutex<logs::Journal>,
+    /// Held while the journal is folded into the snapshot, which may take longer.
+    folding: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -75,7 +77,8 @@ impl Store {
         let journal = logs::Journal::open(folder, &mut state.logs).map_err(|error| {
             Error::other(format!("cannot read {}", folder.join("logs.jsonl").display())).cause(error)
         })?;
-        Ok((Store { folder: folder.to_owned(), saved: Mutex::default(), journal: Mutex::new(journal) }, state))
+        let journal = Mutex::new(journal);
+        Ok((Store { folder: folder.to_owned(), saved: Mutex::default(), journal, folding: Mutex::default() }, state))
     }
 
     /// Saves all but the log events, unless nothing was written since the last time.
@@ -86,6 +89,7 @@ impl Store {
         if saved.generation == Some(generation) {
             return Ok(());
         }
+        let unused = lab.read(|state| state.ecr.unused());
         if saved.generation.is_none() || saved.broken {
             self.write_snapshot(lab, &mut saved)?;
         } else {
@@ -94,12 +98,21 @@ impl Store {
             appended?;
         }
         saved.generation = Some(generation);
+        if !unused.is_empty() {
+            lab.update(|state| (state.ecr.sweep(&self.folder, &unused), false));
+        }
         Ok(())
     }
 
     /// Saves the state and the log events.
     pub fn save_all(&self, lab: &Lab) -> io::Result<()> {
         self.save(lab)?;
+        self.save_logs(lab)?;
+        self.fold()
+    }
+
+    /// Saves what is new in the logs.
+    pub fn save_logs(&self, lab: &Lab) -> io::Result<()> {
         let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
         {
             let mut saved = self.saved();
@@ -117,11 +130,13 @@ impl Store {
             journal.write(&lines)?;
             lab.update(|state| (lines.written(&mut state.logs), false));
         }
-        self.fold()
+        Ok(())
     }
 
     /// From here on nothing is saved any more: the folder belongs to another lab.
     pub fn close(&self, lab: &Lab) {
+        // Whoever writes log events is done with it, or finds the store closed.
+        let _journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
         let mut saved = self.saved();
         // What is left to the next lab is one file, which any version reads.
         if saved.length > 0
@@ -162,6 +177,7 @@ impl Store {
 
     /// Puts a long journal into the snapshot. Made from the files, so that nobody waits for it.
     fn fold(&self) -> io::Result<()> {
+        let _one_at_a_time = self.folding.lock().unwrap_or_else(PoisonError::into_inner);
         let folded = self.folder.join(FOLDED);
         let before = {
             let mut saved = self.saved();

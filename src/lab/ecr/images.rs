@@ -93,7 +93,7 @@ pub fn batch_get(lab: &Lab, input: &Value) -> ApiResult {
         image.storage.is_active() && accepted.is_none_or(|types| types.iter().any(|one| *one == image.media_type))
     };
     let now = lab.clock.now();
-    let (found, failures) = lab.update(|state| {
+    let (found, mut failures) = lab.update(|state| {
         let repository = match repository_mut(&mut state.ecr, &lab.settings, input) {
             Ok(repository) => repository,
             Err(error) => return (Err(error), false),
@@ -111,13 +111,19 @@ pub fn batch_get(lab: &Lab, input: &Value) -> ApiResult {
         }
         (Ok((found, failures)), recorded)
     })?;
-    let images = found.into_iter().map(|(digest, media_type, mut id)| {
-        let content = std::fs::read_to_string(blob_path(&lab.settings.data, &digest))
-            .map_err(|error| server_error(&format!("{digest}: {error}")))?;
-        id["imageDigest"] = digest.into();
-        Ok(image_reply(lab, input, id, content, &media_type))
-    });
-    Ok(json!({ "images": images.collect::<Result<Vec<Value>, ApiError>>()?, "failures": failures }))
+    let mut images = Vec::new();
+    for (digest, media_type, mut id) in found {
+        match std::fs::read_to_string(blob_path(&lab.settings.data, &digest)) {
+            Ok(content) => {
+                id["imageDigest"] = digest.into();
+                images.push(image_reply(lab, input, id, content, &media_type));
+            }
+            // deleted a moment ago
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => failures.push(no_image(&id)),
+            Err(error) => return Err(server_error(&format!("{digest}: {error}"))),
+        }
+    }
+    Ok(json!({ "images": images, "failures": failures }))
 }
 
 pub fn batch_delete(lab: &Lab, input: &Value) -> ApiResult {
@@ -126,7 +132,7 @@ pub fn batch_delete(lab: &Lab, input: &Value) -> ApiResult {
         let name = repository(&state.ecr, &lab.settings, input)?.name.clone();
         let (mut deleted, mut failures) = (Vec::new(), Vec::new());
         for id in ids {
-            match delete(&mut state.ecr, lab, &name, id) {
+            match delete(&mut state.ecr, &name, id) {
                 Ok(gone) => deleted.extend(gone),
                 Err(failure) => failures.push(failure),
             }
@@ -136,7 +142,7 @@ pub fn batch_delete(lab: &Lab, input: &Value) -> ApiResult {
 }
 
 /// A tag takes its image along only when it was the image's last one.
-fn delete(state: &mut EcrState, lab: &Lab, name: &str, id: &Value) -> Result<Vec<Value>, Value> {
+fn delete(state: &mut EcrState, name: &str, id: &Value) -> Result<Vec<Value>, Value> {
     let Some(repository) = state.repositories.get_mut(name) else { return Ok(Vec::new()) };
     let digest = known(repository, id)?.clone();
     let tags: Vec<String> = repository.tags_of(&digest).into_iter().map(str::to_owned).collect();
@@ -147,13 +153,10 @@ fn delete(state: &mut EcrState, lab: &Lab, name: &str, id: &Value) -> Result<Vec
         repository.tags.remove(tag);
         return Ok(vec![with_tag(&tag.to_owned())]);
     }
-    let lists: Vec<&String> =
-        repository.images.iter().filter(|(_, other)| other.refers_to.contains(&digest)).map(|(list, _)| list).collect();
-    if !lists.is_empty() {
-        let reason = format!("Requested image referenced by manifest list: {lists:?}").replace('"', "");
+    if let Some(reason) = repository.listed(&digest) {
         return Err(failure(id, "ImageReferencedByManifestList", &reason));
     }
-    manifest::delete(state, &lab.settings, name, &digest);
+    manifest::delete(state, name, &digest);
     Ok(if tags.is_empty() { vec![json!({ "imageDigest": digest })] } else { tags.iter().map(with_tag).collect() })
 }
 
@@ -253,6 +256,13 @@ fn image_reply(lab: &Lab, input: &Value, image_id: Value, content: String, media
 const PULLS_MS: i64 = 24 * 3_600_000;
 
 impl Repository {
+    /// Why an image cannot be deleted that others list.
+    pub fn listed(&self, digest: &String) -> Option<String> {
+        let lists = self.images.iter().filter(|(_, other)| other.refers_to.contains(digest));
+        let lists: Vec<&str> = lists.map(|(list, _)| list.as_str()).collect();
+        (!lists.is_empty()).then(|| format!("Requested image referenced by manifest list: [{}]", lists.join(", ")))
+    }
+
     /// Notes that an image is pulled, unless that was noted lately. True if it now says so.
     pub fn record_pull(&mut self, digest: &str, now: i64) -> bool {
         let Some(image) = self.images.get_mut(digest) else { return false };

@@ -206,7 +206,7 @@ pub fn put(state: &mut EcrState, settings: &Settings, incoming: Incoming<'_>) ->
 }
 
 /// Deletes an image with its tags, and the blobs that only it referred to.
-pub fn delete(state: &mut EcrState, settings: &Settings, repository: &str, digest: &str) {
+pub fn delete(state: &mut EcrState, repository: &str, digest: &str) {
     let Some(repository) = state.repositories.get_mut(repository) else { return };
     let Some(image) = repository.images.remove(digest) else { return };
     repository.tags.retain(|_, tagged| tagged != digest);
@@ -218,7 +218,7 @@ pub fn delete(state: &mut EcrState, settings: &Settings, repository: &str, diges
     for blob in &unused {
         repository.blobs.remove(blob);
     }
-    state.collect(&settings.data, unused.into_iter().chain([digest.to_owned()]));
+    state.collect(unused.into_iter().chain([digest.to_owned()]));
 }
 
 impl Repository {

@@ -13,7 +13,7 @@ mod scans;
 mod storage;
 mod token;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use base64::Engine;
@@ -43,6 +43,10 @@ pub struct EcrState {
     tokens: Vec<token::Token>,
     account_settings: BTreeMap<String, String>,
     registry_policy: Option<String>,
+    /// Blobs that nothing refers to any more, whose files stay until that is saved: a lab that is killed before that
+    /// has them still.
+    #[serde(skip)]
+    unused: BTreeSet<String>,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -150,19 +154,47 @@ fn operation(name: &str) -> Option<fn(&Lab, &Value) -> ApiResult> {
 }
 
 impl EcrState {
-    /// Forgets the blobs that nothing refers to, and deletes from `data` what no repository has any more.
-    pub fn collect(&mut self, data: &Path, candidates: impl IntoIterator<Item = String>) {
-        for digest in candidates {
-            let kept = self.repositories.values().any(|repository| repository.has(&digest));
-            if !kept && is_digest(&digest) {
-                let _ = std::fs::remove_file(blob_path(data, &digest));
+    /// Of these digests, those that no repository has go with the next save.
+    pub fn collect(&mut self, candidates: impl IntoIterator<Item = String>) {
+        let gone = candidates.into_iter().filter(|digest| is_digest(digest) && !self.has(digest));
+        let gone: Vec<String> = gone.collect();
+        self.unused.extend(gone);
+    }
+
+    /// Makes the state and the blob folder one again: what has no file can be pushed anew, and what a lab left behind
+    /// that was killed is collected.
+    pub fn collect_all(&mut self, data: &Path) {
+        let stored: BTreeSet<String> = blobs::stored(data).into_iter().collect();
+        for Repository { name, blobs, images, tags, .. } in self.repositories.values_mut() {
+            blobs.retain(|digest, _| stored.contains(digest));
+            images.retain(|digest, _| {
+                let is_there = stored.contains(digest);
+                if !is_there {
+                    tracing::warn!(repository = %name, %digest, "an image's manifest is gone from the lab's folder");
+                }
+                is_there
+            });
+            tags.retain(|_, digest| images.contains_key(digest));
+        }
+        self.collect(stored);
+    }
+
+    /// What [`EcrState::sweep`] may delete when all that is in this state now is saved.
+    pub fn unused(&self) -> BTreeSet<String> {
+        self.unused.clone()
+    }
+
+    /// Deletes the files of these blobs from `data`, but not of those that came again.
+    pub fn sweep(&mut self, data: &Path, unused: &BTreeSet<String>) {
+        for digest in unused.iter().filter(|digest| self.unused.remove(*digest)).collect::<Vec<_>>() {
+            if !self.has(digest) {
+                let _ = std::fs::remove_file(blob_path(data, digest));
             }
         }
     }
 
-    /// Deletes files in the blob folder that no repository has: what a lab left behind that was killed.
-    pub fn collect_all(&mut self, data: &Path) {
-        self.collect(data, blobs::stored(data));
+    fn has(&self, digest: &str) -> bool {
+        self.repositories.values().any(|repository| repository.has(digest))
     }
 }
 

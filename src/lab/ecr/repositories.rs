@@ -82,7 +82,7 @@ pub fn delete(lab: &Lab, input: &Value) -> ApiResult {
         }
         let reply = json!({ "repository": description(&lab.settings, repository) });
         if let Some(gone) = state.ecr.repositories.remove(&name) {
-            state.ecr.collect(&lab.settings.data, gone.blobs.into_keys().chain(gone.images.into_keys()));
+            state.ecr.collect(gone.blobs.into_keys().chain(gone.images.into_keys()));
         }
         Ok(reply)
     })

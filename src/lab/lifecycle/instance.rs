@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::Options;
 use super::loops::Loops;
 use super::resume::Earlier;
+use crate::aws_model::Service;
 use crate::error::{Error, Result};
 use crate::lab::budgets::Budgets;
 use crate::lab::clock::Clock;
@@ -17,9 +18,22 @@ use crate::lab::runtime::{Level, Runtime};
 use crate::lab::state::Store;
 use crate::lab::{self, Lab, Settings, balancer, discovery::dns, disk, ecr, ecs, scheduler};
 
-/// What is in a data folder besides `lock`, `lab.json`, `settings.json` and the log, and goes with a reset.
-const CONTENTS: [&str; 8] =
-    ["state.json", "changes.old.jsonl", "changes.jsonl", "logs.json", "logs.jsonl", "blobs", "uploads", "runtime"];
+/// What is in a data folder besides `lock`, `lab.json`, `settings.json` and the log, and goes with a reset, in this order:
+/// a lab can begin with what comes after [`EMPTYING`].
+const CONTENTS: [&str; 9] = [
+    SNAPSHOT,
+    "changes.old.jsonl",
+    "changes.jsonl",
+    "logs.json",
+    "logs.jsonl",
+    EMPTYING,
+    "blobs",
+    "uploads",
+    "runtime",
+];
+const SNAPSHOT: &str = "state.json";
+/// The snapshot while the state is being deleted: the next lab goes on with that where this one is killed.
+const EMPTYING: &str = "state.gone.json";
 
 /// The shortest pause between two saves of what the loops wrote.
 const SAVE_PAUSE: Duration = Duration::from_millis(50);
@@ -81,6 +95,10 @@ impl House {
 
 impl Instance {
     fn open(settings: &Settings, options: &Options) -> Result<Arc<Instance>> {
+        if settings.data.join(EMPTYING).exists() {
+            wipe(&settings.data)
+                .map_err(|error| Error::other(format!("cannot empty {}", settings.data.display())).cause(error))?;
+        }
         let (store, mut state) = Store::open(&settings.data)?;
         let clock = Clock::turned_by(options.hand, options.pace.unwrap_or_default());
         ecs::prepare(&mut state, clock.now());
@@ -124,13 +142,16 @@ impl Instance {
         Ok(instance)
     }
 
-    /// Does something to the lab, and saves the state if that wrote it. Who only reads does not wait for what others
-    /// write.
-    pub fn run<T>(&self, work: impl FnOnce(&Lab) -> T) -> io::Result<T> {
+    /// Does something to the lab for a service, and saves what that wrote. Who only reads does not wait for what others
+    /// write, and who asks for no logs not for theirs.
+    pub fn run<T>(&self, service: Service, work: impl FnOnce(&Lab) -> T) -> io::Result<T> {
         let before = lab::writes_here();
         let done = work(&self.lab);
         if lab::writes_here() != before {
             self.store.save(&self.lab)?;
+            if service == Service::Logs {
+                self.store.save_logs(&self.lab)?;
+            }
         }
         Ok(done)
     }
@@ -161,6 +182,8 @@ impl Instance {
             return;
         }
         self.stop.cancel();
+        // What stalls would do so for ever: who clears faults from here on clears those of the next life.
+        self.lab.faults.clear(None);
         self.loops.end(END).await;
         if let Err(error) = self.store.save_all(&self.lab) {
             tracing::error!(%error, "the lab's state could not be saved");
@@ -200,6 +223,11 @@ async fn keep_saving(instance: Arc<Instance>) {
 
 /// Deletes what a lab keeps in `data`. What is not a lab's stays.
 pub fn wipe(data: &Path) -> io::Result<()> {
+    // Needs no room on a full disk.
+    match std::fs::rename(data.join(SNAPSHOT), data.join(EMPTYING)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     for name in CONTENTS {
         let path: PathBuf = data.join(name);
         let gone = match path.symlink_metadata() {

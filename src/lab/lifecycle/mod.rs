@@ -157,6 +157,8 @@ async fn serve_locked(
             .hint("it hands out its registry's password and runs containers for whoever asks"));
     }
     let data = options.data.clone();
+    // One that a killed lab left behind names a process that may be anyone's by now, and the lock is held again.
+    Record::remove(&data);
     Kept { port: Some(address.port()) }.write(&data)?;
     let settings =
         Settings { data: data.clone(), address, region: REGION.to_owned(), account_id: ACCOUNT_ID.to_owned() };

@@ -1,6 +1,6 @@
 //! Blobs out: streamed, whole or in part.
 
-use std::io::SeekFrom;
+use std::io::{ErrorKind, SeekFrom};
 
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, StatusCode, header};
@@ -22,11 +22,8 @@ pub async fn get(lab: &Lab, name: &str, digest: &str, method: &Method, headers: 
         }
         let blob = repository.blobs.get(digest).copied();
         // A manifest is a blob as well, as it is in other registries.
-        blob.or_else(|| repository.images.get(digest).map(|image| image.manifest_size)).ok_or_else(|| {
-            let message = format!("blob unknown to registry: {name} has no {digest}");
-            let refusal = Refusal::new(StatusCode::NOT_FOUND, "BLOB_UNKNOWN", message);
-            refusal.about([json!({ "digest": digest })])
-        })
+        let blob = blob.or_else(|| repository.images.get(digest).map(|image| image.manifest_size));
+        blob.ok_or_else(|| unknown(name, digest))
     })?;
     let wanted = headers.get(header::RANGE).and_then(|value| value.to_str().ok());
     let (first, end) = match wanted.and_then(single_range) {
@@ -50,11 +47,20 @@ pub async fn get(lab: &Lab, name: &str, digest: &str, method: &Method, headers: 
     let mut response = empty(if partial { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK }, &headers);
     if method == Method::GET {
         let path = blob_path(&lab.settings.data, digest);
-        let mut file = tokio::fs::File::open(path).await.map_err(|error| Refusal::disk(&error))?;
+        let mut file = tokio::fs::File::open(path).await.map_err(|error| match error.kind() {
+            // deleted a moment ago
+            ErrorKind::NotFound => unknown(name, digest),
+            _ => Refusal::disk(&error),
+        })?;
         file.seek(SeekFrom::Start(first)).await.map_err(|error| Refusal::disk(&error))?;
         *response.body_mut() = Body::from_stream(ReaderStream::with_capacity(file.take(end - first), BLOCK));
     }
     Ok(response)
+}
+
+fn unknown(name: &str, digest: &str) -> Refusal {
+    let message = format!("blob unknown to registry: {name} has no {digest}");
+    Refusal::new(StatusCode::NOT_FOUND, "BLOB_UNKNOWN", message).about([json!({ "digest": digest })])
 }
 
 /// One `bytes=` range. Anything else is answered with the whole blob, as HTTP allows.

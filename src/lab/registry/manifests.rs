@@ -1,5 +1,6 @@
 //! Manifests, by tag and by digest.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
@@ -25,7 +26,11 @@ pub fn get(lab: &Lab, name: &str, reference: &str, is_pull: bool) -> Outcome {
         let recorded = is_pull && found.as_ref().is_some_and(|(digest, _)| repository.record_pull(digest, now));
         (found.ok_or_else(|| unknown(name, reference)), recorded)
     })?;
-    let content = std::fs::read(blob_path(&lab.settings.data, &digest)).map_err(|error| Refusal::disk(&error))?;
+    let content = std::fs::read(blob_path(&lab.settings.data, &digest)).map_err(|error| match error.kind() {
+        // deleted a moment ago
+        ErrorKind::NotFound => unknown(name, reference),
+        _ => Refusal::disk(&error),
+    })?;
     let length = content.len();
     let mut response = Response::new(Body::from(content));
     let headers = response.headers_mut();
@@ -92,7 +97,11 @@ pub fn delete(lab: &Lab, name: &str, reference: &str) -> Outcome {
         let repository = state.ecr.repositories.get_mut(name).ok_or_else(|| Refusal::no_repository(lab, name))?;
         if repository.tags.remove(reference).is_none() {
             let digest = repository.find(reference).ok_or_else(|| unknown(name, reference))?.0.clone();
-            manifest::delete(&mut state.ecr, &lab.settings, name, &digest);
+            if let Some(why) = repository.listed(&digest) {
+                // ECR refuses it, too; status and code are inferred.
+                return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", why));
+            }
+            manifest::delete(&mut state.ecr, name, &digest);
         }
         Ok(empty(StatusCode::ACCEPTED, &[]))
     })

@@ -33,7 +33,14 @@ pub async fn begin(lab: &Arc<Lab>, name: &str, query: &str, request: Request) ->
     }
     let id = lab.uploads.begin(name).map_err(|error| Refusal::disk(&error))?;
     match digest {
-        Some(digest) => receive_all(lab, name, &id, &digest, request).await,
+        Some(digest) => {
+            let received = receive_all(lab, name, &id, &digest, request, Cut::Discards).await;
+            // Nobody else knows its id.
+            if let (Err(_), Ok(left)) = (&received, lab.uploads.take(&id, name)) {
+                lab.uploads.discard(left);
+            }
+            received
+        }
         None => {
             let location = location(request.headers(), name, &id);
             let headers = [
@@ -55,7 +62,7 @@ pub fn status(lab: &Lab, name: &str, id: &str, headers: &HeaderMap) -> Outcome {
 
 pub async fn append(lab: &Arc<Lab>, name: &str, id: &str, request: Request) -> Outcome {
     let headers = request.headers().clone();
-    let upload = receive(lab, name, id, request).await?;
+    let upload = receive(lab, name, id, request, Cut::Keeps).await?;
     let headers = progress(name, &upload, &headers);
     Ok(empty(StatusCode::ACCEPTED, &headers))
 }
@@ -64,7 +71,7 @@ pub async fn finish(lab: &Arc<Lab>, name: &str, id: &str, query: &str, request: 
     let digest = parameter(query, "digest")
         .ok_or_else(|| Refusal::new(StatusCode::BAD_REQUEST, "DIGEST_INVALID", "the digest parameter is missing"))?;
     check_digest(&digest)?;
-    receive_all(lab, name, id, &digest, request).await
+    receive_all(lab, name, id, &digest, request, Cut::Keeps).await
 }
 
 pub fn cancel(lab: &Lab, name: &str, id: &str) -> Outcome {
@@ -72,8 +79,8 @@ pub fn cancel(lab: &Lab, name: &str, id: &str) -> Outcome {
     Ok(empty(StatusCode::NO_CONTENT, &[]))
 }
 
-async fn receive_all(lab: &Arc<Lab>, name: &str, id: &str, digest: &str, request: Request) -> Outcome {
-    let upload = receive(lab, name, id, request).await?;
+async fn receive_all(lab: &Arc<Lab>, name: &str, id: &str, digest: &str, request: Request, cut: Cut) -> Outcome {
+    let upload = receive(lab, name, id, request, cut).await?;
     if upload.has_small_part() {
         lab.uploads.discard(upload);
         return Err(Refusal::new(StatusCode::BAD_REQUEST, "BLOB_UPLOAD_INVALID", SMALL_PART));
@@ -97,13 +104,20 @@ async fn receive_all(lab: &Arc<Lab>, name: &str, id: &str, digest: &str, request
     Ok(created(name, digest))
 }
 
-/// Appends the request's body. If the client goes away, the upload keeps what came.
-async fn receive(lab: &Arc<Lab>, name: &str, id: &str, request: Request) -> Result<Taken, Refusal> {
+/// What becomes of an upload whose client goes away: it keeps what came, or ends where nobody can go on with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cut {
+    Keeps,
+    Discards,
+}
+
+/// Appends the request's body.
+async fn receive(lab: &Arc<Lab>, name: &str, id: &str, request: Request, on_cut: Cut) -> Result<Taken, Refusal> {
     let upload = take(lab, name, id)?;
     check_range(name, &upload, request.headers())?;
     let (sender, receiver) = mpsc::channel(8);
     let owner = lab.clone();
-    let writer = tokio::task::spawn_blocking(move || write(&owner, upload, receiver));
+    let writer = tokio::task::spawn_blocking(move || write(&owner, upload, receiver, on_cut));
     let mut body = request.into_body();
     let mut cut = false;
     while let Some(frame) = body.frame().await {
@@ -137,7 +151,7 @@ enum Part {
     End,
 }
 
-fn write(lab: &Lab, mut upload: Taken, mut parts: mpsc::Receiver<Part>) -> std::io::Result<Option<Taken>> {
+fn write(lab: &Lab, mut upload: Taken, mut parts: mpsc::Receiver<Part>, on_cut: Cut) -> std::io::Result<Option<Taken>> {
     let mut written = upload.writer();
     while let Ok(file) = &mut written {
         match parts.blocking_recv() {
@@ -150,7 +164,11 @@ fn write(lab: &Lab, mut upload: Taken, mut parts: mpsc::Receiver<Part>) -> std::
                 upload.end_part();
                 return Ok(Some(upload));
             }
-            None => return Ok(None),
+            None if on_cut == Cut::Keeps => return Ok(None),
+            None => {
+                lab.uploads.discard(upload);
+                return Ok(None);
+            }
         }
     }
     // What is on disk and what was hashed may now differ.

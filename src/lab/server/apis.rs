@@ -175,15 +175,21 @@ pub(super) async fn meet(
         Err(Denied::Failed(fault)) => return Some(Err(trouble::failed(service, &fault))),
         Err(Denied::Dropped) => return None,
     };
-    let answer = call(instance, handler, operation, input).await;
+    let answer = call(instance, service, handler, operation, input).await;
     (!then.drops).then_some(answer)
 }
 
 /// Runs a handler off the network's threads, and saves what it changed before anyone is told.
-pub(super) async fn call(instance: Arc<Instance>, handler: Handler, operation: String, mut input: Value) -> ApiResult {
+pub(super) async fn call(
+    instance: Arc<Instance>,
+    service: Service,
+    handler: Handler,
+    operation: String,
+    mut input: Value,
+) -> ApiResult {
     let called = tokio::task::spawn_blocking(move || {
         wire::without_nulls(&mut input);
-        let called = instance.run(|lab| {
+        let called = instance.run(service, |lab| {
             let called = std::panic::catch_unwind(AssertUnwindSafe(|| handler(lab, &operation, input)));
             if called.is_err() {
                 conformance::end_if_broken();
@@ -247,6 +253,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::{call, signed_service};
+    use crate::aws_model::Service;
     use crate::lab::api::ApiResult;
     use crate::lab::lifecycle::{House, Options};
     use crate::lab::{Lab, Settings};
@@ -260,7 +267,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let options = Options { executable: None, ..Options::new(folder.path()) };
         let house = House::open(settings(folder.path()), options, Default::default()).unwrap();
-        let call = |operation: &str| call(house.current(), handler, operation.to_owned(), json!({ "a": null, "b": 1 }));
+        let input = json!({ "a": null, "b": 1 });
+        let call = |operation: &str| call(house.current(), Service::Ecs, handler, operation.to_owned(), input.clone());
         let error = call("Panic").await.unwrap_err();
         assert_eq!((error.status, error.code.as_str()), (500, "ServerException"));
         assert_eq!(call("Work").await.unwrap(), json!({ "input": { "b": 1 } }), "no null goes in or out");
@@ -278,7 +286,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let options = Options { executable: None, ..Options::new(folder.path()) };
         let house = House::open(settings(folder.path()), options, Default::default()).unwrap();
-        let _ = call(house.current(), handler, "ListClusters".to_owned(), json!({})).await;
+        let _ = call(house.current(), Service::Ecs, handler, "ListClusters".to_owned(), json!({})).await;
     }
 
     #[cfg(unix)]

@@ -11,9 +11,9 @@ use super::Front;
 /// `Err` is what the caller is told.
 pub fn check(front: &Front, request: &Request) -> Result<(), &'static str> {
     let port = front.address.port();
-    let host = request.headers().get(header::HOST).map(|host| host.to_str().unwrap_or_default());
-    let authority = request.uri().authority().map(|authority| authority.as_str());
-    if host.is_none() && authority.is_none() || !host.into_iter().chain(authority).all(|name| is_ours(name, port)) {
+    let hosts = request.headers().get_all(header::HOST).into_iter().map(|host| host.to_str().unwrap_or_default());
+    let mut names = hosts.chain(request.uri().authority().map(|authority| authority.as_str())).peekable();
+    if names.peek().is_none() || !names.all(|name| is_ours(name, port)) {
         return Err("the lab answers to loopback names only: 127.0.0.1, localhost or [::1], with its port\n");
     }
     let origins = request.headers().get_all(header::ORIGIN).into_iter();

@@ -17,7 +17,7 @@ use crate::signing::signer;
 
 /// How a lab is left without room.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Disk {
+pub(super) enum Disk {
     /// No file of its process can grow: as any user.
     Limit,
     /// Its folder is a file system of its own that is full: needs mounts.
@@ -25,10 +25,10 @@ enum Disk {
 }
 
 /// A lab in the foreground, ended when this is dropped.
-struct Served {
+pub(super) struct Served {
     process: Child,
-    data: PathBuf,
-    host: String,
+    pub(super) data: PathBuf,
+    pub(super) host: String,
     token: String,
 }
 
@@ -40,7 +40,7 @@ impl Drop for Served {
 }
 
 impl Served {
-    fn start(home: &Path, disk: Disk) -> Served {
+    pub(super) fn start(home: &Path, disk: Disk) -> Served {
         let data = home.join("lab");
         fs::create_dir_all(&data).unwrap();
         // A full disk sends no signal, a limit does.
@@ -84,7 +84,7 @@ impl Served {
     }
 
     /// Takes all room, or gives it back.
-    fn fill(&self, disk: Disk, full: bool) {
+    pub(super) fn fill(&self, disk: Disk, full: bool) {
         let filler = self.data.join("filler");
         match disk {
             Disk::Limit => {
@@ -101,7 +101,7 @@ impl Served {
         }
     }
 
-    fn ecr(&self, operation: &str, input: Value) -> (u16, Value) {
+    pub(super) fn ecr(&self, operation: &str, input: Value) -> (u16, Value) {
         self.api(&format!("AmazonEC2ContainerRegistry_V20150921.{operation}"), input)
     }
 
@@ -112,7 +112,7 @@ impl Served {
         reply
     }
 
-    fn api(&self, target: &str, input: Value) -> (u16, Value) {
+    pub(super) fn api(&self, target: &str, input: Value) -> (u16, Value) {
         let headers = [("X-Amz-Target", target), ("Content-Type", "application/x-amz-json-1.1")];
         let body = input.to_string();
         let signed = signer(&headers, body.as_bytes()).sign(&self.host, &headers, body.as_bytes());
@@ -122,30 +122,30 @@ impl Served {
         (status, serde_json::from_str(&body).unwrap_or_else(|_| panic!("{target}: {body}")))
     }
 
-    fn create(&self, name: &str) -> (u16, Value) {
+    pub(super) fn create(&self, name: &str) -> (u16, Value) {
         self.ecr("CreateRepository", json!({ "repositoryName": name }))
     }
 
-    fn repositories(&self) -> Vec<String> {
+    pub(super) fn repositories(&self) -> Vec<String> {
         let (status, all) = self.ecr("DescribeRepositories", json!({}));
         assert_eq!(status, 200, "{all}");
         let names = all["repositories"].as_array().unwrap().iter();
         names.map(|one| one["repositoryName"].as_str().unwrap().to_owned()).collect()
     }
 
-    fn login(&self) -> String {
+    pub(super) fn login(&self) -> String {
         let (_, reply) = self.ecr("GetAuthorizationToken", json!({}));
         let token = reply["authorizationData"][0]["authorizationToken"].as_str().unwrap();
         format!("Authorization: Basic {token}\r\n")
     }
 
-    fn upload(&self, login: &str, content: &str) -> (u16, String) {
+    pub(super) fn upload(&self, login: &str, content: &str) -> (u16, String) {
         let path = format!("/v2/before/blobs/uploads/?digest={}", digest(content.as_bytes()));
         http("POST", &self.host, &path, login, content)
     }
 
     /// Pushes the test program as an image, and registers a task definition of it.
-    fn image(&self, login: &str) {
+    pub(super) fn image(&self, login: &str) {
         let tool = fs::read(image::tool_path()).unwrap();
         let layer = image::Layer::default().file("tool", 0o755, &tool).finish();
         let config = json!({
@@ -195,7 +195,7 @@ impl Served {
         }
     }
 
-    fn blob(&self, login: &str, content: &str) -> (u16, String) {
+    pub(super) fn blob(&self, login: &str, content: &str) -> (u16, String) {
         http("GET", &self.host, &format!("/v2/before/blobs/{}", digest(content.as_bytes())), login, "")
     }
 
@@ -207,7 +207,7 @@ impl Served {
     }
 
     /// Without any chance to save.
-    fn kill(mut self) {
+    pub(super) fn kill(mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }

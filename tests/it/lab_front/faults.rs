@@ -165,6 +165,20 @@ async fn what_is_delayed_comes_late_and_what_stalls_does_not() {
     assert!(began.elapsed() < Duration::from_secs(2), "a stalled request keeps no lab: {:?}", began.elapsed());
 }
 
+/// Who clears faults later clears those of the new life.
+#[tokio::test]
+async fn a_reset_ends_what_stalls() {
+    let lab = TestLab::start().await;
+    lab.fault(json!({ "on": "ecs:*", "kind": "stall" })).await;
+    let ecs = format!("{ECS}.ListClusters");
+    let mut stalled = std::pin::pin!(lab.once(&ecs, json!({})));
+    assert!(tokio::time::timeout(Duration::from_millis(300), &mut stalled).await.is_err());
+    lifecycle::reset(&options(lab.folder.path())).await.unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(10), &mut stalled).await;
+    assert_eq!(ended.expect("it ends with what it was asked of"), None);
+    assert_eq!(lab.once(&ecs, json!({})).await.unwrap().0, 200);
+}
+
 #[tokio::test]
 async fn the_registry_makes_trouble_in_its_own_words() {
     let lab = TestLab::start().await;
@@ -278,6 +292,18 @@ async fn the_labs_own_budgets_throttle_and_can_be_switched_off() {
     }
     assert_eq!(lab.report().await["requestBudgets"], false);
     lab.end().await;
+}
+
+#[test]
+fn the_documentation_names_all_that_a_fault_can_be_about() {
+    let documented = include_str!("../../../docs/lab.md");
+    let unknown: Fault = serde_json::from_value(json!({ "on": "dynamodb:Scan", "kind": "stall" })).unwrap();
+    let hint = unknown.check().unwrap_err().hint.unwrap();
+    let services = hint.strip_prefix("services are ").expect("a list");
+    assert!(services.split(", ").count() > 10, "{hint}");
+    for service in services.split(", ") {
+        assert!(documented.contains(&format!("`{service}`")), "{service}");
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod ecr;
 mod expiry;
 mod fault_command;
 mod faults;
+mod kept;
 mod life;
 mod oci;
 mod registry;

@@ -246,6 +246,11 @@ async fn an_index_and_what_refers_to_an_image() {
     let deleted =
         lab.ecr("BatchDeleteImage", json!({ "repositoryName": "there", "imageIds": [{ "imageDigest": child }] })).await;
     assert_eq!(deleted["failures"][0]["failureCode"], "ImageReferencedByManifestList");
+    let answer = lab.send("DELETE", &format!("/v2/there/manifests/{child}"), &auth, "").await;
+    assert_eq!((answer.status.as_u16(), answer.code()), (405, "UNSUPPORTED".to_owned()), "{}", answer.text());
+    let said = format!("Requested image referenced by manifest list: [{}]", digest(index.to_string().as_bytes()));
+    assert_eq!(answer.json()["errors"][0]["message"], said);
+    assert_eq!(lab.send("GET", &format!("/v2/there/manifests/{child}"), &auth, "").await.status, 200);
     let size =
         lab.ecr("DescribeImages", json!({ "repositoryName": "there", "imageIds": [{ "imageTag": "multi" }] })).await;
     assert_eq!(size["imageDetails"][0]["imageSizeInBytes"], 7, "the largest of its images");
@@ -322,5 +327,63 @@ async fn an_upload_outlives_a_connection_that_is_cut() {
     assert_eq!(range, "0-4");
     let put = format!("{location}?digest={}", digest(b"hello there"));
     assert_eq!(lab.send("PUT", &put, &[auth[0], ("content-range", "5-10")], " there").await.status, 201);
+    lab.end().await;
+}
+
+/// A deletion comes between the state and the file.
+#[tokio::test]
+async fn what_is_deleted_while_it_is_asked_for_is_unknown() {
+    let lab = TestLab::start().await;
+    lab.create("there").await;
+    let image = lab.push("there", "v1", b"layer").await;
+    let login = lab.login().await;
+    let auth = [("authorization", login.as_str())];
+    std::fs::remove_dir_all(lab.folder.path().join("blobs/sha256")).unwrap();
+    let blob = lab.send("GET", &format!("/v2/there/blobs/{}", digest(b"layer")), &auth, "").await;
+    assert_eq!((blob.status.as_u16(), blob.code()), (404, "BLOB_UNKNOWN".to_owned()), "{}", blob.text());
+    let manifest = lab.send("GET", "/v2/there/manifests/v1", &auth, "").await;
+    assert_eq!(
+        (manifest.status.as_u16(), manifest.code()),
+        (404, "MANIFEST_UNKNOWN".to_owned()),
+        "{}",
+        manifest.text()
+    );
+    let input = json!({ "repositoryName": "there", "imageIds": [{ "imageDigest": image }] });
+    let got = lab.ecr("BatchGetImage", input).await;
+    assert_eq!((&got["images"], &got["failures"][0]["failureCode"]), (&json!([]), &json!("ImageNotFound")), "{got}");
+    lab.end().await;
+}
+
+/// Nobody was told the upload's id: without an end it would keep its bytes as long as the lab runs.
+#[tokio::test]
+async fn a_blob_in_one_request_that_is_cut_leaves_nothing() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let lab = TestLab::start().await;
+    lab.create("there").await;
+    let login = lab.login().await;
+    let uploads = lab.folder.path().join("uploads");
+    let files = || std::fs::read_dir(&uploads).map_or(0, |files| files.count());
+    let mut stream = tokio::net::TcpStream::connect(&lab.host).await.unwrap();
+    let head = format!(
+        "POST /v2/there/blobs/uploads/?digest={} HTTP/1.1\r\nHost: {}\r\nAuthorization: {login}\r\n\
+         Content-Length: 100\r\n\r\nhello",
+        digest(b"x"),
+        lab.host
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let wait = |wanted: usize| async move {
+        while files() != wanted {
+            assert!(std::time::Instant::now() < until, "{} uploads, not {wanted}", files());
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    wait(1).await;
+    stream.shutdown().await.unwrap();
+    let _ = stream.read_to_end(&mut Vec::new()).await;
+    wait(0).await;
+    let auth = [("authorization", login.as_str())];
+    let wrong = lab.send("POST", &format!("/v2/there/blobs/uploads/?digest={}", digest(b"x")), &auth, "y").await;
+    assert_eq!((wrong.status.as_u16(), files()), (400, 0), "{}", wrong.text());
     lab.end().await;
 }

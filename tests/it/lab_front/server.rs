@@ -14,13 +14,17 @@ async fn only_loopback_names_and_own_pages_are_answered() {
     let [own, named, other] = ["127.0.0.1", "localhost", "evil.example"].map(|host| format!("{host}:{port}"));
     let page = format!("http://{own}");
     let no_port = "http://127.0.0.1";
-    let table: [(&[(&str, &str)], bool); 9] = [
+    let table: [(&[(&str, &str)], bool); 13] = [
         (&[], true),
         (&[("host", &own)], true),
         (&[("host", &named)], true),
         (&[("host", &other)], false),
         (&[("host", "127.0.0.1:1")], false),
+        (&[("host", &own), ("host", &other)], false),
+        (&[("host", &other), ("host", &own)], false),
         (&[("host", &own), ("origin", &page)], true),
+        (&[("origin", &page), ("origin", "http://evil.example")], false),
+        (&[("host", &own), ("host", &named)], true),
         (&[("origin", "https://evil.example")], false),
         (&[("origin", "null")], false),
         (&[("origin", no_port)], false),

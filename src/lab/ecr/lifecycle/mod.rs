@@ -205,7 +205,7 @@ fn apply(lab: &Lab) {
                 tracing::info!(repository = %name, %digest, ?action, "the lifecycle policy applies to an image");
                 changed = true;
                 if action == Action::Expire {
-                    manifest::delete(&mut state.ecr, &lab.settings, &name, &digest);
+                    manifest::delete(&mut state.ecr, &name, &digest);
                 } else if let Some(repository) = state.ecr.repositories.get_mut(&name)
                     && let Some(image) = repository.images.get_mut(&digest)
                 {
