@@ -24,6 +24,7 @@ mod secrets;
 mod shift;
 mod shortage;
 mod traffic;
+mod unhealthy;
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
