@@ -93,6 +93,18 @@ impl Activity {
         exchange.request || exchange.began <= before && (exchange.asked || now < exchange.moved + SILENCE)
     }
 
+    /// Ends when nothing moved for so long.
+    pub(super) async fn silence(&self, clock: &Clock, idle: Duration) {
+        loop {
+            let silent = clock.now() - self.lock().moved;
+            let left = idle.as_millis() as i64 - silent;
+            if left <= 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(left as u64)).await;
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Exchange> {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }

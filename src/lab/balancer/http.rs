@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::combinators::BoxBody;
@@ -16,16 +16,21 @@ use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode, Uri, Version};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::connections::{NoTarget, OpenConnection, Prefer, in_service};
+use super::idle::{Heard, Heeded, Noted, lock, unless_silent};
 use super::route::{self, Asked};
 use super::{Balancer, simulated, sticky, tcp};
 use crate::lab::api::random_hex;
-use crate::lab::elbv2::Action;
+use crate::lab::elbv2::{Action, LoadBalancer};
 
 type Body = BoxBody<Bytes, hyper::Error>;
+
+/// What AWS's idle timeout is unless it is set.
+const IDLE: Duration = Duration::from_secs(60);
+/// AWS bounds the headers' bytes, not their number.
+const MOST_HEADERS: usize = 1000;
 
 /// Headers that speak of one connection and not of the request.
 const HOP_BY_HOP: [HeaderName; 5] = [
@@ -45,23 +50,51 @@ pub(super) async fn serve(
     closing: CancellationToken,
 ) {
     let listener_arn: Arc<str> = listener_arn.into();
+    let heard = Heard::new();
     let service = service_fn(|request| {
-        let (balancer, listener_arn) = (Arc::clone(&balancer), Arc::clone(&listener_arn));
-        async move { Ok::<_, Infallible>(respond(&balancer, &listener_arn, peer, request).await) }
+        let (balancer, listener_arn, heard) = (Arc::clone(&balancer), Arc::clone(&listener_arn), Arc::clone(&heard));
+        async move {
+            heard.asks(true);
+            let response = respond(&balancer, &listener_arn, peer, request).await;
+            heard.asks(false);
+            Ok::<_, Infallible>(response)
+        }
     });
-    let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(client), service);
-    let mut connection = pin!(connection.with_upgrades());
+    let client = TokioIo::new(Heeded { stream: client, heard: Arc::clone(&heard) });
+    let connection =
+        hyper::server::conn::http1::Builder::new().max_headers(MOST_HEADERS).serve_connection(client, service);
+    let served = async {
+        let mut connection = pin!(connection.with_upgrades());
+        tokio::select! {
+            _ = connection.as_mut() => return,
+            () = closing.cancelled() => connection.as_mut().graceful_shutdown(),
+        }
+        let _ = connection.await;
+    };
+    let idle = || {
+        balancer.lab.read(|state| {
+            let listener = state.elbv2.listener(&listener_arn);
+            let load_balancer = listener.and_then(|listener| state.elbv2.load_balancer(&listener.load_balancer_arn));
+            load_balancer.map_or(IDLE, idle_timeout)
+        })
+    };
     tokio::select! {
-        _ = connection.as_mut() => return,
-        () = closing.cancelled() => connection.as_mut().graceful_shutdown(),
+        () = served => {}
+        () = heard.silence(idle) => {}
     }
-    let _ = connection.await;
+}
+
+fn idle_timeout(of: &LoadBalancer) -> Duration {
+    let seconds = of.attributes.get("idle_timeout.timeout_seconds").and_then(|text| text.parse().ok());
+    seconds.map_or(IDLE, Duration::from_secs)
 }
 
 struct Decision {
     action: Action,
     listener_port: u16,
     idle_timeout: Duration,
+    /// What becomes of X-Forwarded-For.
+    forwarded_for: Option<String>,
 }
 
 async fn respond(
@@ -84,11 +117,11 @@ async fn respond(
     let decision = balancer.lab.read(|state| {
         let listener = state.elbv2.listener(listener_arn)?;
         let load_balancer = state.elbv2.load_balancer(&listener.load_balancer_arn)?;
-        let idle = load_balancer.attributes.get("idle_timeout.timeout_seconds").and_then(|text| text.parse().ok());
         Some(Decision {
             action: route::choose(&listener.rules, &asked)?.clone(),
             listener_port: listener.port,
-            idle_timeout: Duration::from_secs(idle.unwrap_or(60)),
+            idle_timeout: idle_timeout(load_balancer),
+            forwarded_for: load_balancer.attributes.get("routing.http.xff_header_processing.mode").cloned(),
         })
     });
     let Some(decision) = decision else { return error_page(StatusCode::SERVICE_UNAVAILABLE) };
@@ -135,11 +168,11 @@ async fn forward(
         client_upgrade = Some(hyper::upgrade::on(&mut request));
     }
     let (mut parts, body) = request.into_parts();
-    prepare(&mut parts, decision.listener_port, peer);
+    prepare(&mut parts, decision, peer);
     // Only such a request can be sent once more when a target ends in the middle of it.
     let repeatable = body.is_end_stream() && [Method::GET, Method::HEAD, Method::OPTIONS].contains(&parts.method);
-    let heard = Arc::new(Mutex::new(Instant::now()));
-    let mut body = Some(noting(body, &heard));
+    let (body, upload) = Noted::new(body);
+    let mut body = Some(body.boxed());
     let now = balancer.lab.clock.now();
     let (stickiness, had) = balancer
         .lab
@@ -164,12 +197,13 @@ async fn forward(
         };
         let connection = Arc::new(connection);
         let request = Request::from_parts(parts.clone(), body.take().unwrap_or_else(empty));
-        let exchanged = unless_silent(decision.idle_timeout, &heard, exchange(stream, &connection, request)).await;
+        let exchanged = unless_silent(decision.idle_timeout, &upload, exchange(stream, &connection, request)).await;
         match exchanged {
+            None if lock(&upload).is_awaited => return error_page(StatusCode::REQUEST_TIMEOUT),
             None => return error_page(StatusCode::GATEWAY_TIMEOUT),
             Some(Ok(response)) => {
                 let key = connection.key.clone();
-                let mut response = finish(response, client_upgrade, connection);
+                let mut response = finish(response, client_upgrade, connection, decision.idle_timeout);
                 if let Some(stickiness) = &stickiness {
                     stickiness.bind(response.headers_mut(), &key, now);
                 }
@@ -183,42 +217,14 @@ async fn forward(
     }
 }
 
-/// The client's body; `heard` is when the last of it came.
-fn noting(body: Incoming, heard: &Arc<Mutex<Instant>>) -> Body {
-    if body.is_end_stream() {
-        return body.boxed();
-    }
-    let heard = Arc::clone(heard);
-    let noted = body.map_frame(move |frame| {
-        *heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-        frame
-    });
-    noted.boxed()
-}
-
-/// What `exchange` comes to, or `None` when for so long nothing was heard of either side: an upload may take longer.
-async fn unless_silent<T>(idle: Duration, heard: &Mutex<Instant>, exchange: impl Future<Output = T>) -> Option<T> {
-    let mut exchange = pin!(exchange);
-    let mut until = Instant::now() + idle;
-    loop {
-        if let Ok(done) = tokio::time::timeout_at(until, exchange.as_mut()).await {
-            return Some(done);
-        }
-        let later = *heard.lock().unwrap_or_else(PoisonError::into_inner) + idle;
-        if later <= until {
-            return None;
-        }
-        until = later;
-    }
-}
-
 /// Sends one request over a connection of its own: no target can close one that we were about to reuse.
 async fn exchange(
     stream: TcpStream,
     connection: &Arc<OpenConnection>,
     request: Request<Body>,
 ) -> hyper::Result<Response<Incoming>> {
-    let (mut sender, driver) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let (mut sender, driver) =
+        hyper::client::conn::http1::Builder::new().max_headers(MOST_HEADERS).handshake(TokioIo::new(stream)).await?;
     let connection = Arc::clone(connection);
     tokio::spawn(async move {
         tokio::select! {
@@ -230,7 +236,7 @@ async fn exchange(
 }
 
 /// Makes the client's request the balancer's own.
-fn prepare(parts: &mut Parts, listener_port: u16, peer: SocketAddr) {
+fn prepare(parts: &mut Parts, decision: &Decision, peer: SocketAddr) {
     let upgrade = parts.headers.get(header::UPGRADE).cloned();
     strip(&mut parts.headers);
     let connection = if upgrade.is_some() { "upgrade" } else { "close" };
@@ -246,19 +252,23 @@ fn prepare(parts: &mut Parts, listener_port: u16, peer: SocketAddr) {
     parts.uri = Uri::try_from(path).unwrap_or_default();
     parts.version = Version::HTTP_11;
 
-    let earlier = parts.headers.get("x-forwarded-for").and_then(|value| value.to_str().ok());
-    let forwarded_for = match earlier {
-        Some(earlier) => format!("{earlier}, {}", peer.ip()),
-        None => peer.ip().to_string(),
-    };
+    const FORWARDED_FOR: &str = "x-forwarded-for";
+    let peer = peer.ip().to_string();
+    let given = parts.headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
+    let all = given.chain([peer.as_str()]).collect::<Vec<_>>().join(", ");
     let mut set = |name: &'static str, value: String| {
         if let Ok(value) = HeaderValue::from_str(&value) {
             parts.headers.insert(name, value);
         }
     };
-    set("x-forwarded-for", forwarded_for);
+    if !matches!(decision.forwarded_for.as_deref(), Some("preserve" | "remove")) {
+        set(FORWARDED_FOR, all);
+    }
     set("x-forwarded-proto", "http".to_owned());
-    set("x-forwarded-port", listener_port.to_string());
+    set("x-forwarded-port", decision.listener_port.to_string());
+    if decision.forwarded_for.as_deref() == Some("remove") {
+        parts.headers.remove(FORWARDED_FOR);
+    }
     if !parts.headers.contains_key("x-amzn-trace-id") {
         let trace = format!("Root=1-{}-{}", random_hex(8), random_hex(24));
         if let Ok(trace) = HeaderValue::from_str(&trace) {
@@ -284,13 +294,14 @@ fn finish(
     mut response: Response<Incoming>,
     client: Option<OnUpgrade>,
     connection: Arc<OpenConnection>,
+    idle: Duration,
 ) -> Response<Body> {
     if let (StatusCode::SWITCHING_PROTOCOLS, Some(client)) = (response.status(), client) {
         let target = hyper::upgrade::on(&mut response);
         tokio::spawn(async move {
             let (Ok(client), Ok(target)) = tokio::join!(client, target) else { return };
             let (mut client, mut target) = (TokioIo::new(client), TokioIo::new(target));
-            tcp::relay(&mut client, &mut target, &connection).await;
+            tcp::relay(&mut client, &mut target, &connection, idle).await;
         });
         // Its connection headers are the client's to see: they agree to the upgrade.
         return response.map(BodyExt::boxed);

@@ -5,6 +5,7 @@ mod connections;
 mod drain;
 mod health;
 mod http;
+mod idle;
 mod route;
 mod simulated;
 mod sockets;

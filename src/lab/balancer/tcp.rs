@@ -3,6 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional_with_sizes};
 use tokio::net::TcpStream;
@@ -13,6 +14,8 @@ use crate::lab::clock::Clock;
 use crate::lab::elbv2::Listener;
 
 const BUFFER: usize = 64 * 1024;
+/// A network load balancer's idle timeout.
+const IDLE: Duration = Duration::from_secs(350);
 
 pub(super) async fn serve(balancer: &Balancer, mut client: TcpStream, listener: &Listener) {
     let groups = listener.default_action().map(|action| action.target_groups()).unwrap_or_default();
@@ -30,24 +33,28 @@ pub(super) async fn serve(balancer: &Balancer, mut client: TcpStream, listener: 
         let _ = client.set_zero_linger();
         return;
     };
-    relay(&mut client, &mut target, &connection).await;
-    if connection.cut.is_cancelled() {
+    let idle = listener.attributes.get("tcp.idle_timeout.seconds").and_then(|text| text.parse().ok());
+    let idle = idle.map_or(IDLE, Duration::from_secs);
+    let ended = relay(&mut client, &mut target, &connection, idle).await;
+    if !ended {
         let _ = client.set_zero_linger();
     }
 }
 
-/// Carries bytes both ways until both sides are done, or the connection is cut. Each direction ends by itself: a client
+/// Carries bytes both ways until both sides are done (`true`), or the connection is cut or silent for too long. Each direction ends by itself: a client
 /// that has said all it has to say can still listen.
-pub(super) async fn relay<C, T>(client: &mut C, target: &mut T, connection: &OpenConnection)
+pub(super) async fn relay<C, T>(client: &mut C, target: &mut T, connection: &OpenConnection, idle: Duration) -> bool
 where
     C: AsyncRead + AsyncWrite + Unpin,
     T: AsyncRead + AsyncWrite + Unpin,
 {
     connection.activity.is_a_stream();
     let mut target = Watched { stream: target, activity: &connection.activity, clock: connection.clock() };
+    let clock = connection.clock();
     tokio::select! {
-        _ = copy_bidirectional_with_sizes(client, &mut target, BUFFER, BUFFER) => {}
-        () = connection.cut.cancelled() => {}
+        _ = copy_bidirectional_with_sizes(client, &mut target, BUFFER, BUFFER) => !connection.cut.is_cancelled(),
+        () = connection.cut.cancelled() => false,
+        () = connection.activity.silence(&clock, idle) => false,
     }
 }
 

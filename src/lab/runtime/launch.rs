@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::unix::AsyncFd;
 
-use super::spec::Level;
+use super::spec::{Level, Tmpfs};
 
 /// The hidden first argument by which a process knows that it is a helper.
 pub const ARGUMENT: &str = "__lab-container-helper";
@@ -53,6 +53,7 @@ pub struct Process {
     pub cgroup: String,
     pub read_only: bool,
     pub mounts: Vec<Mount>,
+    pub tmpfs: Vec<Tmpfs>,
     pub limits: Vec<Limit>,
     /// When it ends, its task is not over before the lab says what becomes of it.
     pub restarts: bool,

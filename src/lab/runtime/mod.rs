@@ -50,7 +50,7 @@ use crate::error::{Error, Result};
 pub use docker::{Address as DockerAddress, addresses as docker_addresses};
 pub use spec::{
     Condition, ContainerSpec, Dependency, HealthCheck, ImageSource, LayerBlob, Level, Line, MountPoint, Output,
-    RestartPolicy, RuntimeEvent, StartError, TaskSpec, Ulimit, Volume, VolumeSource, VolumesFrom,
+    RestartPolicy, RuntimeEvent, StartError, TaskSpec, Tmpfs, Ulimit, Volume, VolumeSource, VolumesFrom,
 };
 
 /// What trying a level on this machine came to.

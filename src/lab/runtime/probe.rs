@@ -74,6 +74,7 @@ fn run(level: Level, roots: Roots, folder: &Path, helper: &Path) -> io::Result<R
         cgroup: super::tasks::cgroup_name(folder, "probe", 0),
         read_only: false,
         mounts: Vec::new(),
+        tmpfs: Vec::new(),
         limits: Vec::new(),
         restarts: false,
     };

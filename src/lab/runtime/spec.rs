@@ -98,6 +98,7 @@ pub struct ContainerSpec {
     pub mount_points: Vec<MountPoint>,
     /// Other containers of the task, whose volumes this one gets at the same places.
     pub volumes_from: Vec<VolumesFrom>,
+    pub tmpfs: Vec<Tmpfs>,
     pub ulimits: Vec<Ulimit>,
     pub health_check: Option<HealthCheck>,
     pub depends_on: Vec<Dependency>,
@@ -187,6 +188,15 @@ pub enum VolumeSource {
 pub struct VolumesFrom {
     pub container: String,
     pub read_only: bool,
+}
+
+/// A folder in memory that begins empty. Where nothing can be mounted it is a folder like others, of any size.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tmpfs {
+    pub container_path: String,
+    pub size_mib: u64,
+    /// As mount(8) spells them.
+    pub options: Vec<String>,
 }
 
 #[derive(Debug, Clone, Default)]

@@ -17,7 +17,7 @@ use super::Roots;
 use super::config;
 use super::helper::cgroup;
 use super::images::{Images, Lease};
-use super::launch::{Launch, Limit, Process};
+use super::launch::{Launch, Limit, Process, Root};
 use super::lines::Reports;
 use super::link::Helper;
 use super::spec::{Level, StartError, TaskSpec, Ulimit};
@@ -228,9 +228,13 @@ impl Shared {
             let directory = folder.join(at.to_string());
             fs::create_dir_all(self.base.join(&directory)).map_err(create)?;
             let root = self.images.root(lease, self.roots, &directory).map_err(create)?;
-            let mounts = volumes
+            let mut mounts = volumes
                 .prepare(at, &self.base.join(&lease.root), &root)
                 .map_err(|detail| StartError::new(name, "CannotCreateContainerError", detail))?;
+            if let (false, Root::Directory(root)) = (self.level.has_network(), &root) {
+                let folders = volumes::instead_of_tmpfs(&self.base.join(root), &container.tmpfs).map_err(create)?;
+                mounts.extend(folders);
+            }
             containers.push(Process {
                 root,
                 arguments: command.arguments,
@@ -245,6 +249,7 @@ impl Shared {
                 cgroup: cgroup_name(&self.base, &task.task_id, at),
                 read_only: container.readonly_root_filesystem,
                 mounts,
+                tmpfs: container.tmpfs.clone(),
                 limits: container.ulimits.iter().map(limit).collect(),
                 restarts: container.restart.is_some(),
             });

@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
 use super::inroot::{InRoot, split};
 use super::launch::{Mount, Root};
-use super::spec::{ContainerSpec, Level, TaskSpec, VolumeSource};
+use super::spec::{ContainerSpec, Level, TaskSpec, Tmpfs, VolumeSource};
 use super::unpack::{copy_tree, remove_tree};
 
 /// A volume at a place in a container.
@@ -220,6 +220,19 @@ fn link(root: &Path, target: &str, source: &Path) -> io::Result<()> {
         Err(_) => {}
     }
     symlink(source, place)
+}
+
+/// Where nothing can be mounted: empty folders that anybody may write, as a tmpfs is one.
+pub fn instead_of_tmpfs(root: &Path, wanted: &[Tmpfs]) -> io::Result<Vec<Mount>> {
+    let folder = |tmpfs: &Tmpfs| {
+        let inside = InRoot::open(root)?;
+        let target = relative(&tmpfs.container_path);
+        inside.make_directory(target)?;
+        let source = inside.real_path(target)?;
+        fs::set_permissions(&source, fs::Permissions::from_mode(0o1777))?;
+        Ok(Mount { source, target: tmpfs.container_path.clone().into(), read_only: false })
+    };
+    wanted.iter().map(folder).collect()
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::lab::{
         task_definitions,
     },
     runtime::{
-        Condition, ContainerSpec, Dependency, HealthCheck, MountPoint, RestartPolicy, TaskSpec, Ulimit, Volume,
+        Condition, ContainerSpec, Dependency, HealthCheck, MountPoint, RestartPolicy, TaskSpec, Tmpfs, Ulimit, Volume,
         VolumeSource, VolumesFrom,
     },
     state::State,
@@ -159,6 +159,7 @@ fn container(
         hostname: Some(hostname),
         mount_points: mounts.collect(),
         volumes_from: volumes_from.collect(),
+        tmpfs: container["linuxParameters"]["tmpfs"].as_array().into_iter().flatten().map(tmpfs).collect(),
         ulimits: container["ulimits"].as_array().into_iter().flatten().map(ulimit).collect(),
         health_check: health_check(&container["healthCheck"], clock),
         depends_on: container["dependsOn"].as_array().into_iter().flatten().filter_map(dependency).collect(),
@@ -166,6 +167,14 @@ fn container(
         stop_timeout: Some(stop_timeout(container, clock)),
         restart: restart_policy(&container["restartPolicy"], clock),
         ..ContainerSpec::default()
+    }
+}
+
+fn tmpfs(of: &Value) -> Tmpfs {
+    Tmpfs {
+        container_path: text(of, "containerPath").unwrap_or_default(),
+        size_mib: of["size"].as_u64().unwrap_or_default(),
+        options: texts(&of["mountOptions"]),
     }
 }
 

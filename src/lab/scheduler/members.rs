@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::lab::ecs::{
     capacity,
-    model::{Deployment, InstanceStatus, Service, TaskStatus},
+    model::{Deployment, InstanceStatus, Service, ServiceStatus, TaskStatus},
     service_view, task_definitions,
     tasks::halt,
 };
@@ -28,6 +28,8 @@ pub(super) struct Member {
     pub running: bool,
     /// Its container instance is being drained: it is to be replaced.
     pub leaving: bool,
+    /// It fails its health checks, and a replacement is to come.
+    pub sick: bool,
     pub health: Health,
 }
 
@@ -51,6 +53,7 @@ pub(super) fn members(step: &mut Step, service: &Service) -> Vec<Member> {
                 .as_ref()
                 .and_then(|id| step.state.ecs.instances.get(id))
                 .is_some_and(|instance| instance.status == InstanceStatus::Draining),
+            sick: task.unhealthy.is_some(),
             health: health::of(step.state, service, task, context),
         })
         .collect();
@@ -74,9 +77,12 @@ pub(super) fn unstopped(step: &Step, service: &Service) -> i64 {
 }
 
 pub(super) fn stop(step: &mut Step, service: &mut Service, members: &[&Member], code: &str, reason: &str) {
+    let remains = service.status == ServiceStatus::Active;
     for member in members {
         if let Some(task) = step.state.ecs.tasks.get_mut(&member.id) {
-            halt(task, code, reason);
+            // whatever it was that decided about a task which had to go anyway
+            let own = task.unhealthy.clone().filter(|_| remains);
+            halt(task, code, own.as_deref().unwrap_or(reason));
         }
     }
     let running: Vec<String> = members.iter().filter(|of| of.running).map(|of| of.id.clone()).collect();

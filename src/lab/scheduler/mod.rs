@@ -25,6 +25,7 @@ mod secrets;
 mod shift;
 mod shortage;
 mod traffic;
+mod unhealthy;
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

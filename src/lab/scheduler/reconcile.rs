@@ -8,10 +8,9 @@ use crate::lab::ecs::{
 
 use super::{
     Step, alarms, choose,
-    events::{say, say_trouble, say_unless_told},
-    health::{Cause, Health},
+    events::{say_trouble, say_unless_told},
     members::{Member, is_daemon, members, start, stop, unstopped},
-    rollout, shift,
+    rollout, shift, unhealthy,
 };
 
 /// Seconds at AWS between tasks that never ran: doubled each time, up to 15 minutes.
@@ -23,6 +22,8 @@ const RESTART: u64 = 10;
 const BRIEF: i64 = 10_000;
 const MOST_RESTART: u64 = 500;
 const INCONSISTENT: u32 = 3;
+const STUCK: &str = "was unable to stop or start tasks during a deployment because of the service deployment \
+    configuration. Update the minimumHealthyPercent or maximumPercent value and try again.";
 
 pub(super) fn reconcile(step: &mut Step, service: &mut Service) {
     match service.status {
@@ -32,21 +33,22 @@ pub(super) fn reconcile(step: &mut Step, service: &mut Service) {
     }
     count_instances(step, service);
     rollout::begin(step, service);
+    unhealthy::note(step, service);
     count_failures(step, service);
     rollout::judge(step, service);
     alarms::judge(step, service);
-    stop_unhealthy(step, service);
     shift::advance(step, service);
     if let Some(wanted) = shift::scale(step, service) {
         shift::bring_to(step, service, &wanted);
         let members = members(step, service);
         return rollout::finish(step, service, &members);
     }
-    let share = |name: &str| service.desired_count.saturating_mul(percent(service, name));
-    let lower = share("minimumHealthyPercent").saturating_add(99).div_euclid(100);
-    let upper = share("maximumPercent").div_euclid(100);
+    let upper = share(service, "maximumPercent").div_euclid(100);
+    let lower = share(service, "minimumHealthyPercent").saturating_add(99).div_euclid(100);
     stop_spare(step, service, lower.min(service.desired_count));
     start_missing(step, service, upper);
+    unhealthy::make_way(step, service, upper);
+    say_stuck(step, service, lower, upper);
     let members = members(step, service);
     for (at, deployment) in service.deployments.iter_mut().enumerate() {
         let wanted = match at == 0 && deployment.rollout != Rollout::Failed {
@@ -73,6 +75,11 @@ fn count_instances(step: &mut Step, service: &mut Service) {
         service.steady = false;
         step.changed();
     }
+}
+
+/// So much of the desired count, in hundredths.
+fn share(service: &Service, name: &str) -> i64 {
+    service.desired_count.saturating_mul(percent(service, name))
 }
 
 /// For the daemon scheduling strategy AWS's defaults are others.
@@ -103,18 +110,18 @@ fn drain(step: &mut Step, service: &mut Service) {
     }
 }
 
-/// Tasks that ended by themselves count against their deployment, once each.
+/// Tasks that ended by themselves or fail their health checks count against their deployment, once each.
 fn count_failures(step: &mut Step, service: &mut Service) {
     let tasks = step.state.ecs.tasks.of_group(&service.cluster, &service.group());
-    let ended: Vec<String> = tasks.filter(|task| task.stop && !task.counted).map(|task| task.id.clone()).collect();
-    for id in ended {
+    let new = tasks.filter(|task| (task.stop || task.unhealthy.is_some()) && !task.counted);
+    for id in new.map(|task| task.id.clone()).collect::<Vec<_>>() {
         let Some(task) = step.state.ecs.tasks.get_mut(&id) else { continue };
         task.counted = true;
         (step.altered, step.outcome.changed) = (true, true);
         service.steady = false;
         let failed = match task.stop_code.as_deref() {
             Some("TaskFailedToStart" | "EssentialContainerExited") => true,
-            _ => task.stopped_reason.as_deref().is_some_and(|reason| reason.starts_with("Task failed ")),
+            _ => task.unhealthy.is_some(),
         };
         let (ran, by) = (task.started_at.is_some(), task.started_by.clone());
         let brief = task.started_at.is_some_and(|at| step.context.now < at + BRIEF);
@@ -156,57 +163,14 @@ fn count_failures(step: &mut Step, service: &mut Service) {
     }
 }
 
-/// What a deployment's timeline shows.
-fn note_healthy(step: &mut Step, id: &str) {
-    let is_new = step.state.ecs.tasks.get(id).is_some_and(|task| task.healthy_at.is_none());
-    if is_new && let Some(task) = step.state.ecs.tasks.get_mut(id) {
-        task.healthy_at = Some(step.context.now);
-        step.changed();
-    }
-}
-
-fn stop_unhealthy(step: &mut Step, service: &mut Service) {
-    for member in members(step, service) {
-        let cause = match &member.health {
-            Health::Unhealthy(cause) => cause,
-            Health::Healthy => {
-                note_healthy(step, &member.id);
-                continue;
-            }
-            Health::Waiting(_) => continue,
-        };
-        let now = step.context.now;
-        let reason = match cause {
-            Cause::Container => {
-                say(service, now, format!("(task {}) failed container health checks.", member.id));
-                "Task failed container health checks".to_owned()
-            }
-            Cause::Target(target, why) => {
-                let who = match target.id.starts_with("i-") {
-                    true => format!("(instance {})", target.id),
-                    false => format!("(task {})", member.id),
-                };
-                let group = &target.target_group;
-                let port = target.port;
-                say(
-                    service,
-                    now,
-                    format!("{who} (port {port}) is unhealthy in (target-group {group}) due to (reason {why})."),
-                );
-                format!("Task failed ELB health checks in (target-group {group})")
-            }
-        };
-        stop(step, service, &[&member], "ServiceSchedulerInitiated", &reason);
-        service.replacing += 1;
-    }
-}
-
 /// Stops what is beyond the desired count, and as much of earlier deployments as may be missed.
 fn stop_spare(step: &mut Step, service: &mut Service, lower: i64) {
     let Some(primary) = service.primary().cloned() else { return };
     let members = members(step, service);
     let (mut ours, mut others): (Vec<&Member>, Vec<&Member>) =
         members.iter().partition(|member| member.deployment == primary.id && !member.leaving);
+    // their replacements are no less wanted because they are there
+    ours.retain(|member| !member.sick);
     let scaling = format!("Scaling activity initiated by (deployment {})", primary.id);
     let healthy = members.iter().filter(|member| member.is_healthy()).count() as i64;
     let mut spare: Vec<&Member> = Vec::new();
@@ -271,8 +235,22 @@ fn start_missing(step: &mut Step, service: &mut Service, upper: i64) {
         return;
     }
     let members = members(step, service);
-    let ours = members.iter().filter(|member| member.deployment == primary.id && !member.leaving).count() as i64;
+    let stays = |member: &&Member| member.deployment == primary.id && !member.leaving && !member.sick;
+    let ours = members.iter().filter(stays).count() as i64;
     // The maximum counts tasks until they are STOPPED.
     let missing = (service.desired_count - ours).min(upper - unstopped(step, service));
     start(step, service, &primary, missing);
+}
+
+/// A service whose percents allow neither to stop a task nor to start one waits for others.
+fn say_stuck(step: &mut Step, service: &mut Service, lower: i64, upper: i64) {
+    let Some(primary) = service.primary().filter(|primary| primary.rollout == Rollout::InProgress) else { return };
+    let id = primary.id.clone();
+    let members = members(step, service);
+    let count = members.len() as i64;
+    let waits = members.iter().any(|member| member.deployment != id || member.leaving);
+    let idle = unstopped(step, service) == count && members.iter().all(Member::is_healthy);
+    if waits && idle && (upper..=lower).contains(&count) && say_unless_told(step, service, STUCK) {
+        step.changed();
+    }
 }

@@ -7,6 +7,7 @@ mod ec2;
 
 mod health;
 mod http;
+mod idle;
 mod logs;
 mod rules;
 mod sticky;

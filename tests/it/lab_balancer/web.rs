@@ -61,7 +61,8 @@ impl Web {
                         let says = Arc::clone(&says);
                         async move { Ok::<_, Infallible>(says.answer(request).await) }
                     });
-                    let serving = hyper::server::conn::http1::Builder::new();
+                    let mut serving = hyper::server::conn::http1::Builder::new();
+                    serving.max_headers(400);
                     let mut serving = std::pin::pin!(serving.serve_connection(TokioIo::new(stream), service));
                     tokio::select! {
                         _ = serving.as_mut() => return,

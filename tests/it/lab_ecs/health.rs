@@ -54,6 +54,10 @@ fn container_health_checks_decide_when_there_are_any() {
     assert_eq!(sim.service()["deployments"][0]["rolloutState"], "COMPLETED", "sooner than in 40 s");
     tell(&mut sim, false);
     sim.step();
+    assert!(sim.tasks("STOPPED").is_empty(), "its replacement comes first");
+    sim.until("a replacement", |sim| sim.tasks("RUNNING").len() == 2 && sim.service()["runningCount"] == 2);
+    all_are_well(&mut sim);
+    sim.step();
     let stopped = sim.tasks("STOPPED")[0].clone();
     assert_eq!(stopped["stoppedReason"], "Task failed container health checks");
     let id = stopped["taskArn"].as_str().and_then(|arn| arn.rsplit('/').next()).expect("an id").to_owned();
@@ -203,4 +207,84 @@ fn at_the_fast_pace_a_crash_loop_slows_down() {
     }
     let tasks = sim.state.ecs.tasks.len();
     assert!((10..30).contains(&tasks), "{tasks}");
+}
+
+/// A service of two tasks with a container health check, all of them well.
+fn two_that_are_checked(maximum: i64) -> Sim {
+    let mut sim = Sim::new();
+    let check = json!({"command": ["CMD-SHELL", "true"]});
+    let container = json!({"name": "app", "image": "v1", "memory": 64, "healthCheck": check});
+    sim.call("RegisterTaskDefinition", json!({"family": "web", "containerDefinitions": [container]}));
+    let mut input = unbalanced(2);
+    input["deploymentConfiguration"] = json!({"minimumHealthyPercent": 50, "maximumPercent": maximum});
+    sim.call("CreateService", input);
+    sim.until("both run", |sim| sim.service()["runningCount"] == 2);
+    all_are_well(&mut sim);
+    sim.settle();
+    sim
+}
+
+fn tell(sim: &mut Sim, task_id: &str, healthy: bool) {
+    sim.observe(Observation::Health { task_id: task_id.into(), container: "app".into(), healthy });
+}
+
+fn all_are_well(sim: &mut Sim) {
+    let running = sim.state.ecs.tasks.values().filter(|task| task.status == TaskStatus::Running);
+    let well: Vec<String> = running.filter(|task| task.unhealthy.is_none()).map(|task| task.id.clone()).collect();
+    well.iter().for_each(|id| tell(sim, id, true));
+}
+
+#[test]
+fn what_falls_ill_is_replaced_first_where_the_maximum_allows_it() {
+    // (maximum percent, how many fall ill, most and fewest tasks that run until all are well)
+    for (maximum, ill, most, fewest) in [(200, 1, 3, 2), (200, 2, 4, 2), (150, 2, 3, 2), (100, 1, 2, 1), (100, 2, 2, 1)]
+    {
+        let mut sim = two_that_are_checked(maximum);
+        let ids: Vec<String> = sim.state.ecs.tasks.keys().take(ill).cloned().collect();
+        ids.iter().for_each(|id| tell(&mut sim, id, false));
+        sim.step();
+        let mut seen = (0, usize::MAX);
+        sim.until("all are well", |sim| {
+            all_are_well(sim);
+            let running = sim.tasks("RUNNING").iter().filter(|task| task["lastStatus"] == "RUNNING").count();
+            seen = (seen.0.max(running), seen.1.min(running));
+            let gone = ids.iter().all(|id| sim.state.ecs.tasks[id].is_stopped());
+            gone && sim.state.ecs.services[0].steady && sim.service()["runningCount"] == 2
+        });
+        assert_eq!(seen, (most, fewest), "{ill} of two fall ill, at most {maximum} %: {:#?}", sim.events());
+        for id in &ids {
+            let reason = sim.state.ecs.tasks[id].stopped_reason.as_deref();
+            assert_eq!(reason, Some("Task failed container health checks"));
+        }
+        let told = sim.events().iter().filter(|event| event.ends_with("failed container health checks.")).count();
+        assert_eq!(told, ill, "once each");
+    }
+}
+
+#[test]
+fn what_recovers_stays_and_its_replacement_goes() {
+    let mut sim = two_that_are_checked(200);
+    let id = sim.state.ecs.tasks.keys().next().expect("a task").clone();
+    tell(&mut sim, &id, false);
+    sim.until("a replacement", |sim| sim.tasks("RUNNING").len() == 3);
+    tell(&mut sim, &id, true);
+    sim.settle();
+    assert!(sim.state.ecs.tasks[&id].is_wanted());
+    let stopped = sim.tasks("STOPPED");
+    assert_eq!((stopped.len(), sim.tasks("RUNNING").len()), (1, 2));
+    assert!(stopped[0]["stoppedReason"].as_str().is_some_and(|reason| reason.starts_with("Scaling activity")));
+}
+
+#[test]
+fn where_no_instance_has_room_for_a_replacement_what_is_ill_goes_first() {
+    let mut sim = Sim::new();
+    let check = json!({"command": ["CMD-SHELL", "true"]});
+    let ports = json!([{"containerPort": 80, "hostPort": 80}]);
+    let container = json!({"name": "app", "image": "v1", "memory": 64, "healthCheck": check, "portMappings": ports});
+    sim.call("RegisterTaskDefinition", json!({"family": "web", "containerDefinitions": [container]}));
+    sim.call("CreateService", unbalanced(1));
+    sim.until("it runs", |sim| sim.service()["runningCount"] == 1);
+    let id = sim.state.ecs.tasks.keys().next().expect("a task").clone();
+    tell(&mut sim, &id, false);
+    sim.until("another runs", |sim| sim.state.ecs.tasks[&id].is_stopped() && sim.service()["runningCount"] == 1);
 }

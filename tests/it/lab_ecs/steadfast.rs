@@ -86,3 +86,33 @@ fn the_same_trouble_is_said_once_in_six_hours() {
     sim.seconds(1800);
     assert_eq!((of(&mut sim, "failed to resolve ref v2"), of(&mut sim, start)), (1, 1), "{:#?}", sim.events());
 }
+
+#[test]
+fn percents_that_allow_nothing_are_told_once() {
+    const STUCK: &str = "(service web) was unable to stop or start tasks during a deployment because of the service \
+        deployment configuration. Update the minimumHealthyPercent or maximumPercent value and try again.";
+    // (desired count, minimum, maximum, it waits for other percents)
+    for (desired, minimum, maximum, stuck) in
+        [(1, 100, 150, true), (2, 51, 149, true), (4, 100, 124, true), (4, 100, 125, false), (2, 50, 149, false)]
+    {
+        let mut sim = Sim::new();
+        sim.register("v1");
+        sim.create(desired);
+        sim.settle();
+        let percents = json!({"minimumHealthyPercent": minimum, "maximumPercent": maximum});
+        let next = sim.register("v2");
+        sim.call(
+            "UpdateService",
+            json!({"service": "web", "taskDefinition": next, "deploymentConfiguration": percents}),
+        );
+        sim.seconds(900);
+        let told = sim.events().iter().filter(|event| *event == STUCK).count();
+        let state = sim.service()["deployments"][0]["rolloutState"].clone();
+        let expected = if stuck { (1, json!("IN_PROGRESS")) } else { (0, json!("COMPLETED")) };
+        assert_eq!((told, state), expected, "{desired} tasks, {minimum} to {maximum} %");
+        let percents = json!({"minimumHealthyPercent": 0, "maximumPercent": 200});
+        sim.call("UpdateService", json!({"service": "web", "deploymentConfiguration": percents}));
+        sim.settle();
+        assert_eq!(sim.service()["deployments"][0]["rolloutState"], "COMPLETED");
+    }
+}

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use steadystate::lab::runtime::{
-    Condition, Dependency, Level, MountPoint, Runtime, TaskSpec, Volume, VolumeSource, VolumesFrom,
+    Condition, Dependency, Level, MountPoint, Runtime, TaskSpec, Tmpfs, Volume, VolumeSource, VolumesFrom,
 };
 
 use super::levels::gone;
@@ -160,6 +160,28 @@ async fn what_an_image_declares_is_writable_in_a_read_only_root_and_given_to_oth
         bench.runtime.start(task).await.unwrap();
         assert_eq!(bench.end("given", "reader").await.lines, ["written"], "{}", bench.level);
         gone(&bench, "given").await;
+        bench.assert_clean();
+    }
+}
+
+#[tokio::test]
+async fn a_tmpfs_is_written_in_a_read_only_root_by_anybody_and_begins_empty() {
+    for mut bench in benches() {
+        for (id, arguments) in [("write", ["write", "data/x"]), ("empty", ["read", "data/image"])] {
+            let mut task = mounted(&bench, id, &arguments, VolumeSource::Task);
+            task.containers[0].mount_points.clear();
+            task.volumes.clear();
+            task.containers[0].readonly_root_filesystem = true;
+            task.containers[0].user = Some("1234:1234".into());
+            let options = vec!["exec".to_owned(), "mode=777".to_owned()];
+            task.containers[0].tmpfs = vec![Tmpfs { container_path: "/srv/data".into(), size_mib: 1, options }];
+            let found = lines(&mut bench, task).await.join("");
+            match id {
+                "write" => assert_eq!(found, "written", "{}", bench.level),
+                // without mounts it has what the image has there
+                _ => assert!(!bench.level.has_network() || !found.contains("of the image"), "{}: {found}", bench.level),
+            }
+        }
         bench.assert_clean();
     }
 }

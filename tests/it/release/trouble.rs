@@ -192,8 +192,10 @@ async fn placement_fails_and_pulls_are_slow_until_they_are_not() {
 async fn targets_flap() {
     let bench = Bench::start().await;
     bench.deploy().await;
-    bench.fault(json!({ "on": "balancer:CheckHealth", "kind": "flapping-health", "for": "8s" })).await;
+    bench.fault(json!({ "on": "balancer:CheckHealth", "kind": "flapping-health", "for": "60s" })).await;
     bench.until_event("due to (reason Health checks failed with these codes: [503]).").await;
+    // its replacement is no better, and there is no room for one more
+    bench.until_event("has stopped 1 running tasks: ").await;
     let stopped = bench.tasks("STOPPED").await;
     assert!(text(&stopped[0], "stoppedReason").starts_with("Task failed ELB health checks in (target-group arn:"));
     bench.clear().await;

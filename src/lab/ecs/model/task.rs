@@ -86,8 +86,10 @@ pub struct Task {
     pub targets: Vec<Target>,
     /// Cloud Map services in which it is an instance.
     pub registries: Vec<String>,
-    /// Its deployment was told that it stopped.
+    /// Its deployment was told that it stopped, or is unhealthy.
     pub counted: bool,
+    /// It fails its health checks, and is to stop for this reason once that can be.
+    pub unhealthy: Option<String>,
     #[serde(skip)]
     pub run: Run,
     /// When the runtime had it up, in this run of the lab.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::lab::runtime::spec::{ContainerSpec, HealthCheck, TaskSpec, VolumeSource};
+use crate::lab::runtime::spec::{ContainerSpec, HealthCheck, TaskSpec, Tmpfs, VolumeSource};
 
 pub const LAB: &str = "steady.lab";
 pub const TASK: &str = "steady.task";
@@ -159,7 +159,20 @@ pub fn container(
         body["HostConfig"]["Memory"] = json!(bytes);
         body["HostConfig"]["MemorySwap"] = json!(bytes);
     }
+    if !container.tmpfs.is_empty() {
+        body["HostConfig"]["Tmpfs"] = tmpfs(container);
+    }
     Ok(body)
+}
+
+fn tmpfs(container: &ContainerSpec) -> Value {
+    let options = |of: &Tmpfs| [vec![format!("size={}m", of.size_mib)], of.options.clone()].concat().join(",");
+    container
+        .tmpfs
+        .iter()
+        .map(|of| (of.container_path.clone(), json!(options(of))))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 fn binds(names: &Names, task: &TaskSpec, container: &ContainerSpec) -> Result<Vec<String>, String> {

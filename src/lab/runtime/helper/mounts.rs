@@ -14,7 +14,7 @@ use rustix::io::Errno;
 
 use crate::lab::runtime::inroot::{InRoot, proc_path};
 use crate::lab::runtime::launch::{Process, Root};
-use crate::lab::runtime::spec::Level;
+use crate::lab::runtime::spec::{Level, Tmpfs};
 
 const DEVICES: [(&str, u64, u64); 6] =
     [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
@@ -51,6 +51,9 @@ pub fn enter(level: Level, process: &Process) -> Result<(), String> {
             let target = proc_path_of(&root, &wanted.target)?;
             remount_read_only(&target)?;
         }
+    }
+    for wanted in &process.tmpfs {
+        tmpfs(&root, wanted)?;
     }
 
     fchdir(&root).map_err(|error| error.to_string())?;
@@ -112,6 +115,26 @@ fn root(level: Level, root: &Root) -> Result<PathBuf, String> {
             Ok(merged)
         }
     }
+}
+
+/// With Docker's options unless others are given.
+fn tmpfs(root: &InRoot, wanted: &Tmpfs) -> Result<(), String> {
+    let mut flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    let mut data = vec![format!("mode=1777,size={}m", wanted.size_mib)];
+    for option in &wanted.options {
+        match option.as_str() {
+            "exec" => flags.remove(MsFlags::MS_NOEXEC),
+            "suid" => flags.remove(MsFlags::MS_NOSUID),
+            "dev" => flags.remove(MsFlags::MS_NODEV),
+            "ro" => flags.insert(MsFlags::MS_RDONLY),
+            "noatime" => flags.insert(MsFlags::MS_NOATIME),
+            "sync" => flags.insert(MsFlags::MS_SYNCHRONOUS),
+            _ if option.contains('=') => data.push(option.clone()),
+            _ => {}
+        }
+    }
+    let target = directory(root, wanted.container_path.trim_start_matches('/'))?;
+    attach(Some("tmpfs"), &target, Some("tmpfs"), flags, Some(&data.join(",")))
 }
 
 fn devices(root: &InRoot) -> Result<(), String> {
