@@ -5,6 +5,7 @@ use super::files;
 use super::node::{Node, Value};
 use super::plan::{CreateRepository, DockerfileBuild, ExistingImage, ImagePlan, ImageSource, LayerEntry, LayersBuild};
 use crate::error::Error;
+use crate::image::Compression;
 
 pub fn read(mut fields: Fields<'_>) -> Option<ImagePlan> {
     let repository = fields.text("repository");
@@ -13,6 +14,8 @@ pub fn read(mut fields: Fields<'_>) -> Option<ImagePlan> {
     }
     let tags = fields.texts("tags").unwrap_or_default();
     let container = fields.text("container");
+    let compression = fields.word("compression", &[("gzip", Compression::Gzip), ("zstd", Compression::Zstd)]);
+    let compression = compression.unwrap_or_default();
     let create = create(&mut fields);
     let source = match fields.fields("build") {
         Some(build) => source(build),
@@ -24,7 +27,7 @@ pub fn read(mut fields: Fields<'_>) -> Option<ImagePlan> {
         }
     };
     fields.finish();
-    Some(ImagePlan { repository: repository?, tags, source: source?, container, create })
+    Some(ImagePlan { repository: repository?, tags, source: source?, compression, container, create })
 }
 
 /// `create: true`, or a map of what the repository is to be like.

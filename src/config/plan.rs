@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::SourceText;
+use crate::image::Compression;
 
 #[derive(Clone)]
 pub struct Plan {
@@ -72,6 +73,8 @@ pub struct ImagePlan {
     /// Templates; labels only, the digest is what gets deployed.
     pub tags: Vec<String>,
     pub source: ImageSource,
+    /// How layers travel that are not compressed yet.
+    pub compression: Compression,
     /// The container whose image this is; `None` when the task definition has only one.
     pub container: Option<String>,
     /// Create the repository when it is missing, and bring these settings to it.

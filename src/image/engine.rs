@@ -5,13 +5,14 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::group::Group;
-use super::{Image, Open, Platform, archive, digest};
+use super::{Built, Draft, Open, Platform, archive, digest};
 use crate::error::{Error, Result};
 
 /// How long docker may take to say whether it is there.
@@ -116,7 +117,7 @@ pub async fn docker_image(
     folder: &Path,
     open: &Open,
     on_line: &mut (dyn FnMut(&str) + Send),
-) -> Result<Image> {
+) -> Result<Built> {
     docker_answers(&build.program).await?;
     let scratch = tempfile::Builder::new()
         .prefix(".writing-")
@@ -134,30 +135,13 @@ pub async fn docker_image(
     run(&build.save(id, &path, folder), on_line).await?;
     let open = open.clone();
     let opened = tokio::task::spawn_blocking(move || {
-        let image = archive::open(&path, &open)?;
-        // Blobs that still point into the archive must outlive it.
-        into_cache(image, &open, scratch)
+        Ok(match archive::draft(&path, &open)? {
+            Built::Draft(draft) => Built::Draft(Draft { scratch: Some(Arc::new(scratch)), ..draft }),
+            // Blobs that still point into the archive must outlive it.
+            Built::Image(image) => Built::Image(open.cache.take_in(image)?),
+        })
     });
     opened.await.map_err(|error| Error::build_or_push("reading docker's image failed").cause(error))?
-}
-
-fn into_cache(mut image: Image, open: &Open, scratch: tempfile::TempDir) -> Result<Image> {
-    use std::io::{Read, Seek, SeekFrom};
-    for blob in &mut image.blobs {
-        let super::BlobSource::File { path, offset } = &blob.source else { continue };
-        let copy = || -> Result<PathBuf> {
-            let mut writer = open.cache.writer()?;
-            let copied = std::fs::File::open(path).and_then(|mut file| {
-                file.seek(SeekFrom::Start(*offset))?;
-                std::io::copy(&mut file.take(blob.descriptor.size), &mut writer)
-            });
-            copied.map_err(|error| Error::build_or_push("cannot copy a layer of docker's image").cause(error))?;
-            writer.keep_as(&blob.descriptor.digest)
-        };
-        blob.source = super::BlobSource::Cached(copy()?);
-    }
-    drop(scratch);
-    Ok(image)
 }
 
 /// Whether docker's daemon answers.

@@ -2,7 +2,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use steadystate::error::Kind;
+use steadystate::error::{Kind, Result};
+use steadystate::image::Built;
 use steadystate::image::engine::{self, Command, DockerBuild};
 
 use super::Workshop;
@@ -184,7 +185,8 @@ esac
         )
     };
     let (built, built_too) = tokio::time::timeout(Duration::from_secs(20), both).await.unwrap();
-    assert_eq!((built.unwrap().config, built_too.unwrap().config), (first.0.into(), second.0.into()));
+    let config = |built: Result<Built>| built.unwrap().settled().unwrap().config;
+    assert_eq!((config(built), config(built_too)), (first.0.into(), second.0.into()));
 }
 
 /// A program with docker's command line, that "builds" an archive which lies in the project.
@@ -207,7 +209,7 @@ esac
     let open = workshop.open(Some("linux/arm64"));
     let built =
         engine::docker_image(&build, &workshop.path("project"), &open, &mut |line| lines.push(line.to_owned())).await;
-    let built = built.unwrap();
+    let built = built.unwrap().settled().unwrap();
     assert_eq!(lines, ["step 1 for fast"]);
     assert!(!std::fs::read_to_string(workshop.path("project/arguments")).unwrap().contains("s3cret"));
     super::check_sound(&built);
@@ -216,7 +218,7 @@ esac
     // The archive is gone, and nothing of the image with it.
     let left: Vec<_> =
         std::fs::read_dir(workshop.cache.folder()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(left.len(), 2, "{left:?}");
+    assert_eq!(left.len(), 3, "{left:?}");
 
     // An id that is none is never an argument.
     workshop.file("id", "--all");
