@@ -3,8 +3,10 @@
 mod build;
 mod completions;
 mod context;
+pub mod credential_helper;
 mod delete;
 mod deploy;
+pub mod docker_config;
 mod fault;
 mod hints;
 mod init;
@@ -37,7 +39,7 @@ use context::{Context, Global};
 
 pub use hints::{with_flags, with_resume};
 pub use init::{TEMPLATES, Template};
-pub use login::{docker_arguments, hand_over};
+pub use login::{hand_over, login_arguments};
 
 /// From source to steady state on Amazon ECS.
 #[derive(Debug, Parser)]
@@ -79,6 +81,9 @@ enum Command {
 /// Runs one command line to its exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>, env: BTreeMap<String, String>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if credential_helper::is_called(&arguments) {
+        return credential_helper::main(&arguments, env);
+    }
     let cli = match parse(&arguments) {
         Ok(cli) => cli,
         Err(usage) => return usage::refuse(&usage, &arguments),

@@ -3,6 +3,7 @@
 mod aws;
 mod commands;
 mod config;
+mod credential_helper;
 mod deploy;
 mod document;
 mod documented;
