@@ -1,6 +1,5 @@
 //! From source to an image: assembled from files, built by docker, or opened where it is.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
@@ -13,7 +12,7 @@ use crate::aws::reply::optional;
 use crate::config::{DockerfileBuild, ImagePlan, ImageSource, LayersBuild, Plan};
 use crate::error::{Error, Kind, Result};
 use crate::image::config::Execution;
-use crate::image::engine::{self, DockerBuild};
+use crate::image::engine::{self, Build};
 use crate::image::layers::{self, LayerEntry, LayersSpec};
 use crate::image::{BlobCache, Built, Image, Open, Platform, Reference};
 use crate::registry;
@@ -103,16 +102,19 @@ async fn dockerfile(
 ) -> Result<Built> {
     let platform = platform(build.platform.as_deref(), open.platform.as_ref())?;
     let secret = |(name, value): (&String, &String)| (name.clone(), SecretString::from(value.clone()));
-    let docker = DockerBuild {
-        program: "docker".into(),
+    let recipe = Build {
         context: build.context.clone(),
         file: Some(build.dockerfile.clone()),
         target: build.target.clone(),
         build_args: build.args.iter().map(secret).collect(),
-        labels: BTreeMap::new(),
+        secrets: build.secrets.clone(),
+        labels: build.labels.clone(),
+        cache_from: build.cache_from.clone(),
+        cache_to: build.cache_to.clone(),
         platform: platform.clone(),
     };
-    engine::docker_image(&docker, &plan.project, &Open { platform, ..open }, on_line).await
+    let engine = engine::choose(build.builder).await?;
+    engine::image(&engine, &recipe, &plan.project, &Open { platform, ..open }, on_line).await
 }
 
 /// An image that is there: a path, or a reference in some registry.
