@@ -16,6 +16,7 @@ mod login;
 mod push;
 mod register;
 mod render;
+mod repo;
 mod revisions;
 mod rollback;
 mod status;
@@ -72,6 +73,7 @@ enum Command {
     Status(status::Args),
     Wait(wait::Args),
     Rollback(rollback::Args),
+    Repo(repo::Args),
     Revisions(revisions::Args),
     Delete(delete::Args),
     Lab(lab::Args),
@@ -167,6 +169,7 @@ async fn dispatch(command: Command, context: &Context, events: Events) -> Result
         Command::Status(args) => args.run(context, &events).await,
         Command::Wait(args) => args.run(context, &events).await,
         Command::Rollback(args) => args.run(context, &events).await,
+        Command::Repo(args) => args.run(context, &events).await,
         Command::Revisions(args) => args.run(context, &events).await,
         Command::Delete(args) => args.run(context, &events).await,
         Command::Lab(args) => args.run(context, &events).await,

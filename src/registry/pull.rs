@@ -123,6 +123,27 @@ pub async fn pull_image(
     Ok(Image { digest, manifest: bytes, media_type, config, blobs, platform: found })
 }
 
+/// The platforms of an image, or of the images of an index.
+///
+/// # Errors
+/// `BuildOrPush` when it cannot be read.
+pub async fn platforms(client: &Client, repository: &str, reference: &str) -> Result<Vec<Platform>> {
+    let (bytes, media_type) = get_manifest(client, repository, reference).await?;
+    match manifest::parse(&bytes, media_type.as_deref(), reference)? {
+        Document::Index(entries) => {
+            let images = entries.into_iter().filter(|entry| !entry.attestation);
+            Ok(images.filter_map(|entry| entry.platform).collect())
+        }
+        Document::Image(image) => {
+            if image.config.size > MAX_DOCUMENT as u64 {
+                return Ok(Vec::new());
+            }
+            let config = get_small_blob(client, repository, &image.config).await?;
+            Ok(vec![manifest::platform_of(&config)?])
+        }
+    }
+}
+
 /// The layers of the image that `reference` names, by diffID, where they are compressed this way. Nothing when there is no
 /// such image, or more than one: what is not found is sent.
 pub(super) async fn earlier_layers(

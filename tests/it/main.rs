@@ -26,5 +26,6 @@ mod rehearsal;
 mod release;
 mod replies;
 mod report;
+mod repositories;
 mod scenario;
 mod signing;
