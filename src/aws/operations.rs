@@ -45,6 +45,14 @@ operations! {
         update_service update_service "UpdateService",
     }
     ecr "ECR" {
+        batch_get_image batch_get_image "BatchGetImage",
+        complete_layer_upload complete_layer_upload "CompleteLayerUpload",
+        get_download_url_for_layer get_download_url_for_layer "GetDownloadUrlForLayer",
+        initiate_layer_upload initiate_layer_upload "InitiateLayerUpload",
+        list_images list_images "ListImages",
+        put_image put_image "PutImage",
+        put_lifecycle_policy put_lifecycle_policy "PutLifecyclePolicy",
+        upload_layer_part upload_layer_part "UploadLayerPart",
         batch_check_layer_availability batch_check_layer_availability "BatchCheckLayerAvailability",
         create_repository create_repository "CreateRepository",
         delete_repository delete_repository "DeleteRepository",

@@ -14,7 +14,7 @@ use crate::deploy::event::Events;
 use crate::error::{Error, Result};
 use crate::report::{Display, Output, Progress, Terminal};
 
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Default, Clone, clap::Args)]
 #[command(next_help_heading = "Global options")]
 pub struct Global {
     /// The folder of the project

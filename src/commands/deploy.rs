@@ -8,6 +8,7 @@ use crate::config::{is_check_url, parse_duration};
 use crate::deploy;
 use crate::deploy::event::Events;
 use crate::error::{Error, Result};
+use crate::image::engine::Builder;
 
 /// Take the service from its source to steady state
 ///
@@ -33,6 +34,9 @@ pub struct Args {
     /// Create the repository if it is missing
     #[arg(long)]
     create_repository: bool,
+    /// Who builds the Dockerfile [default: the first that answers of docker, podman, buildah, finch and nerdctl]
+    #[arg(long, value_name = "PROGRAM")]
+    builder: Option<Builder>,
 }
 
 impl Args {
@@ -51,6 +55,7 @@ impl Args {
             None => {}
         }
         options.tags = self.tags;
+        options.builder = self.builder;
         options.check_url = self.check_url;
         options.timeout = self.timeout;
         options.desired_count = self.desired_count;

@@ -159,6 +159,13 @@ pub async fn endpoint(context: &Context, events: &Events) -> Result<Endpoint> {
     Ok(running.endpoint)
 }
 
+/// Whether the lab that `--lab` means runs at this host and port.
+pub async fn is_at(host: &str, context: &Context) -> Result<bool> {
+    let running = lifecycle::status(&options(context, None, How::default())?).await?;
+    let Status::Running { running, .. } = running else { return Ok(false) };
+    Ok(running.endpoint.url.trim_start_matches("http://") == host)
+}
+
 /// Says once, of a lab that was started just now, what is weak about its containers.
 async fn warn(options: &Options, running: &Running, events: &Events) -> Result<()> {
     if running.started

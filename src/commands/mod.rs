@@ -3,8 +3,10 @@
 mod build;
 mod completions;
 mod context;
+pub mod credential_helper;
 mod delete;
 mod deploy;
+pub mod docker_config;
 mod fault;
 mod hints;
 mod init;
@@ -14,6 +16,7 @@ mod login;
 mod push;
 mod register;
 mod render;
+mod repo;
 mod revisions;
 mod rollback;
 mod status;
@@ -37,7 +40,7 @@ use context::{Context, Global};
 
 pub use hints::{with_flags, with_resume};
 pub use init::{TEMPLATES, Template};
-pub use login::{docker_arguments, hand_over};
+pub use login::{hand_over, login_arguments};
 
 /// From source to steady state on Amazon ECS.
 #[derive(Debug, Parser)]
@@ -70,6 +73,7 @@ enum Command {
     Status(status::Args),
     Wait(wait::Args),
     Rollback(rollback::Args),
+    Repo(repo::Args),
     Revisions(revisions::Args),
     Delete(delete::Args),
     Lab(lab::Args),
@@ -79,6 +83,9 @@ enum Command {
 /// Runs one command line to its exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>, env: BTreeMap<String, String>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if credential_helper::is_called(&arguments) {
+        return credential_helper::main(&arguments, env);
+    }
     let cli = match parse(&arguments) {
         Ok(cli) => cli,
         Err(usage) => return usage::refuse(&usage, &arguments),
@@ -162,6 +169,7 @@ async fn dispatch(command: Command, context: &Context, events: Events) -> Result
         Command::Status(args) => args.run(context, &events).await,
         Command::Wait(args) => args.run(context, &events).await,
         Command::Rollback(args) => args.run(context, &events).await,
+        Command::Repo(args) => args.run(context, &events).await,
         Command::Revisions(args) => args.run(context, &events).await,
         Command::Delete(args) => args.run(context, &events).await,
         Command::Lab(args) => args.run(context, &events).await,

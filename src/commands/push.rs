@@ -5,6 +5,7 @@ use super::shown;
 use crate::deploy;
 use crate::deploy::event::Events;
 use crate::error::Result;
+use crate::image::engine::Builder;
 
 /// Build the image and push it to its repository
 #[derive(Debug, clap::Args)]
@@ -15,12 +16,16 @@ pub struct Args {
     /// Create the repository if it is missing
     #[arg(long)]
     create_repository: bool,
+    /// Who builds the Dockerfile [default: the first that answers of docker, podman, buildah, finch and nerdctl]
+    #[arg(long, value_name = "PROGRAM")]
+    builder: Option<Builder>,
 }
 
 impl Args {
     pub async fn run(self, context: &Context, events: &Events) -> Result<Option<Value>> {
         let mut options = context.options()?;
         options.tags = self.tags;
+        options.builder = self.builder;
         options.create_repository = self.create_repository;
         let (project, clients) = context.load(options, events).await?;
         shown(&deploy::push(&project.plan, &clients, events).await?)

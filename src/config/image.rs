@@ -1,10 +1,14 @@
 //! The `image:` section.
 
+use std::collections::BTreeMap;
+
 use super::decode::Fields;
 use super::files;
 use super::node::{Node, Value};
 use super::plan::{CreateRepository, DockerfileBuild, ExistingImage, ImagePlan, ImageSource, LayerEntry, LayersBuild};
 use crate::error::Error;
+use crate::image::Compression;
+use crate::image::engine::{Builder, Secret};
 
 pub fn read(mut fields: Fields<'_>) -> Option<ImagePlan> {
     let repository = fields.text("repository");
@@ -13,6 +17,8 @@ pub fn read(mut fields: Fields<'_>) -> Option<ImagePlan> {
     }
     let tags = fields.texts("tags").unwrap_or_default();
     let container = fields.text("container");
+    let compression = fields.word("compression", &[("gzip", Compression::Gzip), ("zstd", Compression::Zstd)]);
+    let compression = compression.unwrap_or_default();
     let create = create(&mut fields);
     let source = match fields.fields("build") {
         Some(build) => source(build),
@@ -24,7 +30,7 @@ pub fn read(mut fields: Fields<'_>) -> Option<ImagePlan> {
         }
     };
     fields.finish();
-    Some(ImagePlan { repository: repository?, tags, source: source?, container, create })
+    Some(ImagePlan { repository: repository?, tags, source: source?, compression, container, create })
 }
 
 /// `create: true`, or a map of what the repository is to be like.
@@ -156,12 +162,63 @@ fn dockerfile(mut fields: Fields<'_>, run: Option<String>) -> Option<DockerfileB
     let context = fields.text("context");
     let target = fields.text("target");
     let args = fields.text_map("args");
+    let builder = builder(&mut fields);
+    let secrets = secrets(&mut fields);
+    let labels = fields.text_map("labels");
+    let cache_from = fields.texts("cache_from").unwrap_or_default();
+    let cache_to = fields.texts("cache_to").unwrap_or_default();
     let platform = platform(&mut fields);
     let project = fields.reader.folder.clone();
     fields.finish();
     let dockerfile = project.join(dockerfile?);
     let context = context.map_or_else(|| project.clone(), |context| project.join(context));
-    Some(DockerfileBuild { run, dockerfile, context, target, args, platform })
+    Some(DockerfileBuild {
+        run,
+        dockerfile,
+        context,
+        builder,
+        target,
+        args,
+        secrets,
+        labels,
+        cache_from,
+        cache_to,
+        platform,
+    })
+}
+
+fn builder(fields: &mut Fields<'_>) -> Option<Builder> {
+    fields.word("builder", &Builder::ALL.map(|builder| (builder.name(), builder)))
+}
+
+/// By id, each from a file or from a variable of the environment.
+fn secrets(fields: &mut Fields<'_>) -> BTreeMap<String, Secret> {
+    let mut secrets = BTreeMap::new();
+    let path = fields.path("secrets");
+    for entry in fields.map("secrets").unwrap_or_default() {
+        let name = format!("{path}.{}", entry.key);
+        let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+        if entry.key.is_empty() || !entry.key.chars().all(plain) {
+            let error = Error::input(format!("`{}` cannot be a secret's id", entry.key));
+            fields.reader.note(&entry.span, None, error.hint("letters, digits, `_`, `.` and `-`"));
+        }
+        let Some(mut from) = fields.reader.fields(&name, &entry.node, &entry.span) else { continue };
+        let (file, variable) = (from.text("file"), from.text("env"));
+        let (has_file, has_variable) = (from.node("file").is_some(), from.node("env").is_some());
+        if has_file == has_variable {
+            let error = Error::input(format!("`{name}` needs one of `file` and `env`"));
+            fields.reader.note(
+                &entry.span,
+                None,
+                error.hint("a path, or the name of a variable that holds the secret"),
+            );
+        }
+        from.finish();
+        let folder = &fields.reader.folder;
+        let secret = file.map(|file| Secret::File(folder.join(file))).or(variable.map(Secret::Environment));
+        secrets.extend(secret.map(|secret| (entry.key.clone(), secret)));
+    }
+    secrets
 }
 
 fn platform(fields: &mut Fields<'_>) -> Option<String> {

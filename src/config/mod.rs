@@ -22,6 +22,7 @@ pub use service::is_service_name;
 pub use variables::parse_argument as parse_variable;
 
 use crate::error::{Error, Result, SourceText, nearest};
+use crate::image::engine::{Builder, Secret};
 use decode::{Fields, Reader};
 use node::{Entry, Node, Value};
 
@@ -49,6 +50,8 @@ pub struct Options {
     pub check_url: Option<String>,
     pub timeout: Option<Duration>,
     pub desired_count: Option<i64>,
+    /// Who builds a Dockerfile.
+    pub builder: Option<Builder>,
     /// As `create: true` of the image.
     pub create_repository: bool,
     /// Nothing will be rendered: variables may stay without a value.
@@ -105,6 +108,18 @@ fn find(options: &Options) -> Result<(PathBuf, PathBuf)> {
     Err(Error::input(format!("there is no {} in {}", FILE_NAMES[0], absolute(&options.directory)?.display()))
         .hint("`steady init` writes a first one")
         .hint("-C names the folder of a project, -f another project file"))
+}
+
+/// Secrets of a build whose variable has no value: id and variable.
+fn missing_secrets(env: &BTreeMap<String, String>) -> impl Fn(&ImagePlan) -> Vec<(String, String)> {
+    |image| {
+        let ImageSource::Dockerfile(build) = &image.source else { return Vec::new() };
+        let variables = build.secrets.iter().filter_map(|(id, secret)| match secret {
+            Secret::Environment(variable) => Some((id.clone(), variable.clone())),
+            Secret::File(_) => None,
+        });
+        variables.filter(|(_, variable)| !env.contains_key(variable)).collect()
+    }
 }
 
 fn read(reader: &Reader, root: &Node, options: &Options) -> Option<Project> {
@@ -218,6 +233,16 @@ fn settings(reader: &Reader, merged: &Node, options: &Options, check: bool) -> O
         variables::check_tag(reader, tag, &scope);
     }
     let mut image = service.image;
+    let entry = services.iter().find(|entry| entry.key == name);
+    for (id, variable) in image.as_ref().map(missing_secrets(&options.env)).unwrap_or_default() {
+        let error = Error::input(format!("the build's secret `{id}` is in the variable {variable}, which is not set"));
+        reader.note(&entry?.span, None, error.hint(format!("set {variable}, or name another one in `build.secrets`")));
+    }
+    if let (Some(ImageSource::Dockerfile(build)), Some(builder)) =
+        (image.as_mut().map(|image| &mut image.source), options.builder)
+    {
+        build.builder = Some(builder);
+    }
     if let Some(image) = image.as_mut().filter(|_| !options.tags.is_empty()) {
         image.tags = options.tags.clone();
     }

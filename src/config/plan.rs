@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::SourceText;
+use crate::image::Compression;
+use crate::image::engine::{Builder, Secret};
 
 #[derive(Clone)]
 pub struct Plan {
@@ -72,6 +74,8 @@ pub struct ImagePlan {
     /// Templates; labels only, the digest is what gets deployed.
     pub tags: Vec<String>,
     pub source: ImageSource,
+    /// How layers travel that are not compressed yet.
+    pub compression: Compression,
     /// The container whose image this is; `None` when the task definition has only one.
     pub container: Option<String>,
     /// Create the repository when it is missing, and bring these settings to it.
@@ -174,8 +178,15 @@ pub struct DockerfileBuild {
     pub dockerfile: PathBuf,
     /// Absolute.
     pub context: PathBuf,
+    /// `None` is the first engine that answers.
+    pub builder: Option<Builder>,
     pub target: Option<String>,
     pub args: BTreeMap<String, String>,
+    /// By id.
+    pub secrets: BTreeMap<String, Secret>,
+    pub labels: BTreeMap<String, String>,
+    pub cache_from: Vec<String>,
+    pub cache_to: Vec<String>,
     pub platform: Option<String>,
 }
 
@@ -188,6 +199,11 @@ impl fmt::Debug for DockerfileBuild {
             .field("context", &self.context)
             .field("target", &self.target)
             .field("args", &self.args.keys())
+            .field("builder", &self.builder)
+            .field("secrets", &self.secrets.keys())
+            .field("labels", &self.labels)
+            .field("cache_from", &self.cache_from)
+            .field("cache_to", &self.cache_to)
             .field("platform", &self.platform)
             .finish()
     }

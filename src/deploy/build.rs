@@ -1,6 +1,5 @@
 //! From source to an image: assembled from files, built by docker, or opened where it is.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
@@ -13,9 +12,9 @@ use crate::aws::reply::optional;
 use crate::config::{DockerfileBuild, ImagePlan, ImageSource, LayersBuild, Plan};
 use crate::error::{Error, Kind, Result};
 use crate::image::config::Execution;
-use crate::image::engine::{self, DockerBuild};
+use crate::image::engine::{self, Build};
 use crate::image::layers::{self, LayerEntry, LayersSpec};
-use crate::image::{BlobCache, Image, Open, Platform, Reference};
+use crate::image::{BlobCache, Built, Image, Open, Platform, Reference};
 use crate::registry;
 
 /// The image, with the output of what builds it as events. `task_definition` says for which machine it is.
@@ -25,22 +24,21 @@ pub async fn image(
     task_definition: &Value,
     clients: &Clients,
     events: &Events,
-) -> Result<Image> {
+) -> Result<Built> {
     let mut on_line = |line: &str| events.emit(Event::BuildOutput { line: line.to_owned() });
     if let Some(run) = image.run() {
         engine::run(&engine::shell(run, &plan.project), &mut on_line).await?;
     }
     let cache = BlobCache::open_default()?;
     let wanted = wanted_platform(task_definition);
+    let open = Open { platform: wanted.clone(), cache, compression: image.compression };
     let built = match &image.source {
-        ImageSource::Layers(build) => layers(plan, build, wanted.as_ref(), cache, clients, events).await?,
-        ImageSource::Dockerfile(build) => dockerfile(plan, build, wanted.as_ref(), cache, &mut on_line).await?,
-        ImageSource::Existing(existing) => {
-            existing_image(&existing.image, wanted.as_ref(), cache, clients, events).await?
-        }
+        ImageSource::Layers(build) => Built::Image(layers(plan, build, open, clients, events).await?),
+        ImageSource::Dockerfile(build) => dockerfile(plan, build, open, &mut on_line).await?,
+        ImageSource::Existing(existing) => existing_image(&existing.image, open, clients, events).await?,
     };
-    if let Some(wanted) = wanted.filter(|wanted| !built.platform.matches(wanted)) {
-        let message = format!("the image is for {}, and the task definition asks for {wanted}", built.platform);
+    if let Some(wanted) = wanted.filter(|wanted| !built.platform().matches(wanted)) {
+        let message = format!("the image is for {}, and the task definition asks for {wanted}", built.platform());
         return Err(Error::preflight(message)
             .hint("build it for that platform (`platform:`), or change `runtimePlatform` in the task definition"));
     }
@@ -59,17 +57,13 @@ fn platform(named: Option<&str>, wanted: Option<&Platform>) -> Result<Option<Pla
     named.map(|named| named.parse::<Platform>()).transpose().map(|named| named.or_else(|| wanted.cloned()))
 }
 
-async fn layers(
-    plan: &Plan,
-    build: &LayersBuild,
-    wanted: Option<&Platform>,
-    cache: BlobCache,
-    clients: &Clients,
-    events: &Events,
-) -> Result<Image> {
-    let named = platform(build.platform.as_deref(), wanted)?;
+async fn layers(plan: &Plan, build: &LayersBuild, open: Open, clients: &Clients, events: &Events) -> Result<Image> {
+    let named = platform(build.platform.as_deref(), open.platform.as_ref())?;
     let base = match &build.base {
-        Some(base) => Some(existing_image(base, named.as_ref(), cache.clone(), clients, events).await?),
+        Some(base) => {
+            let base = existing_image(base, Open { platform: named.clone(), ..open.clone() }, clients, events).await?;
+            Some(settled(base).await?)
+        }
         None => None,
     };
     let base_platform = base.as_ref().map(|base| base.platform.clone());
@@ -94,7 +88,8 @@ async fn layers(
         },
         platform: named.or(base_platform).unwrap_or_else(Platform::linux_here),
         created: None,
-        cache,
+        compression: open.compression,
+        cache: open.cache,
     };
     blocking(move || layers::assemble(spec, base)).await
 }
@@ -102,36 +97,31 @@ async fn layers(
 async fn dockerfile(
     plan: &Plan,
     build: &DockerfileBuild,
-    wanted: Option<&Platform>,
-    cache: BlobCache,
+    open: Open,
     on_line: &mut (dyn FnMut(&str) + Send),
-) -> Result<Image> {
-    let platform = platform(build.platform.as_deref(), wanted)?;
+) -> Result<Built> {
+    let platform = platform(build.platform.as_deref(), open.platform.as_ref())?;
     let secret = |(name, value): (&String, &String)| (name.clone(), SecretString::from(value.clone()));
-    let docker = DockerBuild {
-        program: "docker".into(),
+    let recipe = Build {
         context: build.context.clone(),
         file: Some(build.dockerfile.clone()),
         target: build.target.clone(),
         build_args: build.args.iter().map(secret).collect(),
-        labels: BTreeMap::new(),
+        secrets: build.secrets.clone(),
+        labels: build.labels.clone(),
+        cache_from: build.cache_from.clone(),
+        cache_to: build.cache_to.clone(),
         platform: platform.clone(),
     };
-    engine::docker_image(&docker, &plan.project, &Open { platform, cache }, on_line).await
+    let engine = engine::choose(build.builder).await?;
+    engine::image(&engine, &recipe, &plan.project, &Open { platform, ..open }, on_line).await
 }
 
 /// An image that is there: a path, or a reference in some registry.
-async fn existing_image(
-    name: &str,
-    wanted: Option<&Platform>,
-    cache: BlobCache,
-    clients: &Clients,
-    events: &Events,
-) -> Result<Image> {
+async fn existing_image(name: &str, open: Open, clients: &Clients, events: &Events) -> Result<Built> {
     let path = PathBuf::from(name);
     if path.is_absolute() || path.exists() {
-        let open = Open { platform: wanted.cloned(), cache };
-        return blocking(move || crate::image::open(Path::new(&path), &open)).await;
+        return blocking(move || crate::image::draft(Path::new(&path), &open)).await;
     }
     let reference: Reference = name.parse()?;
     let (client, repository) = match reference.ecr() {
@@ -142,7 +132,7 @@ async fn existing_image(
         }
         None => (registry::Client::of(&reference, None)?, reference.repository.clone()),
     };
-    let platform = wanted.cloned().unwrap_or_else(Platform::linux_here);
+    let platform = open.platform.unwrap_or_else(Platform::linux_here);
     let progress = |progress: registry::Progress| {
         events.emit(Event::Blob {
             digest: progress.digest,
@@ -151,7 +141,13 @@ async fn existing_image(
             state: blob_state(progress.state),
         });
     };
-    registry::pull_image(&client, &repository, reference.tag_or_digest(), &platform, &cache, &progress).await
+    let reference = reference.tag_or_digest();
+    registry::pull_image(&client, &repository, reference, &platform, &open.cache, &progress).await.map(Built::Image)
+}
+
+/// The image with its digest, its layers compressed into the cache.
+pub(super) async fn settled(built: Built) -> Result<Image> {
+    blocking(|| built.settled()).await
 }
 
 pub(super) fn blob_state(state: registry::BlobState) -> BlobState {

@@ -14,6 +14,7 @@ use crate::aws::reply::text;
 use crate::config::Plan;
 use crate::document::{self, Change, Values};
 use crate::error::Result;
+use crate::image::Built;
 
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -104,7 +105,7 @@ async fn image(
 ) -> Result<(Option<PushedImage>, bool)> {
     let (Some(image), Some(repository)) = (&plan.image, &ground.repository) else { return Ok((None, false)) };
     let work = build::image(plan, image, &ground.rehearsed.task_definition, clients, events);
-    let built = super::step(events, Step::Build, work, |image| image.digest.clone()).await?;
+    let built = build::settled(super::step(events, Step::Build, work, Built::detail).await?).await?;
     let tags = render::tags(plan, &image.tags, &clients.region)?;
     let mut repository_uri = repository.uri();
     let pushes = match repository {

@@ -23,6 +23,7 @@ pub mod preflight;
 pub mod push;
 pub mod register;
 pub mod render;
+pub mod repositories;
 pub mod repository;
 pub mod revisions;
 pub mod rollback;

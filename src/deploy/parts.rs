@@ -9,9 +9,10 @@ use super::render::{self, Facts, PushedImage, Rendered};
 use super::repository::Repository;
 use super::{build as building, login, push as pushing, register as registering, repository, step};
 use crate::aws::Clients;
+use crate::aws::reply::text;
 use crate::config::{ImagePlan, Plan};
 use crate::error::{Error, Result};
-use crate::image::Image;
+use crate::image::Built;
 
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -55,17 +56,17 @@ pub struct RegisterOutcome {
 pub async fn build(plan: &Plan, clients: &Clients, events: &Events) -> Result<BuildOutcome> {
     let rehearsed = render::rehearse(plan, clients)?;
     let built = built(plan, image_of(plan)?, &rehearsed.task_definition, clients, events).await?;
+    let built = building::settled(built).await?;
     Ok(BuildOutcome { size: built.size(), platform: built.platform.to_string(), digest: built.digest })
 }
 
 /// Builds and pushes.
 pub async fn push(plan: &Plan, clients: &Clients, events: &Events) -> Result<PushOutcome> {
-    let image = image_of(plan)?;
-    let pushed = match repository::elsewhere(&image.repository)? {
+    let pushed = match repository::elsewhere(&image_of(plan)?.repository)? {
         // AWS has nothing to say about another registry
         Some(repository) => {
             let rehearsed = render::rehearse(plan, clients)?;
-            push_to(&repository, image, &rehearsed, None, plan, clients, events).await?
+            push_to(&repository, &rehearsed, None, None, plan, clients, events).await?
         }
         None => {
             let ground = step(events, Step::Preflight, preflight::for_image(plan, clients), Ground::detail).await?;
@@ -118,20 +119,22 @@ pub(super) async fn image(
     events: &Events,
     ground: &Ground,
 ) -> Result<Option<PushedImage>> {
-    let (Some(image), Some(found)) = (&plan.image, &ground.repository) else { return Ok(None) };
+    let (Some(_), Some(found)) = (&plan.image, &ground.repository) else { return Ok(None) };
     let policy = render::repository_policy(plan, &Facts::new(plan, clients, ground, None))?;
-    push_to(found, image, &ground.rehearsed, policy.as_ref(), plan, clients, events).await.map(Some)
+    let deployed = ground.live.as_ref().map(|live| text(live, "taskDefinition"));
+    push_to(found, &ground.rehearsed, policy.as_ref(), deployed, plan, clients, events).await.map(Some)
 }
 
 async fn push_to(
     found: &Repository,
-    image: &ImagePlan,
     rehearsed: &Rendered,
     policy: Option<&Value>,
+    deployed: Option<&str>,
     plan: &Plan,
     clients: &Clients,
     events: &Events,
 ) -> Result<PushedImage> {
+    let image = image_of(plan)?;
     let tags = render::tags(plan, &image.tags, &clients.region)?;
     // The token does not depend on the build, and the repository has to be there only for the push.
     let (built, session) = tokio::try_join!(
@@ -143,7 +146,7 @@ async fn push_to(
         let create = image.create.as_ref();
         let repository = repository::ensure(found.clone(), create, policy, &owner, clients, events).await?;
         let session = session.at(&repository, clients);
-        pushing::push(&built, &tags, &repository, &session, clients, events).await
+        pushing::push(&built, &tags, deployed, &repository, &session, clients, events).await
     };
     step(events, Step::Push, work, PushedImage::uri).await
 }
@@ -154,9 +157,9 @@ async fn built(
     task_definition: &Value,
     clients: &Clients,
     events: &Events,
-) -> Result<Image> {
+) -> Result<Built> {
     let work = building::image(plan, image, task_definition, clients, events);
-    step(events, Step::Build, work, |image: &Image| image.digest.clone()).await
+    step(events, Step::Build, work, Built::detail).await
 }
 
 fn image_of(plan: &Plan) -> Result<&ImagePlan> {

@@ -12,69 +12,139 @@ use super::repository::Repository;
 use crate::aws::Clients;
 use crate::aws::reply::{list, text, texts};
 use crate::error::{Error, Kind, Result};
-use crate::image::Image;
+use crate::image::{Built, Draft, Image};
 use crate::registry;
 
 /// ECR answers about at most this many layers at once.
 const LAYERS_PER_CALL: usize = 100;
 
-/// Pushes what is missing and puts the tags on it.
+/// Pushes what is missing and puts the tags on it. `deployed` is the task definition that runs now: its image has layers
+/// that this one may share.
 pub async fn push(
-    image: &Image,
+    built: &Built,
     tags: &[String],
+    deployed: Option<&str>,
     repository: &Repository,
     session: &Session,
     clients: &Clients,
     events: &Events,
 ) -> Result<PushedImage> {
-    let digest = image.digest.to_string();
-    let pushed =
-        |tags: &[String]| PushedImage { repository_uri: repository.uri(), digest: digest.clone(), tags: tags.to_vec() };
-    let has = match repository.ecr_name() {
-        Some(name) => tags_of(name, &digest, clients).await?,
-        None => None,
-    };
-    // The digest names the content: with the tags on it there is nothing left to send.
-    if let Some(there) = &has
-        && tags.iter().all(|tag| there.contains(tag))
-    {
-        for blob in &image.blobs {
-            let (digest, size) = (blob.descriptor.digest.to_string(), blob.descriptor.size);
-            events.emit(Event::Blob { digest, size, sent: 0, state: BlobState::Exists });
-        }
-        return Ok(pushed(tags));
-    }
-    let known = match repository.ecr_name() {
-        // With the manifest there, all that it names is there.
-        Some(name) if has.is_none() => Some(available(name, image, clients).await?),
-        _ => None,
-    };
-    // A tag that is on this digest is left out: a repository with immutable tags refuses even the same again.
-    let missing: Vec<String> =
-        tags.iter().filter(|tag| !has.as_ref().is_some_and(|there| there.contains(*tag))).cloned().collect();
     let client = registry::Client::new(&session.base_url, session.credentials.clone())?;
-    let progress = |progress: registry::Progress| {
-        events.emit(Event::Blob {
-            digest: progress.digest.to_string(),
-            size: progress.size,
-            sent: progress.sent,
-            state: blob_state(progress.state),
-        });
-    };
-    let options = registry::PushOptions { known, ..Default::default() };
-    let done = registry::push(&client, repository.path(), image, &missing, &options, &progress).await?;
-    if done.digest != digest {
-        return Err(Error::build_or_push(format!("the registry says {} where {digest} was pushed", done.digest)));
+    let to = Destination { client, repository, clients, events };
+    match built {
+        Built::Image(image) => to.push(image, tags, None).await,
+        Built::Draft(draft) => to.push_draft(draft, tags, deployed).await,
     }
-    if let Some(name) = repository.ecr_name()
-        && tags_of(name, &digest, clients).await?.is_none()
-    {
-        return Err(Error::build_or_push(format!(
-            "ECR.DescribeImages does not show {digest} in {name} after the push"
-        ))
-        .hint("run the same command again: what was pushed is not sent twice"));
+}
+
+struct Destination<'a> {
+    client: registry::Client,
+    repository: &'a Repository,
+    clients: &'a Clients,
+    events: &'a Events,
+}
+
+impl Destination<'_> {
+    /// `present` are digests that the repository has.
+    async fn push(&self, image: &Image, tags: &[String], present: Option<HashSet<String>>) -> Result<PushedImage> {
+        let digest = image.digest.clone();
+        let pushed = PushedImage { repository_uri: self.repository.uri(), digest: digest.clone(), tags: tags.to_vec() };
+        let has = match self.repository.ecr_name() {
+            Some(name) => tags_of(name, &digest, self.clients).await?,
+            None => None,
+        };
+        // The digest names the content: with the tags on it there is nothing left to send.
+        if let Some(there) = &has
+            && tags.iter().all(|tag| there.contains(tag))
+        {
+            for blob in &image.blobs {
+                let (digest, size) = (blob.descriptor.digest.clone(), blob.descriptor.size);
+                self.events.emit(Event::Blob { digest, size, sent: 0, state: BlobState::Exists });
+            }
+            return Ok(pushed);
+        }
+        let known = match self.repository.ecr_name() {
+            // With the manifest there, all that it names is there.
+            Some(name) if has.is_none() => {
+                let asked = image.blobs.iter().map(|blob| &blob.descriptor.digest);
+                let asked = asked.filter(|digest| present.as_ref().is_none_or(|present| !present.contains(*digest)));
+                let mut known = available(name, asked.cloned().collect(), self.clients).await?;
+                known.extend(present.unwrap_or_default());
+                Some(known)
+            }
+            Some(_) => None,
+            None => present,
+        };
+        // A tag that is on this digest is left out: a repository with immutable tags refuses even the same again.
+        let missing: Vec<String> =
+            tags.iter().filter(|tag| !has.as_ref().is_some_and(|there| there.contains(*tag))).cloned().collect();
+        let options = registry::PushOptions { known, ..Default::default() };
+        let path = self.repository.path();
+        let done = registry::push(&self.client, path, image, &missing, &options, &self.progress()).await?;
+        if done.digest != digest {
+            return Err(Error::build_or_push(format!("the registry says {} where {digest} was pushed", done.digest)));
+        }
+        if let Some(name) = self.repository.ecr_name()
+            && tags_of(name, &digest, self.clients).await?.is_none()
+        {
+            return Err(Error::build_or_push(format!(
+                "ECR.DescribeImages does not show {digest} in {name} after the push"
+            ))
+            .hint("run the same command again: what was pushed is not sent twice"));
+        }
+        Ok(pushed)
     }
-    Ok(pushed(tags))
+
+    /// Finds out what the layers were compressed to before, compresses and sends the others, and then the image.
+    async fn push_draft(&self, draft: &Draft, tags: &[String], deployed: Option<&str>) -> Result<PushedImage> {
+        let path = self.repository.path();
+        let mut known = registry::recall(&self.client, path, draft, &[]).await?;
+        if let Some(image) = draft.recalled(&|diff_id| known.get(diff_id).cloned())
+            && let Some(name) = self.repository.ecr_name()
+            && tags_of(name, &image.digest, self.clients).await?.is_some()
+        {
+            return self.push(&image, tags, None).await;
+        }
+        if !draft.is_recalled(&|diff_id| known.contains_key(diff_id)) {
+            let mut earlier = tags.to_vec();
+            if let Some(deployed) = deployed {
+                earlier.extend(self.deployed_digest(deployed).await);
+            }
+            known = registry::recall(&self.client, path, draft, &earlier).await?;
+        }
+        let exists = match self.repository.ecr_name() {
+            Some(name) => {
+                let asked = known.values().map(|descriptor| descriptor.digest.clone()).collect();
+                Some(available(name, asked, self.clients).await?)
+            }
+            None => None,
+        };
+        let options = registry::PushOptions { known: exists, ..Default::default() };
+        let settled = registry::settle(&self.client, path, draft, &known, &options, &self.progress()).await?;
+        self.push(&settled.image, tags, Some(settled.present)).await
+    }
+
+    /// The digest of this repository's image in a task definition. Not finding it costs bytes, and no more.
+    async fn deployed_digest(&self, task_definition: &str) -> Option<String> {
+        let input = json!({ "taskDefinition": task_definition });
+        let reply = self.clients.describe_task_definition(input).await.ok()?;
+        let repository = self.repository.uri();
+        let containers = list(&reply["taskDefinition"], "containerDefinitions");
+        containers.iter().find_map(|container| {
+            text(container, "image").strip_prefix(&repository)?.strip_prefix('@').map(str::to_owned)
+        })
+    }
+
+    fn progress(&self) -> impl Fn(registry::Progress) + Send + Sync {
+        |progress| {
+            self.events.emit(Event::Blob {
+                digest: progress.digest,
+                size: progress.size,
+                sent: progress.sent,
+                state: blob_state(progress.state),
+            });
+        }
+    }
 }
 
 /// The tags on a digest; `None` when the repository does not have it.
@@ -90,9 +160,8 @@ pub(super) async fn tags_of(name: &str, digest: &str, clients: &Clients) -> Resu
     }
 }
 
-/// The digests among the image's blobs that the repository has.
-async fn available(name: &str, image: &Image, clients: &Clients) -> Result<HashSet<String>> {
-    let mut digests: Vec<String> = image.blobs.iter().map(|blob| blob.descriptor.digest.to_string()).collect();
+/// Which of these digests the repository has.
+async fn available(name: &str, mut digests: Vec<String>, clients: &Clients) -> Result<HashSet<String>> {
     digests.sort();
     digests.dedup();
     let calls = digests.chunks(LAYERS_PER_CALL).map(|digests| {

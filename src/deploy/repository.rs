@@ -146,6 +146,11 @@ pub async fn of_ecr(reference: &Reference, clients: &Clients) -> Result<Reposito
     Ok(ecr(name, found, true))
 }
 
+/// A repository of the caller's own, by what DescribeRepositories says of it.
+pub fn named(name: &str, uri: &str) -> Repository {
+    ecr(name, uri, true)
+}
+
 fn ecr(name: &str, uri: &str, exists: bool) -> Repository {
     Repository::Ecr { name: name.to_owned(), uri: uri.to_owned(), account_id: None, described: true, exists }
 }
@@ -157,7 +162,7 @@ fn elsewhere_in_ecr(reference: &Reference, account: &str, region: &str) -> Error
         .hint("leave it out if the repository exists, or use that region or those credentials: --region, --profile")
 }
 
-fn missing(name: &str, others: &[&str]) -> Error {
+pub(super) fn missing(name: &str, others: &[&str]) -> Error {
     let error = Error::preflight(format!("the ECR repository `{name}` does not exist"));
     let error = match nearest(name, others.iter().copied()) {
         Some(near) => error.hint(format!("did you mean `{near}`?")),

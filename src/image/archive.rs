@@ -2,45 +2,51 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek};
 use std::path::Path;
 
 use bytes::Bytes;
 use serde::Deserialize;
 
-use super::cache::BlobCache;
 use super::digest::{self, Hasher};
-use super::layers::{compress, gzip_blob};
+use super::draft::{Built, Draft, DraftLayer, LayerContent, PlainLayer};
 use super::layout::{self, Located};
 use super::manifest::{self, LAYER_GZIP, LAYER_TAR, LAYER_ZSTD};
-use super::{Blob, BlobSource, Descriptor, Image, Open, config};
+use super::{Blob, BlobSource, Descriptor, Image, Open, Platform, config};
 use crate::error::{Error, Result};
 
-/// Opens the one image of an archive. Layers that are not compressed go compressed into the cache; they, and the manifest
-/// that names them, are the same on every machine. Blocks.
+/// Opens the one image of an archive, its layers compressed into the cache. Blocks.
+///
+/// # Errors
+/// As [`draft`].
+pub fn open(path: &Path, open: &Open) -> Result<Image> {
+    draft(path, open)?.settled()
+}
+
+/// The one image of an archive, its layers as they are. Blocks where layers are compressed already and have no digest.
 ///
 /// # Errors
 /// `Input` when this is no image archive or holds several images; `BuildOrPush` when it is damaged.
-pub fn open(path: &Path, open: &Open) -> Result<Image> {
+pub fn draft(path: &Path, open: &Open) -> Result<Built> {
     let archive = Archive::index(path)?;
     let name = format!("`{}`", path.display());
-    let image = if archive.members.contains_key("index.json") && archive.members.contains_key("oci-layout") {
+    let built = if archive.members.contains_key("index.json") && archive.members.contains_key("oci-layout") {
         let index = archive.read("index.json")?;
         let locate =
             |descriptor: &Descriptor| archive.locate(&format!("blobs/sha256/{}", digest::hex_of(&descriptor.digest)?));
         let image = layout::resolve(&index, &locate, open.platform.as_ref(), &name)?;
-        compress_layers(image, &archive, &open.cache)?
+        of_layout(image, open)?
     } else if archive.members.contains_key("manifest.json") {
-        docker(&archive, &open.cache, &name)?
+        Built::Draft(docker(&archive, open, &name)?)
     } else {
         return Err(Error::input(format!("{name} is not an archive of an image"))
             .hint("`docker save -o image.tar NAME`, `podman save` and `skopeo copy … oci-archive:` write them"));
     };
     match &open.platform {
-        Some(wanted) if !image.platform.matches(wanted) => {
-            Err(Error::input(format!("{name} holds an image for {}, and {wanted} is wanted", image.platform)))
+        Some(wanted) if !built.platform().matches(wanted) => {
+            Err(Error::input(format!("{name} holds an image for {}, and {wanted} is wanted", built.platform())))
         }
-        _ => Ok(image),
+        _ => Ok(built),
     }
 }
 
@@ -53,7 +59,7 @@ struct DockerImage {
     layers: Vec<String>,
 }
 
-fn docker(archive: &Archive<'_>, cache: &BlobCache, name: &str) -> Result<Image> {
+fn docker(archive: &Archive<'_>, open: &Open, name: &str) -> Result<Draft> {
     let images: Vec<DockerImage> = serde_json::from_slice(&archive.read("manifest.json")?)
         .map_err(|error| Error::build_or_push(format!("`manifest.json` of {name} is malformed")).cause(error))?;
     let [image] = &images[..] else {
@@ -70,39 +76,46 @@ fn docker(archive: &Archive<'_>, cache: &BlobCache, name: &str) -> Result<Image>
             diff_ids.len()
         )));
     }
-    let layers = image.layers.iter().zip(&diff_ids).map(|(layer, diff_id)| {
+    let layers = image.layers.iter().zip(diff_ids).map(|(layer, diff_id)| {
         let found = archive.locate(layer).ok_or_else(|| archive.lacks(layer))?;
-        archive.layer(&found, diff_id, cache)
+        archive.layer(found, diff_id)
     });
-    let layers = layers.collect::<Result<Vec<Blob>>>()?;
+    let layers = layers.collect::<Result<Vec<DraftLayer>>>()?;
     let platform = manifest::platform_of(&config)?;
-    Ok(manifest::write(layers, config, platform))
+    Ok(draft_of(config, layers, platform, open))
+}
+
+fn draft_of(config: Bytes, layers: Vec<DraftLayer>, platform: Platform, open: &Open) -> Draft {
+    let (compression, cache) = (open.compression, open.cache.clone());
+    Draft { config, layers, platform, compression, cache, scratch: None }
 }
 
 /// Docker's containerd-less store saves OCI archives with plain layers: compressed, they make a new manifest.
 /// An image whose layers are all compressed stays as it is, with its digest.
-fn compress_layers(image: Image, archive: &Archive<'_>, cache: &BlobCache) -> Result<Image> {
+fn of_layout(image: Image, open: &Open) -> Result<Built> {
     let plain = |blob: &Blob| manifest::oci_layer_type(&blob.descriptor.media_type) == LAYER_TAR;
     if !image.layers().iter().any(plain) {
-        return Ok(image);
+        return Ok(Built::Image(image));
     }
     let diff_ids = config::diff_ids(&image.config)?;
     if diff_ids.len() != image.layers().len() {
         return Err(Error::build_or_push("the image's config lists another number of layers than it has"));
     }
-    let layers = image.layers().iter().zip(&diff_ids).map(|(blob, diff_id)| match &blob.source {
-        BlobSource::File { path, offset } if plain(blob) => {
-            let range = Located { path: path.clone(), offset: *offset, size: blob.descriptor.size };
-            archive.layer(&range, diff_id, cache)
-        }
-        _ => {
-            let mut blob = blob.clone();
-            blob.descriptor.media_type = manifest::oci_layer_type(&blob.descriptor.media_type).to_owned();
-            Ok(blob)
-        }
+    let layers = image.layers().iter().zip(diff_ids).map(|(blob, diff_id)| {
+        let content = match &blob.source {
+            BlobSource::File { path, offset } if plain(blob) => {
+                LayerContent::Plain(PlainLayer { path: path.clone(), offset: *offset, size: blob.descriptor.size })
+            }
+            _ => {
+                let mut blob = blob.clone();
+                blob.descriptor.media_type = manifest::oci_layer_type(&blob.descriptor.media_type).to_owned();
+                LayerContent::Ready(blob)
+            }
+        };
+        DraftLayer { diff_id, content }
     });
-    let layers = layers.collect::<Result<Vec<Blob>>>()?;
-    Ok(manifest::write(layers, image.config.clone(), image.platform))
+    let layers = layers.collect();
+    Ok(Built::Draft(draft_of(image.config.clone(), layers, image.platform, open)))
 }
 
 /// Where the members of a tar are.
@@ -186,28 +199,20 @@ impl<'a> Archive<'a> {
         Error::build_or_push(format!("`{}` lacks `{name}`", self.path.display())).hint("save the image again")
     }
 
-    /// A layer as a registry should get it: compressed into the cache, unless it is compressed already.
-    fn layer(&self, found: &Located, diff_id: &str, cache: &BlobCache) -> Result<Blob> {
+    /// A layer as it is: plain, or compressed already and verified.
+    fn layer(&self, found: Located, diff_id: String) -> Result<DraftLayer> {
         let cannot = |error: io::Error| {
             Error::build_or_push(format!("cannot read a layer of `{}`", self.path.display())).cause(error)
         };
-        let mut file = File::open(self.path).map_err(cannot)?;
-        file.seek(SeekFrom::Start(found.offset)).map_err(cannot)?;
+        let plain = PlainLayer { path: found.path, offset: found.offset, size: found.size };
         let mut magic = [0; 4];
-        let read = file.read(&mut magic).map_err(cannot)?;
-        file.seek(SeekFrom::Start(found.offset)).map_err(cannot)?;
-        let mut layer = file.take(found.size);
+        let read = plain.open().and_then(|mut layer| layer.read(&mut magic)).map_err(cannot)?;
         let media_type = match unpacker(&magic[..read]) {
-            None => {
-                let (compressed, path) = match cache.compressed(diff_id) {
-                    Some(known) => known,
-                    None => compress(cache, diff_id, |out| io::copy(&mut layer, out).map(drop).map_err(cannot))?,
-                };
-                return Ok(gzip_blob(compressed, path));
-            }
+            None => return Ok(DraftLayer { diff_id, content: LayerContent::Plain(plain) }),
             Some("gzip") => LAYER_GZIP,
             Some(_) => LAYER_ZSTD,
         };
+        let layer = plain.open().map_err(cannot)?;
         let mut reader = Hashed { inner: layer, hasher: Hasher::new() };
         let mut content = Hasher::new();
         let unpacked = if media_type == LAYER_GZIP {
@@ -221,8 +226,9 @@ impl<'a> Archive<'a> {
                 .hint(format!("its content is not `{diff_id}`, as the image's config says")));
         }
         let descriptor =
-            Descriptor { media_type: media_type.to_owned(), digest: reader.hasher.finish(), size: found.size };
-        Ok(Blob { descriptor, source: BlobSource::File { path: self.path.to_owned(), offset: found.offset } })
+            Descriptor { media_type: media_type.to_owned(), digest: reader.hasher.finish(), size: plain.size };
+        let blob = Blob { descriptor, source: BlobSource::File { path: plain.path, offset: plain.offset } };
+        Ok(DraftLayer { diff_id, content: LayerContent::Ready(blob) })
     }
 }
 

@@ -1,7 +1,7 @@
 //! The folder where blobs wait between runs, named by their content.
 
 use std::fs::{DirBuilder, File, Permissions};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,7 +9,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
+use super::compression::Compression;
 use super::digest::{self, Hasher};
+use super::{Blob, BlobSource, Descriptor, Image};
 use crate::error::{Error, Kind, Result};
 
 /// No run writes one blob for so long.
@@ -17,7 +19,7 @@ const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 
 const OTHER_FOLDER: &str = "set XDG_CACHE_HOME to a folder that you can write to";
 
-/// A content-addressed folder, mode 0700: `sha256/<hex>` holds blobs, and `gzip/<hex of a diffID>` names the
+/// A content-addressed folder, mode 0700: `sha256/<hex>` holds blobs, and `gzip/<hex of a diffID>` and `zstd/…` name the
 /// blob that a layer was compressed to. Files appear whole (written aside, then renamed), so that runs may share it.
 #[derive(Debug, Clone)]
 pub struct BlobCache {
@@ -30,6 +32,14 @@ pub struct Compressed {
     pub digest: String,
     /// In bytes.
     pub size: u64,
+}
+
+impl Compressed {
+    /// As a manifest names this layer.
+    pub fn descriptor(&self, compression: Compression) -> Descriptor {
+        let media_type = compression.media_type().to_owned();
+        Descriptor { media_type, digest: self.digest.clone(), size: self.size }
+    }
 }
 
 impl BlobCache {
@@ -54,7 +64,7 @@ impl BlobCache {
         let user = rustix::process::geteuid().as_raw();
         let first = temporary.join(format!("steady-cache-{user}"));
         let folder = first.join("blobs");
-        for level in [&first, &folder, &folder.join("sha256"), &folder.join("gzip")] {
+        for level in [&first, &folder, &folder.join("sha256"), &folder.join("gzip"), &folder.join("zstd")] {
             let failed = |error: io::Error| {
                 Error::other(format!("cannot make the blob cache `{}`", level.display()))
                     .cause(error)
@@ -83,7 +93,7 @@ impl BlobCache {
     /// `Other` when the folder cannot be made or belongs to someone who lets others write.
     pub fn open(folder: impl Into<PathBuf>) -> Result<Self> {
         let folder = folder.into();
-        for part in ["sha256", "gzip"] {
+        for part in ["sha256", "gzip", "zstd"] {
             let part = folder.join(part);
             DirBuilder::new().recursive(true).mode(0o700).create(&part).map_err(|error| {
                 Error::other(format!("cannot make the blob cache `{}`", part.display())).cause(error).hint(OTHER_FOLDER)
@@ -136,24 +146,52 @@ impl BlobCache {
     }
 
     /// What the layer with this diffID was compressed to, if that is still here.
-    pub fn compressed(&self, diff_id: &str) -> Option<(Compressed, PathBuf)> {
-        let text = std::fs::read(self.folder.join("gzip").join(digest::hex_of(diff_id)?)).ok()?;
-        let compressed: Compressed = serde_json::from_slice(&text).ok()?;
+    pub fn compressed(&self, diff_id: &str, compression: Compression) -> Option<(Compressed, PathBuf)> {
+        let compressed = self.recall(diff_id, compression)?;
         let path = self.find(&compressed.digest, compressed.size)?;
         Some((compressed, path))
     }
 
+    /// What the layer with this diffID was compressed to, wherever that went.
+    pub fn recall(&self, diff_id: &str, compression: Compression) -> Option<Compressed> {
+        let name = self.folder.join(compression.name()).join(digest::hex_of(diff_id)?);
+        serde_json::from_slice(&std::fs::read(name).ok()?).ok()
+    }
+
     /// # Errors
     /// `Other` when the folder cannot be written.
-    pub fn remember_compressed(&self, diff_id: &str, compressed: &Compressed) -> Result<()> {
+    pub fn remember(&self, diff_id: &str, compression: Compression, compressed: &Compressed) -> Result<()> {
         let Some(hex) = digest::hex_of(diff_id) else { return Ok(()) };
         let write = || -> io::Result<()> {
             let mut file = NamedTempFile::with_prefix_in(".writing-", &self.folder)?;
             file.write_all(&serde_json::to_vec(compressed)?)?;
-            file.persist(self.folder.join("gzip").join(hex))?;
+            file.persist(self.folder.join(compression.name()).join(hex))?;
             Ok(())
         };
         write().map_err(|error| self.failed(error))
+    }
+
+    /// The image with all its blobs here, or in memory: the files that it came from may go.
+    ///
+    /// # Errors
+    /// `BuildOrPush` when a blob cannot be read or is not what its digest says.
+    pub fn take_in(&self, mut image: Image) -> Result<Image> {
+        for blob in &mut image.blobs {
+            *blob = self.take_in_blob(blob)?;
+        }
+        Ok(image)
+    }
+
+    pub(super) fn take_in_blob(&self, blob: &Blob) -> Result<Blob> {
+        let BlobSource::File { path, offset } = &blob.source else { return Ok(blob.clone()) };
+        let mut writer = self.writer()?;
+        let copied = File::open(path).and_then(|mut file| {
+            file.seek(SeekFrom::Start(*offset))?;
+            io::copy(&mut file.take(blob.descriptor.size), &mut writer)
+        });
+        copied.map_err(|error| Error::build_or_push("cannot copy a layer of the image").cause(error))?;
+        let source = BlobSource::Cached(writer.keep_as(&blob.descriptor.digest)?);
+        Ok(Blob { descriptor: blob.descriptor.clone(), source })
     }
 
     /// The error for this cache's folder.

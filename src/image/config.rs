@@ -169,7 +169,7 @@ fn malformed(key: &str) -> Error {
 ///
 /// # Errors
 /// `BuildOrPush` when it has none.
-pub(super) fn diff_ids(config: &[u8]) -> Result<Vec<String>> {
+pub fn diff_ids(config: &[u8]) -> Result<Vec<String>> {
     let config: Value = serde_json::from_slice(config)
         .map_err(|error| Error::build_or_push("the image's config is not JSON").cause(error))?;
     let listed = config.pointer("/rootfs/diff_ids").and_then(Value::as_array);

@@ -4,12 +4,12 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use super::cache::{BlobCache, Compressed};
+use super::compression::{Compression, Compressor};
 use super::config::{self, Execution, LayerRecord};
 use super::digest::Hasher;
 use super::entries::Tree;
-use super::gzip::GzipWriter;
-use super::manifest::{self, LAYER_GZIP};
-use super::{Blob, BlobSource, Descriptor, Image, Platform};
+use super::manifest;
+use super::{Blob, BlobSource, Image, Platform};
 use crate::error::{Error, Result};
 
 pub use super::entries::LayerEntry;
@@ -25,6 +25,7 @@ pub struct LayersSpec {
     pub platform: Platform,
     /// Seconds since 1970 for the image's `created` (`SOURCE_DATE_EPOCH`); without it an image has no time in it.
     pub created: Option<i64>,
+    pub compression: Compression,
     pub cache: BlobCache,
 }
 
@@ -49,7 +50,7 @@ pub fn assemble(spec: LayersSpec, base: Option<Image>) -> Result<Image> {
         } else {
             earlier.iter().for_each(|lower| tree.follow(lower));
         }
-        let (diff_id, blob) = layer(&tree, &spec.cache)?;
+        let (diff_id, blob) = layer(&tree, spec.compression, &spec.cache)?;
         blobs.push(blob);
         let targets: Vec<&str> = entries.iter().map(|entry| entry.to.as_str()).collect();
         records.push(LayerRecord { diff_id, created_by: format!("steady: {}", targets.join(" ")) });
@@ -73,29 +74,36 @@ fn check_base(base: &Image, platform: &Platform) -> Result<()> {
 }
 
 /// The layer's diffID, and the blob it is compressed to.
-fn layer(tree: &Tree, cache: &BlobCache) -> Result<(String, Blob)> {
+fn layer(tree: &Tree, compression: Compression, cache: &BlobCache) -> Result<(String, Blob)> {
     let mut hasher = Hasher::new();
     tree.write(&mut io::BufWriter::with_capacity(1 << 16, &mut hasher))?;
     let diff_id = hasher.finish();
-    let (compressed, path) = match cache.compressed(&diff_id) {
-        Some(known) => known,
-        None => compress(cache, &diff_id, |out| tree.write(out))?,
-    };
-    Ok((diff_id, gzip_blob(compressed, path)))
+    let blob = cached(cache, &diff_id, compression, |out| tree.write(out))?;
+    Ok((diff_id, blob))
 }
 
-pub(super) fn gzip_blob(compressed: Compressed, path: PathBuf) -> Blob {
-    let descriptor = Descriptor { media_type: LAYER_GZIP.to_owned(), digest: compressed.digest, size: compressed.size };
-    Blob { descriptor, source: BlobSource::Cached(path) }
+/// The compressed layer in the cache, from what `write` writes unless it is there.
+pub(super) fn cached(
+    cache: &BlobCache,
+    diff_id: &str,
+    compression: Compression,
+    write: impl FnOnce(&mut dyn Write) -> Result<()>,
+) -> Result<Blob> {
+    let (compressed, path) = match cache.compressed(diff_id, compression) {
+        Some(known) => known,
+        None => compress(cache, diff_id, compression, write)?,
+    };
+    Ok(Blob { descriptor: compressed.descriptor(compression), source: BlobSource::Cached(path) })
 }
 
 /// Compresses what `write` writes into the cache, and holds it to its diffID.
-pub(super) fn compress(
+fn compress(
     cache: &BlobCache,
     diff_id: &str,
+    compression: Compression,
     write: impl FnOnce(&mut dyn Write) -> Result<()>,
 ) -> Result<(Compressed, PathBuf)> {
-    let mut out = Tee { hasher: Hasher::new(), gzip: GzipWriter::new(cache.writer()?) };
+    let mut out = Tee { hasher: Hasher::new(), compressor: Compressor::new(cache.writer()?, compression) };
     write(&mut out)?;
     let found = out.hasher.finish();
     if found != diff_id {
@@ -103,29 +111,29 @@ pub(super) fn compress(
             "it was to be `{diff_id}`, and is `{found}`: files changed while they were read, or the image is damaged"
         )));
     }
-    let writer = out.gzip.finish().map_err(|error| {
+    let writer = out.compressor.finish().map_err(|error| {
         Error::build_or_push("cannot write a compressed layer")
             .cause(error)
             .hint("is the disk of the cache folder full?")
     })?;
     let (compressed, path) = writer.keep()?;
-    cache.remember_compressed(diff_id, &compressed)?;
+    cache.remember(diff_id, compression, &compressed)?;
     Ok((compressed, path))
 }
 
 struct Tee<W: Write> {
     hasher: Hasher,
-    gzip: GzipWriter<W>,
+    compressor: Compressor<W>,
 }
 
 impl<W: Write> Write for Tee<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.gzip.write(bytes)?;
+        let written = self.compressor.write(bytes)?;
         self.hasher.update(&bytes[..written]);
         Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.gzip.flush()
+        self.compressor.flush()
     }
 }

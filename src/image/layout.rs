@@ -246,6 +246,7 @@ fn copy_blob(blob: &Blob, folder: &Path, target: &Path) -> Result<()> {
             Box::new(file.take(blob.descriptor.size))
         }
         BlobSource::Cached(path) => Box::new(File::open(path).map_err(failed)?),
+        BlobSource::InRegistry => return Err(failed(io::Error::other("only a registry has it"))),
     };
     let mut file = tempfile::NamedTempFile::with_prefix_in(".writing-", folder).map_err(failed)?;
     let mut hasher = digest::Hasher::new();

@@ -5,13 +5,14 @@
 
 pub mod archive;
 pub mod cache;
+pub mod compression;
 pub mod config;
 pub mod digest;
+pub mod draft;
 pub mod ecr_host;
 pub mod engine;
 pub mod entries;
 pub mod group;
-mod gzip;
 pub mod layers;
 pub mod layout;
 pub mod manifest;
@@ -24,6 +25,8 @@ use bytes::Bytes;
 
 use crate::error::{Error, Result};
 pub use cache::BlobCache;
+pub use compression::Compression;
+pub use draft::{Built, Draft};
 pub use ecr_host::EcrHost;
 pub use platform::Platform;
 pub use reference::Reference;
@@ -80,6 +83,8 @@ pub enum BlobSource {
     },
     /// A whole file of the [`BlobCache`]: whoever finds it damaged removes it, so that the next run makes it anew.
     Cached(PathBuf),
+    /// Nowhere here: the registry that the image goes to has it.
+    InRegistry,
 }
 
 /// How to open an image that exists.
@@ -87,8 +92,9 @@ pub enum BlobSource {
 pub struct Open {
     /// Which platform of an index is meant; `None` when there can be only one.
     pub platform: Option<Platform>,
-    /// Where layers go that must be compressed first.
+    /// Where layers go that must be compressed first, and how.
     pub cache: BlobCache,
+    pub compression: Compression,
 }
 
 /// Opens an OCI layout folder, an OCI archive or a `docker save` archive, whichever `path` is.
@@ -96,10 +102,18 @@ pub struct Open {
 /// # Errors
 /// `Input` when there is no image at `path`, or none for the platform; `BuildOrPush` when what is there is damaged.
 pub fn open(path: &Path, open: &Open) -> Result<Image> {
+    draft(path, open)?.settled()
+}
+
+/// The same, its layers as they are: what must be compressed is left to whoever sends it.
+///
+/// # Errors
+/// As [`open`].
+pub fn draft(path: &Path, open: &Open) -> Result<Built> {
     let metadata = std::fs::metadata(path).map_err(|error| {
         Error::input(format!("there is no image at `{}`", path.display()))
             .cause(error)
             .hint("give the path of an OCI layout folder, of an OCI archive, or of what `docker save` wrote")
     })?;
-    if metadata.is_dir() { layout::open(path, open) } else { archive::open(path, open) }
+    if metadata.is_dir() { layout::open(path, open).map(Built::Image) } else { archive::draft(path, open) }
 }

@@ -29,6 +29,10 @@ impl Meter {
         self.sent.load(Ordering::Relaxed)
     }
 
+    pub(super) fn add(&self, bytes: usize) {
+        self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
     /// Whether the blob turned out to be another one than its digest says.
     pub(super) fn changed(&self) -> bool {
         self.changed.load(Ordering::Relaxed)
@@ -64,6 +68,7 @@ pub(super) async fn stream(
             (Reader::File(file), None)
         }
         BlobSource::Cached(path) => (Reader::File(File::open(path).await?), Some(path.clone())),
+        BlobSource::InRegistry => return Err(io::Error::other("only a registry has it")),
     };
     let descriptor = &blob.descriptor;
     let (left, digest) = (descriptor.size, descriptor.digest.clone());
@@ -101,7 +106,7 @@ impl Source {
         if self.left == 0 && self.hasher.take().map(Hasher::finish).as_ref() != Some(&self.digest) {
             return Err(self.damaged());
         }
-        self.meter.sent.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+        self.meter.add(chunk.len());
         Ok(Some(chunk))
     }
 

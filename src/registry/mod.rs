@@ -7,9 +7,11 @@ mod auth;
 mod body;
 mod client;
 mod gate;
+mod packing;
 mod pull;
 mod push;
 mod retry;
+mod settle;
 mod upload;
 
 use std::fmt;
@@ -22,8 +24,9 @@ use serde::Serialize;
 
 use crate::error::Result;
 pub use client::{Client, use_ring};
-pub use pull::{ManifestHead, head_manifest, pull_image};
+pub use pull::{ManifestHead, head_manifest, platforms, pull_image};
 pub use push::{PushOptions, Pushed, push};
+pub use settle::{Settled, recall, settle};
 
 /// What to log in with. `Debug` shows no password.
 #[derive(Debug, Clone)]

@@ -15,7 +15,7 @@ use super::upload::check_digest;
 use super::{BlobState, Progress, Scope};
 use crate::error::{Error, Result};
 use crate::image::manifest::{self, Document};
-use crate::image::{Blob, BlobCache, BlobSource, Descriptor, Image, Platform, digest};
+use crate::image::{Blob, BlobCache, BlobSource, Compression, Descriptor, Image, Platform, config, digest};
 
 /// Downloads at once.
 const PARALLEL: usize = 4;
@@ -121,6 +121,84 @@ pub async fn pull_image(
     blobs.push(Blob { descriptor: manifest.config, source: BlobSource::Memory(config.clone()) });
     let (digest, media_type) = (digest::of(&bytes), manifest.media_type);
     Ok(Image { digest, manifest: bytes, media_type, config, blobs, platform: found })
+}
+
+/// The platforms of an image, or of the images of an index.
+///
+/// # Errors
+/// `BuildOrPush` when it cannot be read.
+pub async fn platforms(client: &Client, repository: &str, reference: &str) -> Result<Vec<Platform>> {
+    let (bytes, media_type) = get_manifest(client, repository, reference).await?;
+    match manifest::parse(&bytes, media_type.as_deref(), reference)? {
+        Document::Index(entries) => {
+            let images = entries.into_iter().filter(|entry| !entry.attestation);
+            Ok(images.filter_map(|entry| entry.platform).collect())
+        }
+        Document::Image(image) => {
+            if image.config.size > MAX_DOCUMENT as u64 {
+                return Ok(Vec::new());
+            }
+            let config = get_small_blob(client, repository, &image.config).await?;
+            Ok(vec![manifest::platform_of(&config)?])
+        }
+    }
+}
+
+/// The layers of the image that `reference` names, by diffID, where they are compressed this way. Nothing when there is no
+/// such image, or more than one: what is not found is sent.
+pub(super) async fn earlier_layers(
+    client: &Client,
+    repository: &str,
+    reference: &str,
+    compression: Compression,
+) -> Result<Vec<(String, Descriptor)>> {
+    if head_manifest(client, repository, reference).await?.is_none() {
+        return Ok(Vec::new());
+    }
+    let (bytes, media_type) = get_manifest(client, repository, reference).await?;
+    let Ok(Document::Image(manifest)) = manifest::parse(&bytes, media_type.as_deref(), reference) else {
+        return Ok(Vec::new());
+    };
+    if manifest.config.size > MAX_DOCUMENT as u64 {
+        return Ok(Vec::new());
+    }
+    let config = get_small_blob(client, repository, &manifest.config).await?;
+    let Ok(diff_ids) = config::diff_ids(&config) else { return Ok(Vec::new()) };
+    if diff_ids.len() != manifest.layers.len() {
+        return Ok(Vec::new());
+    }
+    let layers = diff_ids.into_iter().zip(manifest.layers).filter(|(_, layer)| !layer.foreign).map(|(id, layer)| {
+        let media_type = manifest::oci_layer_type(&layer.descriptor.media_type).to_owned();
+        (id, Descriptor { media_type, ..layer.descriptor })
+    });
+    Ok(layers.filter(|(_, layer)| layer.media_type == compression.media_type()).collect())
+}
+
+/// A config, whole and verified.
+async fn get_small_blob(client: &Client, repository: &str, descriptor: &Descriptor) -> Result<Bytes> {
+    let url = client.url(&format!("/v2/{repository}/blobs/{}", descriptor.digest))?;
+    let scope = Scope::Pull(repository.to_owned());
+    persist(client, &scope, None, async || {
+        let mut response = client.get(&url, &scope, None).await?;
+        if !response.status().is_success() {
+            let refusal = Refusal::read(response, client).await;
+            return Err(refusal.into_failure(client, &format!("give the blob {}", descriptor.digest)));
+        }
+        let mut bytes = BytesMut::new();
+        while let Some(chunk) = read_chunk(client, &mut response).await? {
+            bytes.extend_from_slice(&chunk);
+            if bytes.len() as u64 > descriptor.size {
+                break;
+            }
+        }
+        match digest::of(&bytes) == descriptor.digest {
+            true => Ok(bytes.freeze()),
+            false => {
+                Err(Failure::again(Error::build_or_push(format!("the blob `{}` came damaged", descriptor.digest))))
+            }
+        }
+    })
+    .await
 }
 
 async fn get_manifest(client: &Client, repository: &str, reference: &str) -> Result<(Bytes, Option<String>)> {

@@ -6,18 +6,24 @@ use std::time::{Duration, Instant};
 
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Body, Method, Response, StatusCode};
+use tokio::sync::Semaphore;
 use url::Url;
 
 use super::body::{self, Meter};
 use super::client::Client;
 use super::gate::Gate;
+use super::packing::{self, Spoiled};
 use super::retry::{Failure, Refusal, persist};
 use super::{BlobState, Progress, Scope};
 use crate::error::{Error, Result};
-use crate::image::{Blob, Descriptor};
+use crate::image::cache::Compressed;
+use crate::image::draft::PlainLayer;
+use crate::image::{Blob, Compression, Descriptor};
 
 /// How often progress is told and stalls are looked for.
 const TICK: Duration = Duration::from_millis(100);
+
+const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
 /// A registry that has every byte may take this many times longer than a stall to store them.
 const COMMIT_PATIENCE: u32 = 5;
@@ -63,7 +69,7 @@ impl Transfer<'_> {
         Ok(state)
     }
 
-    async fn exists(&self, descriptor: &Descriptor) -> Result<bool> {
+    pub(super) async fn exists(&self, descriptor: &Descriptor) -> Result<bool> {
         let url = self.client.url(&format!("/v2/{}/blobs/{}", self.repository, descriptor.digest))?;
         persist(self.client, &self.scope, Some(&self.gate), async || {
             let response = self.client.head(&url, &self.scope, None).await?;
@@ -81,21 +87,9 @@ impl Transfer<'_> {
 
     async fn upload(&self, blob: &Blob, mount: Option<&str>) -> Result<BlobState, Failure> {
         let descriptor = &blob.descriptor;
-        let mut start = self.client.url(&format!("/v2/{}/blobs/uploads/", self.repository))?;
-        if let Some(from) = mount {
-            start.query_pairs_mut().append_pair("mount", &descriptor.digest).append_pair("from", from);
-        }
-        let response = self.client.post(&start, &self.scope).await?;
-        match response.status() {
-            StatusCode::CREATED if mount.is_some() => return Ok(BlobState::Mounted),
-            StatusCode::ACCEPTED => {}
-            _ => {
-                let refusal = Refusal::read(response, self.client).await;
-                return Err(refusal.into_failure(self.client, "start an upload"));
-            }
-        }
-        let mut session = self.client.location(&response)?;
-        drop(response);
+        let Some(mut session) = self.begin(Some(&descriptor.digest), mount).await? else {
+            return Ok(BlobState::Mounted);
+        };
         session.query_pairs_mut().append_pair("digest", &descriptor.digest);
         self.tell(descriptor, 0, BlobState::Uploading);
         let meter = Arc::new(Meter::default());
@@ -103,22 +97,109 @@ impl Transfer<'_> {
         if meter.changed() {
             return Err(changed(descriptor).into());
         }
-        let response = response?;
-        if response.status() != StatusCode::CREATED && response.status() != StatusCode::NO_CONTENT {
-            let refusal = Refusal::read(response, self.client).await;
-            // The session is gone or out of step, or the bytes were damaged on the way: a new one may do.
-            let anew = refusal.status == StatusCode::RANGE_NOT_SATISFIABLE
-                || ["BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID", "DIGEST_INVALID", "SIZE_INVALID"]
-                    .iter()
-                    .any(|code| refusal.has(code));
-            let doing = format!("take the blob {}", descriptor.digest);
-            return Err(match anew {
-                true => Failure::again(refusal.error(self.client, &doing)),
-                false => refusal.into_failure(self.client, &doing),
-            });
-        }
-        check_digest(self.client, &response, &descriptor.digest)?;
+        self.committed(response?, &descriptor.digest).await?;
         Ok(BlobState::Pushed)
+    }
+
+    /// Where an upload goes; `None` when the blob was mounted instead.
+    async fn begin(&self, digest: Option<&str>, mount: Option<&str>) -> Result<Option<Url>, Failure> {
+        let mut start = self.client.url(&format!("/v2/{}/blobs/uploads/", self.repository))?;
+        if let (Some(digest), Some(from)) = (digest, mount) {
+            start.query_pairs_mut().append_pair("mount", digest).append_pair("from", from);
+        }
+        let response = self.client.post(&start, &self.scope).await?;
+        match response.status() {
+            StatusCode::CREATED if mount.is_some() => Ok(None),
+            StatusCode::ACCEPTED => Ok(Some(self.client.location(&response)?)),
+            _ => {
+                let refusal = Refusal::read(response, self.client).await;
+                Err(refusal.into_failure(self.client, "start an upload"))
+            }
+        }
+    }
+
+    /// Sees to it that the registry took the blob.
+    async fn committed(&self, response: Response, digest: &str) -> Result<(), Failure> {
+        if response.status() != StatusCode::CREATED && response.status() != StatusCode::NO_CONTENT {
+            return Err(self.refused(response, digest).await);
+        }
+        check_digest(self.client, &response, digest)?;
+        Ok(())
+    }
+
+    async fn refused(&self, response: Response, what: &str) -> Failure {
+        let refusal = Refusal::read(response, self.client).await;
+        // The session is gone or out of step, or the bytes were damaged on the way: a new one may do.
+        let anew = refusal.status == StatusCode::RANGE_NOT_SATISFIABLE
+            || ["BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID", "DIGEST_INVALID", "SIZE_INVALID"]
+                .iter()
+                .any(|code| refusal.has(code));
+        let doing = format!("take the blob {what}");
+        match anew {
+            true => Failure::again(refusal.error(self.client, &doing)),
+            false => refusal.into_failure(self.client, &doing),
+        }
+    }
+
+    /// Compresses a layer into the repository, and says what it was compressed to. `compressing` is who may use the
+    /// processors.
+    pub(super) async fn pack(
+        &self,
+        layer: &PlainLayer,
+        diff_id: &str,
+        compression: Compression,
+        compressing: &Semaphore,
+    ) -> Result<Compressed> {
+        let _pass = self.gate.enter().await;
+        let _turn = compressing.acquire().await;
+        let name = Descriptor {
+            media_type: compression.media_type().to_owned(),
+            digest: diff_id.to_owned(),
+            size: layer.size,
+        };
+        let packed = persist(self.client, &self.scope, Some(&self.gate), async || {
+            self.pack_once(layer, &name, compression).await
+        })
+        .await?;
+        self.tell(&name, name.size, BlobState::Pushed);
+        Ok(packed)
+    }
+
+    async fn pack_once(
+        &self,
+        layer: &PlainLayer,
+        name: &Descriptor,
+        compression: Compression,
+    ) -> Result<Compressed, Failure> {
+        let session = self.begin(None, None).await?;
+        let session = session.ok_or_else(|| Error::other("a blob was mounted that nobody asked for"))?;
+        self.tell(name, 0, BlobState::Uploading);
+        let meter = Arc::new(Meter::default());
+        let (stream, outcome) = packing::stream(layer, &name.digest, compression, Arc::clone(&meter));
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, OCTETS)]);
+        let body = Some(Body::wrap_stream(stream));
+        let request = self.client.request(Method::PATCH, &session, &self.scope, headers, body, None);
+        let response = match self.watched(request, name, &meter).await {
+            // Early, it does not wait for the rest of the layer.
+            Ok(response) if !response.status().is_success() => return Err(self.refused(response, &name.digest).await),
+            Ok(response) => Ok(response),
+            Err(failure) => Err(failure),
+        };
+        let packed = match outcome.await {
+            // Whatever the connection made of it.
+            Ok(Err(Spoiled::Damaged(error))) => return Err(Failure::Final(error)),
+            Ok(Ok(packed)) => Some(packed),
+            Ok(Err(Spoiled::GivenUp)) | Err(_) => None,
+        };
+        let (response, packed) = (response?, packed.ok_or_else(|| Failure::again(self.client.stalled()))?);
+        let mut session = self.client.location(&response)?;
+        drop(response);
+        session.query_pairs_mut().append_pair("digest", &packed.digest);
+        let headers = HeaderMap::from_iter([(CONTENT_LENGTH, HeaderValue::from_static("0")), (CONTENT_TYPE, OCTETS)]);
+        let limit = Some(self.client.patience().stall * COMMIT_PATIENCE);
+        let response = self.client.request(Method::PUT, &session, &self.scope, headers, None, limit).await?;
+        self.committed(response, &packed.digest).await?;
+        Ok(packed)
     }
 
     async fn send(&self, blob: &Blob, session: &Url, meter: &Arc<Meter>) -> Result<Response, Failure> {
@@ -126,12 +207,20 @@ impl Transfer<'_> {
         let stream = body::stream(blob, Arc::clone(meter))
             .await
             .map_err(|error| Failure::Final(changed(descriptor).cause(error)))?;
-        let headers = HeaderMap::from_iter([
-            (CONTENT_LENGTH, HeaderValue::from(descriptor.size)),
-            (CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),
-        ]);
+        let headers =
+            HeaderMap::from_iter([(CONTENT_LENGTH, HeaderValue::from(descriptor.size)), (CONTENT_TYPE, OCTETS)]);
         let body = Some(Body::wrap_stream(stream));
         let request = self.client.request(Method::PUT, session, &self.scope, headers, body, None);
+        self.watched(request, descriptor, meter).await
+    }
+
+    /// Tells how far an upload is, and gives it up when nothing moves.
+    async fn watched(
+        &self,
+        request: impl Future<Output = Result<Response, Failure>>,
+        descriptor: &Descriptor,
+        meter: &Meter,
+    ) -> Result<Response, Failure> {
         let mut request = std::pin::pin!(request);
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -1,11 +1,13 @@
 """The lab's registry and its runtime, by docker: Debian's daemon, a throw-away one without a bridge or firewall rules."""
 
 import json
+import pathlib
+import re
 import subprocess
 import sys
 
 import pytest
-from conftest import aws, docker_context, until
+from conftest import STEADY, aws, docker_context, until
 from docker_daemon import daemon, last_line
 
 
@@ -74,6 +76,25 @@ def test_login_build_push_pull_and_run(docker, lab, tmp_path, hello_program):
         pytest.skip(f"pushed and pulled; docker cannot run a container here: {why}")
     pulled, why = serve(docker, f"{image}@{digest}")
     assert "release docked." in pulled, why
+
+
+def test_docker_asks_steady_for_the_password(docker, lab, tmp_path, hello_program):
+    """`steady login --install`, and no login: docker asks its helper at each push and pull."""
+    registry = lab["AWS_ENDPOINT_URL"].removeprefix("http://")
+    image, folder = f"{registry}/hello", tmp_path / "bin"
+    build(docker, docker_context(tmp_path, hello_program), f"{image}:1")
+    aws(lab, "ecr", "create-repository", "--repository-name", "hello")
+    assert "no basic auth credentials" in docker.run("push", f"{image}:1").stderr
+    install = [STEADY, "login", "--install", "--bin-dir", folder, "--lab", "-o", "json"]
+    client = {**lab, "DOCKER_CONFIG": docker.environment["DOCKER_CONFIG"]}
+    installed = json.loads(subprocess.run(install, env=client, check=True, capture_output=True).stdout)
+    assert installed["registries"] == [registry]
+    docker.environment["PATH"] = f"{folder}:{docker.environment['PATH']}"
+    digest = re.search(r"digest: (sha256:\S+)", docker("push", f"{image}:1"))[1]
+    docker("rmi", "--force", f"{image}:1")
+    assert f"Digest: {digest}" in docker("pull", f"{image}:1")
+    config = json.loads((pathlib.Path(client["DOCKER_CONFIG"]) / "config.json").read_text())
+    assert config == {"credHelpers": {registry: "steady"}}, "no password is kept"
 
 
 def test_what_docker_built_runs_as_a_task(docker, lab, tmp_path, hello_program):

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
-use steadystate::commands::{TEMPLATES, docker_arguments, hand_over};
+use steadystate::commands::{TEMPLATES, hand_over, login_arguments};
 use steadystate::config::{self, Options, Plan};
 use steadystate::deploy::event::Events;
 use steadystate::deploy::login::Login;
@@ -189,6 +189,8 @@ fn arguments_that_cannot_be_meant_end_with_2() {
         (&["lab", "start", "--pace", "slow"], "`fast` or `aws`"),
         (&["lab", "start", "--runtime", "docke"], "docke"),
         (&["login", "--password-stdout", "--client", "podman"], "cannot be used with"),
+        (&["login", "--install", "--uninstall"], "cannot be used with"),
+        (&["login", "--bin-dir", "/tmp"], "--install"),
     ] {
         let output = steady(folder.path(), arguments);
         assert_eq!((code(&output), stdout(&output).as_str()), (2, ""), "{arguments:?}");
@@ -260,7 +262,12 @@ fn the_password_is_no_argument_and_the_registry_is_a_host() {
         ("http://127.0.0.1:5000/", "127.0.0.1:5000"),
         ("localhost:5000", "localhost:5000"),
     ] {
-        assert_eq!(docker_arguments("AWS", registry), ["login", "--username", "AWS", "--password-stdin", host]);
+        for client in ["docker", "podman", "/usr/bin/buildah", "skopeo", "nerdctl"] {
+            let expected = ["login", "--username", "AWS", "--password-stdin", host];
+            assert_eq!(login_arguments(client, "AWS", registry), expected, "{client}");
+        }
+        let helm = ["registry", "login", "--username", "AWS", "--password-stdin", host];
+        assert_eq!(login_arguments("/opt/helm", "AWS", registry), helm);
     }
 }
 

@@ -110,6 +110,8 @@ fn what_each_command_prints_is_documented() {
     lab.write("client", "#!/bin/sh\ncat > /dev/null\n");
     std::fs::set_permissions(&client, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     as_documented("login", &lab.lab(&format!("login --client {}", client.display())).json(0));
+    as_documented("login --install", &lab.lab("login --install --bin-dir bin").json(0));
+    as_documented("login --uninstall", &lab.lab("login --uninstall").json(0));
     for line in ["build", "deploy --dry-run", "push", "render", "register", "deploy", "status", "wait"] {
         as_documented(line, &lab.lab(&format!("{line} -C shop")).json(0));
     }

@@ -3,6 +3,7 @@
 mod aws;
 mod commands;
 mod config;
+mod credential_helper;
 mod deploy;
 mod document;
 mod documented;
@@ -25,5 +26,6 @@ mod rehearsal;
 mod release;
 mod replies;
 mod report;
+mod repositories;
 mod scenario;
 mod signing;

@@ -176,7 +176,7 @@ fn the_other_ways_to_an_image() {
         (format!("{:?}", image.source).replace(folder.path().to_str().unwrap(), "FOLDER"), image.create)
     };
     insta::assert_snapshot!(image("{ dockerfile: Dockerfile, args: { TOKEN: secret }, target: final }").0, @r#"
-    Dockerfile(DockerfileBuild { run: None, dockerfile: "FOLDER/Dockerfile", context: "FOLDER", target: Some("final"), args: ["TOKEN"], platform: None })
+    Dockerfile(DockerfileBuild { run: None, dockerfile: "FOLDER/Dockerfile", context: "FOLDER", target: Some("final"), args: ["TOKEN"], builder: None, secrets: [], labels: {}, cache_from: [], cache_to: [], platform: None })
     "#);
     insta::assert_snapshot!(image("{ image: amazon/amazon-ecs-sample, run: make }").0, @r#"
     Existing(ExistingImage { run: Some("make"), image: "amazon/amazon-ecs-sample" })

@@ -18,6 +18,7 @@ pub fn plan() -> Plan {
             repository: "web".into(),
             tags: vec!["latest".into()],
             source: ImageSource::Existing(ExistingImage { run: None, image: "/layout".into() }),
+            compression: Default::default(),
             container: None,
             create: None,
         }),

@@ -35,7 +35,7 @@ fn archive_of(workshop: &Workshop, name: &str, members: &[Member]) -> PathBuf {
     path
 }
 
-fn layer(content: &str) -> Vec<u8> {
+pub fn layer(content: &str) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_gnu();
     header.set_mode(0o644);

@@ -2,21 +2,30 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use steadystate::error::Kind;
-use steadystate::image::engine::{self, Command, DockerBuild};
+use steadystate::error::{Kind, Result};
+use steadystate::image::Built;
+use steadystate::image::engine::{self, Build, Builder, Command, Engine, Secret};
 
 use super::Workshop;
 
-fn build() -> DockerBuild {
-    DockerBuild {
-        program: "docker".into(),
+fn build() -> Build {
+    Build {
         context: "app".into(),
         file: Some("app/Dockerfile.prod".into()),
         target: Some("final".into()),
         build_args: BTreeMap::from([("NPM_TOKEN".to_owned(), "s3cret".into()), ("MODE".to_owned(), "fast".into())]),
         labels: BTreeMap::from([("team".into(), "web".into())]),
         platform: Some("linux/arm64".parse().unwrap()),
+        ..Build::default()
     }
+}
+
+fn engine(builder: Builder) -> Engine {
+    Engine { builder, program: builder.name().into(), buildx: false }
+}
+
+fn docker(workshop: &Workshop) -> Engine {
+    Engine { program: workshop.path("project/docker").into(), ..engine(Builder::Docker) }
 }
 
 fn line(command: &Command) -> String {
@@ -24,28 +33,110 @@ fn line(command: &Command) -> String {
     format!("{} {}", command.program.to_string_lossy(), words.join(" "))
 }
 
+fn built(engine: &Engine, build: &Build) -> String {
+    line(&engine.build(build, Path::new("/tmp/id"), Path::new("/p")).unwrap())
+}
+
 #[test]
 fn command_lines() {
-    insta::assert_snapshot!(line(&build().command(Path::new("/tmp/id"), Path::new("/p"))), @"docker build --iidfile /tmp/id --file app/Dockerfile.prod --target final --platform linux/arm64 --build-arg MODE --build-arg NPM_TOKEN --label team=web -- app");
-    let bare = DockerBuild {
-        program: "docker".into(),
-        context: ".".into(),
-        file: None,
-        target: None,
-        build_args: BTreeMap::new(),
-        labels: BTreeMap::new(),
-        platform: None,
+    let bare = Build { context: ".".into(), ..Build::default() };
+    let whole = Build {
+        secrets: BTreeMap::from([
+            ("npm".to_owned(), Secret::File("/run/npm".into())),
+            ("token".to_owned(), Secret::Environment("NPM_TOKEN".into())),
+        ]),
+        cache_from: vec!["type=registry,ref=r/cache".into()],
+        cache_to: vec!["type=registry,ref=r/cache,mode=max".into()],
+        ..build()
     };
-    insta::assert_snapshot!(line(&bare.command(Path::new("/tmp/id"), Path::new("/p"))), @"docker build --iidfile /tmp/id -- .");
-    insta::assert_snapshot!(line(&bare.save("sha256:1f", Path::new("/tmp/i.tar"), Path::new("/p"))), @"docker save --output /tmp/i.tar -- sha256:1f");
+    let buildx = Engine { buildx: true, ..engine(Builder::Docker) };
+    let mut lines = vec![built(&engine(Builder::Docker), &build()), built(&buildx, &whole)];
+    for builder in Builder::ALL {
+        let engine = engine(builder);
+        let (archive, folder) = (Path::new("/tmp/i.tar"), Path::new("/p"));
+        lines.push(line(&Engine::probe(builder, builder.name())));
+        lines.push(built(&engine, &bare));
+        lines.push(line(&engine.save("sha256:1f", archive, folder)));
+        if builder != Builder::Docker {
+            lines.push(built(&engine, &whole));
+        }
+    }
+    insta::assert_snapshot!(lines.join("\n"), @"
+    docker build --iidfile /tmp/id --file app/Dockerfile.prod --target final --platform linux/arm64 --build-arg MODE --build-arg NPM_TOKEN --label team=web -- app
+    docker buildx build --load --iidfile /tmp/id --file app/Dockerfile.prod --target final --platform linux/arm64 --build-arg MODE --build-arg NPM_TOKEN --secret id=npm,src=/run/npm --secret id=token,env=NPM_TOKEN --label team=web --cache-from type=registry,ref=r/cache --cache-to type=registry,ref=r/cache,mode=max -- app
+    docker version --format {{.Server.Version}}
+    docker build --iidfile /tmp/id -- .
+    docker save --output /tmp/i.tar -- sha256:1f
+    podman info
+    podman build --iidfile /tmp/id -- .
+    podman save --format docker-archive --output /tmp/i.tar -- sha256:1f
+    podman build --iidfile /tmp/id --file app/Dockerfile.prod --target final --platform linux/arm64 --build-arg MODE --build-arg NPM_TOKEN --secret id=npm,src=/run/npm --secret id=token,env=NPM_TOKEN --label team=web --cache-from type=registry,ref=r/cache --cache-to type=registry,ref=r/cache,mode=max -- app
+    buildah info
+    buildah build --iidfile /tmp/id -- .
+    buildah push --quiet -- sha256:1f docker-archive:/tmp/i.tar
+    buildah build --iidfile /tmp/id --file app/Dockerfile.prod --target final --platform linux/arm64 --build-arg MODE --build-arg NPM_TOKEN --secret id=npm,src=/run/npm --secret id=token,env=NPM_TOKEN --label team=web --cache-from type=registry,ref=r/cache --cache-to type=registry,ref=r/cache,mode=max -- app
+    finch info --format {{.ServerVersion}}
+    finch build --iidfile /tmp/id -- .
+    finch save --output /tmp/i.tar -- sha256:1f
+    finch build --iidfile /tmp/id --file app/Dockerfile.prod --target final --platform linux/arm64 --build-arg MODE --build-arg NPM_TOKEN --secret id=npm,src=/run/npm --secret id=token,env=NPM_TOKEN --label team=web --cache-from type=registry,ref=r/cache --cache-to type=registry,ref=r/cache,mode=max -- app
+    nerdctl info --format {{.ServerVersion}}
+    nerdctl build --iidfile /tmp/id -- .
+    nerdctl save --output /tmp/i.tar -- sha256:1f
+    nerdctl build --iidfile /tmp/id --file app/Dockerfile.prod --target final --platform linux/arm64 --build-arg MODE --build-arg NPM_TOKEN --secret id=npm,src=/run/npm --secret id=token,env=NPM_TOKEN --label team=web --cache-from type=registry,ref=r/cache --cache-to type=registry,ref=r/cache,mode=max -- app
+    ");
+}
+
+#[test]
+fn what_an_old_docker_cannot_do_is_said_before() {
+    let secret = BTreeMap::from([("a".to_owned(), Secret::Environment("A".into()))]);
+    let with_secret = Build { secrets: secret, ..build() };
+    let with_cache = Build { cache_to: vec!["type=inline".into()], ..build() };
+    for (build, what) in [(with_secret, "`secrets`"), (with_cache, "`cache_to`")] {
+        let refused = engine(Builder::Docker).build(&build, Path::new("/tmp/id"), Path::new("/p")).unwrap_err();
+        assert_eq!(refused.kind(), Kind::Preflight);
+        assert!(refused.to_string().contains(what) && refused.hints()[0].contains("buildx"), "{refused:?}");
+    }
 }
 
 #[test]
 fn secrets_are_in_the_environment_alone() {
-    let command = build().command(Path::new("/tmp/id"), Path::new("/p"));
+    let command = engine(Builder::Docker).build(&build(), Path::new("/tmp/id"), Path::new("/p")).unwrap();
     assert!(!line(&command).contains("s3cret"));
     assert!(!format!("{command:?} {:?}", build()).contains("s3cret"));
     assert_eq!(command.environment.len(), 2);
+}
+
+/// Being on PATH says nothing: the first in order that answers builds, and all are asked at once.
+#[tokio::test]
+async fn engines_are_found_by_asking_them() {
+    let workshop = Workshop::new();
+    let program = |name: &str, script: &str| {
+        workshop.file(name, format!("#!/bin/sh\n{script}\n"));
+        super::set_mode(&workshop.path(&format!("project/{name}")), 0o755);
+    };
+    program("docker", "echo Cannot connect to the Docker daemon >&2; exit 1");
+    program("podman", "sleep 1000");
+    program("buildah", "[ $1 = info ]");
+    program("finch", "[ $1 = info ]");
+    let path = |builder: Builder| workshop.path(&format!("project/{}", builder.name())).into();
+    let began = Instant::now();
+    let found = engine::choose_among(None, &path).await.unwrap();
+    assert_eq!((found.builder, found.buildx), (Builder::Buildah, false));
+    assert!(began.elapsed() < Duration::from_secs(20), "side by side");
+    assert_eq!(engine::choose_among(Some(Builder::Finch), &path).await.unwrap().builder, Builder::Finch);
+    let refused = engine::choose_among(Some(Builder::Docker), &path).await.unwrap_err();
+    assert_eq!(refused.kind(), Kind::Preflight);
+    assert!(refused.to_string().contains("docker does not answer"), "{refused}");
+    // Docker with its plugin, and with one that is broken.
+    program("docker", "case $1 in version) echo 27.0 ;; buildx) echo github.com/docker/buildx v0.20 ;; esac");
+    assert!(engine::choose_among(None, &path).await.unwrap().buildx);
+    program("docker", "case $1 in version) echo 27.0 ;; *) exit 1 ;; esac");
+    assert_eq!(engine::choose_among(None, &path).await.unwrap(), docker(&workshop));
+    let nothing = |_| "no-such-program-anywhere".into();
+    let refused = engine::choose_among(None, &nothing).await.unwrap_err();
+    assert_eq!(refused.kind(), Kind::Preflight);
+    assert!(refused.hints()[0].contains("layers"), "{refused:?}");
+    assert_eq!("dcoker".parse::<Builder>().unwrap_err().hints(), ["did you mean `docker`?"]);
 }
 
 #[tokio::test]
@@ -172,19 +263,21 @@ esac
     let one = |mode: &str| {
         let image = super::archives::small_archive(&workshop, &format!("project/built-{mode}.tar"), mode);
         let build_args = BTreeMap::from([("MODE".to_owned(), mode.into())]);
-        (image, DockerBuild { program: workshop.path("project/docker").into(), build_args, ..build() })
+        (image, Build { build_args, ..build() })
     };
     let (first, second) = (one("1"), one("2"));
     let (project, open) = (workshop.path("project"), workshop.open(None));
+    let docker = docker(&workshop);
     let (mut quiet, mut quiet_too) = (|_: &str| {}, |_: &str| {});
     let both = async {
         tokio::join!(
-            engine::docker_image(&first.1, &project, &open, &mut quiet),
-            engine::docker_image(&second.1, &project, &open, &mut quiet_too),
+            engine::image(&docker, &first.1, &project, &open, &mut quiet),
+            engine::image(&docker, &second.1, &project, &open, &mut quiet_too),
         )
     };
     let (built, built_too) = tokio::time::timeout(Duration::from_secs(20), both).await.unwrap();
-    assert_eq!((built.unwrap().config, built_too.unwrap().config), (first.0.into(), second.0.into()));
+    let config = |built: Result<Built>| built.unwrap().settled().unwrap().config;
+    assert_eq!((config(built), config(built_too)), (first.0.into(), second.0.into()));
 }
 
 /// A program with docker's command line, that "builds" an archive which lies in the project.
@@ -202,12 +295,11 @@ esac
     workshop.file("id", format!("sha256:{}\n", "1f".repeat(32)));
     workshop.file("docker", script);
     super::set_mode(&workshop.path("project/docker"), 0o755);
-    let build = DockerBuild { program: workshop.path("project/docker").into(), ..build() };
+    let (docker, build, project) = (docker(&workshop), build(), workshop.path("project"));
     let mut lines = Vec::new();
     let open = workshop.open(Some("linux/arm64"));
-    let built =
-        engine::docker_image(&build, &workshop.path("project"), &open, &mut |line| lines.push(line.to_owned())).await;
-    let built = built.unwrap();
+    let built = engine::image(&docker, &build, &project, &open, &mut |line| lines.push(line.to_owned())).await;
+    let built = built.unwrap().settled().unwrap();
     assert_eq!(lines, ["step 1 for fast"]);
     assert!(!std::fs::read_to_string(workshop.path("project/arguments")).unwrap().contains("s3cret"));
     super::check_sound(&built);
@@ -216,14 +308,10 @@ esac
     // The archive is gone, and nothing of the image with it.
     let left: Vec<_> =
         std::fs::read_dir(workshop.cache.folder()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(left.len(), 2, "{left:?}");
+    assert_eq!(left.len(), 3, "{left:?}");
 
     // An id that is none is never an argument.
     workshop.file("id", "--all");
-    let error = engine::docker_image(&build, &workshop.path("project"), &open, &mut |_| {}).await.unwrap_err();
+    let error = engine::image(&docker, &build, &project, &open, &mut |_| {}).await.unwrap_err();
     assert!(error.to_string().contains("did not say which image it built"), "{error}");
-
-    let absent = DockerBuild { program: "no-such-docker".into(), ..build };
-    let error = engine::docker_image(&absent, &workshop.path("project"), &open, &mut |_| {}).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::Preflight);
 }

@@ -1,6 +1,6 @@
 //! Images as data: references, assembling, layouts, archives, engines.
 
-mod archives;
+pub mod archives;
 mod assemble;
 mod bases;
 mod caches;
@@ -14,7 +14,7 @@ use std::path::Path;
 
 use steadystate::image::config::Execution;
 use steadystate::image::layers::{LayerEntry, LayersSpec, assemble};
-use steadystate::image::{Blob, BlobCache, BlobSource, Image, Open, Platform};
+use steadystate::image::{Blob, BlobCache, BlobSource, Compression, Image, Open, Platform};
 use tempfile::TempDir;
 
 /// A folder for one test: `project` and `cache` in it.
@@ -51,12 +51,14 @@ impl Workshop {
             execution: Execution { entrypoint: Some(vec!["/hello".into()]), ..Execution::default() },
             platform: Platform::linux_amd64(),
             created: None,
+            compression: Compression::Gzip,
             cache: self.cache.clone(),
         }
     }
 
     pub fn open(&self, platform: Option<&str>) -> Open {
-        Open { platform: platform.map(|text| text.parse().unwrap()), cache: self.cache.clone() }
+        let platform = platform.map(|text| text.parse().unwrap());
+        Open { platform, cache: self.cache.clone(), compression: Compression::Gzip }
     }
 
     /// A small image of one layer, distinct by its content.
@@ -74,6 +76,7 @@ pub fn bytes_of(blob: &Blob) -> Vec<u8> {
     match &blob.source {
         BlobSource::Memory(bytes) => bytes.to_vec(),
         BlobSource::Cached(path) => fs::read(path).unwrap(),
+        BlobSource::InRegistry => panic!("it is in a registry"),
         BlobSource::File { path, offset } => {
             let (offset, size) = (*offset as usize, blob.descriptor.size as usize);
             fs::read(path).unwrap()[offset..offset + size].to_vec()
@@ -82,8 +85,12 @@ pub fn bytes_of(blob: &Blob) -> Vec<u8> {
 }
 
 pub fn unpacked(blob: &Blob) -> Vec<u8> {
+    let bytes = bytes_of(blob);
     let mut raw = Vec::new();
-    flate2::read::MultiGzDecoder::new(&bytes_of(blob)[..]).read_to_end(&mut raw).unwrap();
+    match blob.descriptor.media_type.ends_with("zstd") {
+        true => zstd::stream::read::Decoder::new(&bytes[..]).unwrap().read_to_end(&mut raw).unwrap(),
+        false => flate2::read::MultiGzDecoder::new(&bytes[..]).read_to_end(&mut raw).unwrap(),
+    };
     raw
 }
 

@@ -48,6 +48,8 @@ pub struct Inner {
     pub rules: Vec<Rule>,
     pub immutable: bool,
     sessions: usize,
+    /// What came by PATCH, by session.
+    parts: HashMap<String, Bytes>,
 }
 
 pub struct Fake {
@@ -204,7 +206,13 @@ impl Inner {
                 let location = format!("/v2/hello/blobs/uploads/{}?state=a%2Fb", self.sessions);
                 reply(202, &[("location", &location)])
             }
-            ("PUT", ["blobs", "uploads", _]) => {
+            ("PATCH", ["blobs", "uploads", session]) => {
+                self.parts.insert((*session).to_owned(), body);
+                let location = format!("/v2/hello/blobs/uploads/{session}?state=a%2Fb");
+                reply(202, &[("location", &location)])
+            }
+            ("PUT", ["blobs", "uploads", session]) => {
+                let body = if body.is_empty() { self.parts.remove(*session).unwrap_or(body) } else { body };
                 let digest = query.get("digest").cloned().unwrap_or_default();
                 if query.get("state").map(String::as_str) != Some("a/b") {
                     return refuse(404, "BLOB_UPLOAD_UNKNOWN", "the location's query is gone");

@@ -1,0 +1,144 @@
+"""Who pushes: this tree's `steady`, the peers that are installed, and plain PUTs of finished blobs as the limit."""
+
+import concurrent.futures
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+import urllib.request
+
+TASK_DEFINITION = {"family": "bench", "containerDefinitions": [{"name": "bench", "image": "{{image}}", "memory": 64}]}
+
+
+@dataclasses.dataclass
+class Took:
+    wall: float
+    cpu: float
+    resident: float  # MiB, the largest process
+
+
+def measured(command, environment):
+    """Runs a command; its seconds, and its processes' CPU seconds and memory."""
+    with tempfile.TemporaryFile("w+") as said:
+        began = time.monotonic()
+        child = subprocess.Popen([str(part) for part in command], env=environment, stdout=said, stderr=said)
+        _, status, usage = os.wait4(child.pid, 0)
+        wall = time.monotonic() - began
+        child.returncode = os.waitstatus_to_exitcode(status)
+        said.seek(0)
+        assert child.returncode == 0, f"{command}\n{said.read()}"
+    return Took(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+
+
+class Pushers:
+    def __init__(self, steady, folder, docker=None):
+        self.steady, self.folder, self.docker = pathlib.Path(steady).resolve(), folder, docker
+        self.certificate = None
+
+    def environment(self, home):
+        keep = {name: os.environ[name] for name in ["PATH", "LANG"] if name in os.environ}
+        more = {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "AWS_EC2_METADATA_DISABLED": "true"}
+        if self.certificate:
+            more["SSL_CERT_FILE"] = str(self.certificate)
+        return {**keep, **more}
+
+    def raw(self, image, port, at_once=4):
+        """What the wire and the registry can take: each blob by POST and PUT, `at_once` side by side."""
+        blobs = list((image / "layout/blobs/sha256").iterdir())
+        blobs.sort(key=lambda blob: -blob.stat().st_size)
+        index = json.loads((image / "layout/index.json").read_text())["manifests"][0]
+        base = f"http://127.0.0.1:{port}/v2/raw"
+
+        def put(blob):
+            start = urllib.request.Request(f"{base}/blobs/uploads/", method="POST", data=b"")
+            location = urllib.request.urlopen(start).headers["Location"]
+            url = f"{location}{'&' if '?' in location else '?'}digest=sha256:{blob.name}"
+            command = ["curl", "-sS", "--fail", "-o", "/dev/null", "-X", "PUT", "-T", blob, url]
+            subprocess.run([*command, "-H", "Content-Type: application/octet-stream"], check=True)
+
+        before = os.times()
+        began = time.monotonic()
+        with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+            list(pool.map(put, [blob for blob in blobs if blob.name != index["digest"][7:]]))
+        manifest = (image / "layout/blobs/sha256" / index["digest"][7:]).read_bytes()
+        kind = {"Content-Type": index["mediaType"]}
+        urllib.request.urlopen(urllib.request.Request(f"{base}/manifests/raw", method="PUT", data=manifest, headers=kind))
+        wall, after = time.monotonic() - began, os.times()
+        return Took(wall, after.children_user + after.children_system - before.children_user - before.children_system, 0)
+
+    def project(self, source, port, compression, scheme_host="127.0.0.1"):
+        project = pathlib.Path(tempfile.mkdtemp(dir=self.folder))
+        (project / "task.json").write_text(json.dumps(TASK_DEFINITION))
+        image = {
+            "repository": f"{scheme_host}:{port}/bench",
+            "tags": ["latest"],
+            "compression": compression,
+            "build": {"image": str(source)},
+        }
+        service = {"image": image, "task_definition": "task.json"}
+        plan = {"region": "us-east-1", "cluster": "bench", "services": {"bench": service}}
+        (project / "steady.yaml").write_text(json.dumps(plan))
+        return project
+
+    def ours(self, source, port, compression="gzip", home=None):
+        home = home or pathlib.Path(tempfile.mkdtemp(dir=self.folder))
+        project = self.project(source, port, compression)
+        return measured([self.steady, "push", "-C", project, "--progress", "none"], self.environment(home))
+
+    def skopeo(self, source, port):
+        command = ["skopeo", "copy", "--insecure-policy", "--dest-tls-verify=false", "-q", source]
+        home = pathlib.Path(tempfile.mkdtemp(dir=self.folder))
+        return measured([*command, f"docker://127.0.0.1:{port}/skopeo:latest"], self.environment(home))
+
+    def crane(self, source, port):
+        home = pathlib.Path(tempfile.mkdtemp(dir=self.folder))
+        return measured(["crane", "push", "--insecure", source, f"127.0.0.1:{port}/crane:latest"], self.environment(home))
+
+    def docker_push(self, archive, port):
+        """The CPU seconds and the memory are the daemon's, as far as it is known."""
+        name = f"127.0.0.1:{port}/docker:latest"
+        self.docker("load", "-i", str(archive))
+        self.docker("tag", "bench:latest", name)
+        with Watch(self.docker.pid) as watch:
+            began = time.monotonic()
+            self.docker("push", "-q", name)
+            wall = time.monotonic() - began
+        self.docker("rmi", name)
+        return Took(wall, watch.cpu, watch.resident)
+
+
+class Watch:
+    """CPU seconds and the largest memory of a process while something else is done."""
+
+    def __init__(self, pid):
+        self.pid, self.resident, self.stop = pid, 0.0, threading.Event()
+
+    def used(self):
+        fields = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rsplit(") ")[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def look(self):
+        while not self.stop.wait(0.02):
+            lines = pathlib.Path(f"/proc/{self.pid}/status").read_text().splitlines()
+            now = int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
+            self.resident = max(self.resident, now)
+
+    def __enter__(self):
+        self.before = self.used()
+        self.thread = threading.Thread(target=self.look)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop.set()
+        self.thread.join()
+        self.cpu = self.used() - self.before
+
+
+def installed(name):
+    return shutil.which(name) is not None

@@ -1,0 +1,140 @@
+//! An image whose layers are not all compressed yet: its config is known, its manifest comes with the layers' digests.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tempfile::TempDir;
+
+use super::cache::BlobCache;
+use super::compression::Compression;
+use super::{Blob, BlobSource, Descriptor, Image, Platform, layers, manifest};
+use crate::error::{Error, Result};
+
+/// What a build came to.
+#[derive(Debug, Clone)]
+pub enum Built {
+    Image(Image),
+    Draft(Draft),
+}
+
+#[derive(Debug, Clone)]
+pub struct Draft {
+    /// The image config, byte for byte.
+    pub config: Bytes,
+    /// Lowest first.
+    pub layers: Vec<DraftLayer>,
+    pub platform: Platform,
+    pub compression: Compression,
+    pub cache: BlobCache,
+    /// Gone with the last copy of the draft.
+    pub scratch: Option<Arc<TempDir>>,
+}
+
+#[derive(Debug, Clone)]
+pub struct DraftLayer {
+    /// The digest of the layer's tar.
+    pub diff_id: String,
+    pub content: LayerContent,
+}
+
+#[derive(Debug, Clone)]
+pub enum LayerContent {
+    /// Compressed already.
+    Ready(Blob),
+    Plain(PlainLayer),
+}
+
+/// A layer's tar: `size` bytes of a file from `offset` on.
+#[derive(Debug, Clone)]
+pub struct PlainLayer {
+    pub path: PathBuf,
+    pub offset: u64,
+    pub size: u64,
+}
+
+impl PlainLayer {
+    /// # Errors
+    /// When the file is gone.
+    pub fn open(&self) -> io::Result<impl Read + Send + use<>> {
+        let mut file = File::open(&self.path)?;
+        file.seek(SeekFrom::Start(self.offset))?;
+        Ok(file.take(self.size))
+    }
+}
+
+impl Built {
+    /// The image's digest, where it is known before its layers are compressed.
+    pub fn digest(&self) -> Option<&str> {
+        match self {
+            Built::Image(image) => Some(&image.digest),
+            Built::Draft(_) => None,
+        }
+    }
+
+    /// As the step that built it says it.
+    pub fn detail(&self) -> String {
+        match self {
+            Built::Image(image) => image.digest.clone(),
+            Built::Draft(draft) => format!("{} layers for {}", draft.layers.len(), draft.platform),
+        }
+    }
+
+    pub fn platform(&self) -> &Platform {
+        match self {
+            Built::Image(image) => &image.platform,
+            Built::Draft(draft) => &draft.platform,
+        }
+    }
+
+    /// The image, its layers compressed into the cache. Blocks.
+    ///
+    /// # Errors
+    /// `BuildOrPush` when a layer cannot be read or is not what the config says.
+    pub fn settled(self) -> Result<Image> {
+        match self {
+            Built::Image(image) => Ok(image),
+            Built::Draft(draft) => draft.compressed(),
+        }
+    }
+}
+
+impl Draft {
+    /// The image that these layers make.
+    pub fn image(&self, layers: Vec<Blob>) -> Image {
+        manifest::write(layers, self.config.clone(), self.platform.clone())
+    }
+
+    /// The image, if `known` tells what each layer was compressed to before, here or in another image. Only a registry
+    /// that has those layers can take it.
+    pub fn recalled(&self, known: &dyn Fn(&str) -> Option<Descriptor>) -> Option<Image> {
+        let layers = self.layers.iter().map(|layer| match &layer.content {
+            LayerContent::Ready(blob) => Some(blob.clone()),
+            LayerContent::Plain(_) => Some(Blob { descriptor: known(&layer.diff_id)?, source: BlobSource::InRegistry }),
+        });
+        Some(self.image(layers.collect::<Option<Vec<Blob>>>()?))
+    }
+
+    /// Whether `known` has all layers that are not compressed yet.
+    pub fn is_recalled(&self, known: &dyn Fn(&str) -> bool) -> bool {
+        self.layers.iter().all(|layer| matches!(layer.content, LayerContent::Ready(_)) || known(&layer.diff_id))
+    }
+
+    fn compressed(self) -> Result<Image> {
+        let layers = self.layers.iter().map(|layer| match &layer.content {
+            LayerContent::Ready(blob) if self.scratch.is_some() => self.cache.take_in_blob(blob),
+            LayerContent::Ready(blob) => Ok(blob.clone()),
+            LayerContent::Plain(plain) => {
+                let cannot = |error: io::Error| {
+                    Error::build_or_push(format!("cannot read a layer of `{}`", plain.path.display())).cause(error)
+                };
+                layers::cached(&self.cache, &layer.diff_id, self.compression, |out| {
+                    io::copy(&mut plain.open().map_err(cannot)?, out).map(drop).map_err(cannot)
+                })
+            }
+        });
+        Ok(self.image(layers.collect::<Result<Vec<Blob>>>()?))
+    }
+}

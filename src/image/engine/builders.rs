@@ -1,0 +1,226 @@
+//! Who builds a Dockerfile: each engine's command lines, as data.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use super::process::{Command, answers};
+use crate::error::{Error, Result, nearest};
+use crate::image::Platform;
+
+/// How long an engine may take to say whether it is there.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The engines that can build, the one that is taken first where several answer first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Builder {
+    Docker,
+    Podman,
+    Buildah,
+    Finch,
+    Nerdctl,
+}
+
+impl Builder {
+    pub const ALL: [Builder; 5] =
+        [Builder::Docker, Builder::Podman, Builder::Buildah, Builder::Finch, Builder::Nerdctl];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Builder::Docker => "docker",
+            Builder::Podman => "podman",
+            Builder::Buildah => "buildah",
+            Builder::Finch => "finch",
+            Builder::Nerdctl => "nerdctl",
+        }
+    }
+}
+
+impl fmt::Display for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Builder {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Builder::ALL.into_iter().find(|builder| builder.name() == text).ok_or_else(|| {
+            let names = Builder::ALL.map(Builder::name);
+            let error = Error::input(format!("`{text}` is no builder: {}", names.join(", ")));
+            match nearest(text, names) {
+                Some(near) => error.hint(format!("did you mean `{near}`?")),
+                None => error,
+            }
+        })
+    }
+}
+
+/// An engine that answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Engine {
+    pub builder: Builder,
+    /// Its name, or the path of a program with its command line.
+    pub program: OsString,
+    /// Docker's newer builder, a plugin. Without it, secrets and caches in registries are not there.
+    pub buildx: bool,
+}
+
+/// A Dockerfile, and what its build gets.
+#[derive(Debug, Clone, Default)]
+pub struct Build {
+    pub context: PathBuf,
+    /// `None` is the context's `Dockerfile`.
+    pub file: Option<PathBuf>,
+    pub target: Option<String>,
+    /// Only the names go on the command line: engines take the values from their environment.
+    pub build_args: BTreeMap<String, SecretString>,
+    /// By id, for `RUN --mount=type=secret`.
+    pub secrets: BTreeMap<String, Secret>,
+    pub labels: BTreeMap<String, String>,
+    pub cache_from: Vec<String>,
+    pub cache_to: Vec<String>,
+    pub platform: Option<Platform>,
+}
+
+/// Where a build's secret comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Secret {
+    File(PathBuf),
+    /// A variable of our environment, which the engine gets as all of it.
+    Environment(String),
+}
+
+impl Engine {
+    /// The command that asks whether the engine answers.
+    pub fn probe(builder: Builder, program: impl Into<OsString>) -> Command {
+        let arguments: &[&str] = match builder {
+            Builder::Docker => &["version", "--format", "{{.Server.Version}}"],
+            Builder::Podman | Builder::Buildah => &["info"],
+            Builder::Finch | Builder::Nerdctl => &["info", "--format", "{{.ServerVersion}}"],
+        };
+        command(program.into(), arguments.iter().map(Into::into).collect(), Path::new("."))
+    }
+
+    /// The command that builds, run in `folder`; it writes the image's id into `id_file`. The image gets no name:
+    /// another build at the same time could take it over before the image is saved.
+    ///
+    /// # Errors
+    /// `Input` for what this engine cannot do.
+    pub fn build(&self, build: &Build, id_file: &Path, folder: &Path) -> Result<Command> {
+        self.can(build)?;
+        let mut arguments: Vec<OsString> = match (self.builder, self.buildx) {
+            // `--load` because its builder may be one that keeps images to itself
+            (Builder::Docker, true) => vec!["buildx".into(), "build".into(), "--load".into()],
+            _ => vec!["build".into()],
+        };
+        let mut option = |name: &str, value: OsString| arguments.extend([name.into(), value]);
+        option("--iidfile", id_file.into());
+        if let Some(file) = &build.file {
+            option("--file", file.into());
+        }
+        if let Some(target) = &build.target {
+            option("--target", target.into());
+        }
+        if let Some(platform) = &build.platform {
+            option("--platform", platform.to_string().into());
+        }
+        for name in build.build_args.keys() {
+            option("--build-arg", name.into());
+        }
+        for (id, secret) in &build.secrets {
+            let from = match secret {
+                Secret::File(path) => format!("src={}", path.display()),
+                Secret::Environment(name) => format!("env={name}"),
+            };
+            option("--secret", format!("id={id},{from}").into());
+        }
+        for (name, value) in &build.labels {
+            option("--label", format!("{name}={value}").into());
+        }
+        for (name, places) in [("--cache-from", &build.cache_from), ("--cache-to", &build.cache_to)] {
+            places.iter().for_each(|place| option(name, place.into()));
+        }
+        // A context that begins with `-` would be an option.
+        arguments.extend(["--".into(), build.context.clone().into_os_string()]);
+        let mut command = command(self.program.clone(), arguments, folder);
+        command.environment = build.build_args.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        Ok(command)
+    }
+
+    fn can(&self, build: &Build) -> Result<()> {
+        if self.builder != Builder::Docker || self.buildx {
+            return Ok(());
+        }
+        let lacking = match build {
+            _ if !build.secrets.is_empty() => "secrets",
+            _ if !build.cache_to.is_empty() => "cache_to",
+            _ => return Ok(()),
+        };
+        Err(Error::preflight(format!("this docker has no buildx, and without it no `{lacking}` for a build")).hint(
+            "install docker's buildx plugin (docker-buildx-plugin), or build with podman or buildah (`--builder`)",
+        ))
+    }
+
+    /// The command that saves the image with this id into a file, as `docker save` does.
+    pub fn save(&self, id: &str, archive: &Path, folder: &Path) -> Command {
+        let mut arguments: Vec<OsString> = match self.builder {
+            Builder::Buildah => {
+                let mut target = OsString::from("docker-archive:");
+                target.push(archive);
+                vec!["push".into(), "--quiet".into(), "--".into(), id.into(), target]
+            }
+            _ => vec!["save".into(), "--output".into(), archive.into(), "--".into(), id.into()],
+        };
+        if self.builder == Builder::Podman {
+            arguments.splice(1..1, ["--format".into(), "docker-archive".into()]);
+        }
+        command(self.program.clone(), arguments, folder)
+    }
+}
+
+fn command(program: OsString, arguments: Vec<OsString>, folder: &Path) -> Command {
+    Command { program, arguments, environment: Vec::new(), folder: folder.to_owned() }
+}
+
+/// The engine that builds: the one that was asked for, else the first that answers. All are asked at once.
+///
+/// # Errors
+/// `Preflight` when none answers, with what each said.
+pub async fn choose(asked: Option<Builder>) -> Result<Engine> {
+    choose_among(asked, &|builder| builder.name().into()).await
+}
+
+/// The same, with the programs that stand for the engines.
+pub async fn choose_among(asked: Option<Builder>, program: &(dyn Fn(Builder) -> OsString + Sync)) -> Result<Engine> {
+    let wanted: Vec<Builder> = asked.map_or(Builder::ALL.to_vec(), |asked| vec![asked]);
+    let probes = wanted.iter().map(|builder| async move {
+        let program = program(*builder);
+        let probe = Engine::probe(*builder, program.clone());
+        answers(&probe, PROBE_TIMEOUT).await?;
+        // A plugin may be there and broken: it has to answer, too.
+        let version = command(program.clone(), vec!["buildx".into(), "version".into()], Path::new("."));
+        let buildx = *builder == Builder::Docker && answers(&version, PROBE_TIMEOUT).await.is_ok();
+        Ok::<_, Error>(Engine { builder: *builder, program, buildx })
+    });
+    let mut failures = Vec::new();
+    for answer in futures_util::future::join_all(probes).await {
+        match answer {
+            Ok(engine) => return Ok(engine),
+            Err(error) => failures.push(error),
+        }
+    }
+    if asked.is_some() {
+        return Err(failures.remove(0));
+    }
+    let said = failures.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    Err(Error::preflight("no engine answers that could build the Dockerfile")
+        .cause(said)
+        .hint("start docker, podman or buildah, or assemble the image without one: `layers:` in steady.yaml"))
+}

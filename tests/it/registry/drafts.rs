@@ -1,0 +1,168 @@
+//! Layers that are compressed on their way.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+use steadystate::error::{Error, Kind};
+use steadystate::image::draft::{Draft, LayerContent};
+use steadystate::image::{Blob, BlobSource, Built, Compression, Open, archive};
+use steadystate::registry::{self, BlobState, PushOptions, Settled, recall, settle};
+
+use super::super::images::archives::{layer, saved_archive, small_archive};
+use super::super::images::{Workshop, unpacked};
+use super::fake::{Fake, refuse, reply};
+use super::{Told, client};
+
+fn draft(workshop: &Workshop, path: &Path, compression: Compression) -> Draft {
+    let open = Open { compression, ..workshop.open(None) };
+    match archive::draft(path, &open).unwrap() {
+        Built::Draft(draft) => draft,
+        Built::Image(image) => panic!("{image:?}"),
+    }
+}
+
+/// Settles and pushes as `v1`.
+async fn pushed(fake: &Fake, draft: &Draft, earlier: &[&str], told: &Told) -> Result<Settled, Error> {
+    let client = client(fake);
+    let earlier: Vec<String> = earlier.iter().map(|name| (*name).to_owned()).collect();
+    let known = recall(&client, "hello", draft, &earlier).await?;
+    let options = PushOptions::default();
+    let settled = settle(&client, "hello", draft, &known, &options, &told.listener()).await?;
+    let options = PushOptions { known: Some(settled.present.clone()), ..options };
+    registry::push(&client, "hello", &settled.image, &["v1".to_owned()], &options, &|_| {}).await?;
+    Ok(settled)
+}
+
+fn stored(fake: &Fake, blob: &Blob) -> Blob {
+    let bytes = fake.inner.lock().unwrap().blobs[&blob.descriptor.digest].clone();
+    Blob { source: BlobSource::Memory(bytes), ..blob.clone() }
+}
+
+#[tokio::test]
+async fn a_layer_is_read_once_and_sent_as_it_is_compressed() {
+    let (workshop, fake, told) = (Workshop::new(), Fake::start().await, Told::default());
+    let path = saved_archive(&workshop, "saved.tar");
+    for compression in [Compression::Gzip, Compression::Zstd] {
+        fake.forget();
+        let draft = draft(&workshop, &path, compression);
+        let settled = pushed(&fake, &draft, &[], &told).await.unwrap();
+        assert_eq!(settled.uploaded, 2, "the third layer is the first once more, and the fourth is compressed");
+        assert_eq!(fake.count("PATCH", "/blobs/uploads/"), 2);
+        let image = &settled.image;
+        let whole = Built::Draft(draft.clone()).settled().unwrap();
+        assert_eq!(whole.digest, image.digest, "the same as when it is compressed first");
+        assert_eq!(fake.tag("v1"), Some(image.digest.clone()));
+        for (at, content) in [(0, "a".to_owned()), (1, "b".repeat(1 << 21)), (2, "a".to_owned())] {
+            let blob = stored(&fake, &image.layers()[at]);
+            assert_eq!(blob.descriptor.media_type, compression.media_type());
+            assert_eq!(unpacked(&blob), layer(&content));
+        }
+        let LayerContent::Plain(large) = &draft.layers[1].content else { panic!("it is plain") };
+        let states = told.of(&draft.layers[1].diff_id);
+        assert_eq!(states.last(), Some(&(BlobState::Pushed, large.size)));
+    }
+    // Again: known by this machine.
+    fake.forget();
+    let settled = pushed(&fake, &draft(&workshop, &path, Compression::Zstd), &[], &told).await.unwrap();
+    assert_eq!((settled.uploaded, fake.count("POST", "")), (0, 0));
+}
+
+#[tokio::test]
+async fn another_machine_finds_the_layers_in_the_image_before() {
+    let (workshop, fake, told) = (Workshop::new(), Fake::start().await, Told::default());
+    let first = draft(&workshop, &saved_archive(&workshop, "saved.tar"), Compression::Gzip);
+    let first = pushed(&fake, &first, &[], &told).await.unwrap();
+    let other = Workshop::new();
+    let path = saved_archive(&other, "saved.tar");
+    // Nothing of it is read that is not sent: only the index of the archive has to be sound.
+    let again = draft(&other, &path, Compression::Gzip);
+    fake.forget();
+    let settled = pushed(&fake, &again, &["nothing", "v1"], &told).await.unwrap();
+    assert_eq!((settled.uploaded, settled.image.digest), (0, first.image.digest));
+    assert_eq!(fake.count("POST", "") + fake.count("PUT", ""), 0);
+    // Layers of another compression do not count: who asked for gzip gets gzip.
+    fake.forget();
+    let third = Workshop::new();
+    let zstd = draft(&third, &path, Compression::Zstd);
+    assert_eq!(pushed(&fake, &zstd, &["v1"], &told).await.unwrap().uploaded, 2);
+}
+
+#[tokio::test]
+async fn what_a_registry_lost_is_compressed_again() {
+    let (workshop, fake, told) = (Workshop::new(), Fake::start().await, Told::default());
+    let draft = draft(&workshop, &saved_archive(&workshop, "saved.tar"), Compression::Gzip);
+    let first = pushed(&fake, &draft, &[], &told).await.unwrap();
+    fake.inner.lock().unwrap().blobs.remove(&first.image.layers()[1].descriptor.digest);
+    fake.inner.lock().unwrap().manifests.clear();
+    let settled = pushed(&fake, &draft, &[], &told).await.unwrap();
+    assert_eq!((settled.uploaded, settled.image.digest), (1, first.image.digest));
+}
+
+#[tokio::test]
+async fn a_broken_upload_begins_anew_and_nothing_else_is_sent_again() {
+    let (workshop, fake, told) = (Workshop::new(), Fake::start().await, Told::default());
+    let draft = draft(&workshop, &saved_archive(&workshop, "saved.tar"), Compression::Gzip);
+    fake.answer(1, "PATCH", "/blobs/uploads/", || refuse(500, "UNKNOWN", "not now"));
+    fake.answer(1, "PATCH", "/blobs/uploads/", || refuse(416, "BLOB_UPLOAD_INVALID", "out of step"));
+    fake.answer(1, "PATCH", "/blobs/uploads/", || refuse(429, "TOOMANYREQUESTS", "slower"));
+    // ECR says 201 where the specification has 202.
+    let mut sessions = HashSet::new();
+    fake.rule(move |seen| {
+        let again = seen.is("PATCH", "/uploads/") && !sessions.insert(seen.path.clone());
+        again.then(|| refuse(400, "BLOB_UPLOAD_INVALID", "a session that broke is not continued"))
+    });
+    let settled = pushed(&fake, &draft, &[], &told).await.unwrap();
+    assert_eq!((settled.uploaded, fake.count("PATCH", "")), (2, 5));
+    assert_eq!(fake.tag("v1"), Some(settled.image.digest));
+}
+
+#[tokio::test]
+async fn a_layer_that_is_not_what_its_config_says_never_gets_there() {
+    let (workshop, fake, told) = (Workshop::new(), Fake::start().await, Told::default());
+    small_archive(&workshop, "saved.tar", "content");
+    let path = workshop.path("saved.tar");
+    let draft = draft(&workshop, &path, Compression::Gzip);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let at = bytes.windows(7).position(|window| window == b"content").unwrap();
+    bytes[at] = b'C';
+    std::fs::write(&path, bytes).unwrap();
+    let error = pushed(&fake, &draft, &[], &told).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::BuildOrPush);
+    assert!(error.to_string().contains("is damaged"), "{error}");
+    assert!(fake.inner.lock().unwrap().blobs.is_empty());
+    assert_eq!(fake.count("PATCH", ""), 1, "it is not tried again");
+    // Nor one whose archive ends early.
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.set_len(600).unwrap();
+    assert!(pushed(&fake, &draft, &[], &told).await.unwrap_err().to_string().contains("is damaged"));
+}
+
+#[tokio::test]
+async fn a_registry_that_stored_something_else_is_not_believed() {
+    let (workshop, fake, told) = (Workshop::new(), Fake::start().await, Told::default());
+    small_archive(&workshop, "saved.tar", "content");
+    let draft = draft(&workshop, &workshop.path("saved.tar"), Compression::Gzip);
+    let other = format!("sha256:{}", "0".repeat(64));
+    fake.rule(move |seen| seen.is("PUT", "/blobs/").then(|| reply(201, &[("docker-content-digest", &other)])));
+    let error = pushed(&fake, &draft, &[], &told).await.unwrap_err();
+    assert!(error.to_string().contains("stored another content"), "{error}");
+    assert_eq!(fake.count("PUT", "/manifests/"), 0);
+}
+
+/// What a repository has by its own account is not asked for.
+#[tokio::test]
+async fn who_asked_already_is_believed() {
+    let (workshop, fake, told) = (Workshop::new(), Fake::start().await, Told::default());
+    let draft = draft(&workshop, &saved_archive(&workshop, "saved.tar"), Compression::Gzip);
+    let first = pushed(&fake, &draft, &[], &told).await.unwrap();
+    let client = client(&fake);
+    let known = recall(&client, "hello", &draft, &[]).await.unwrap();
+    assert_eq!(known.keys().collect::<HashSet<_>>().len(), 2);
+    fake.forget();
+    let options = PushOptions { known: Some(first.present), ..PushOptions::default() };
+    settle(&client, "hello", &draft, &known, &options, &|_| {}).await.unwrap();
+    assert_eq!(fake.log().len(), 0);
+    let nothing = PushOptions { known: Some(HashSet::new()), ..PushOptions::default() };
+    let sent = settle(&client, "hello", &draft, &HashMap::new(), &nothing, &|_| {}).await.unwrap();
+    assert_eq!((sent.uploaded, fake.count("HEAD", "")), (2, 0));
+}
