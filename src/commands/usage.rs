@@ -33,7 +33,8 @@ fn error(usage: &clap::Error) -> Error {
     let near = [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedValue];
     let names = near.iter().filter_map(|kind| usage.get(*kind)).filter_map(|value| match value {
         ContextValue::String(name) => Some(name.clone()),
-        ContextValue::Strings(names) => names.first().cloned(),
+        // clap has the likeliest last
+        ContextValue::Strings(names) => names.last().cloned(),
         _ => None,
     });
     match names.into_iter().next() {

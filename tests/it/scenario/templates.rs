@@ -99,9 +99,18 @@ fn dockerrun_is_rendered_and_says_that_it_needs_docker() {
     let rendered = lab.lab("render -C shop").json(0);
     let container = &rendered["taskDefinition"]["containerDefinitions"][0];
     assert!(container["image"].as_str().unwrap().contains("/shop@sha256:"), "{container}");
-    // whatever docker is here, none answers at this address
+    // whatever engines are here, this one does not answer at this address
     let mut command = command(&lab.path(""));
-    command.env("DOCKER_HOST", "tcp://127.0.0.1:9").args(["deploy", "-C", "shop", "--lab", "--output", "json"]);
+    command.env("DOCKER_HOST", "tcp://127.0.0.1:9").args([
+        "deploy",
+        "-C",
+        "shop",
+        "--builder",
+        "docker",
+        "--lab",
+        "-o",
+        "json",
+    ]);
     let failed = Run::new(&command.output().unwrap()).json(3);
     assert!(failed["error"]["message"].as_str().unwrap().contains("docker"), "{failed:#}");
     assert!(failed["error"]["hints"].to_string().contains("layers"), "{failed:#}");
