@@ -112,9 +112,14 @@ fn what_each_command_prints_is_documented() {
     as_documented("login", &lab.lab(&format!("login --client {}", client.display())).json(0));
     as_documented("login --install", &lab.lab("login --install --bin-dir bin").json(0));
     as_documented("login --uninstall", &lab.lab("login --uninstall").json(0));
+    as_documented("repo create", &lab.lab("repo create shelf").json(0));
+    as_documented("repo list", &lab.lab("repo list").json(0)[0]);
+    as_documented("repo test", &lab.lab("repo test shelf").json(0));
+    as_documented("repo delete", &lab.lab("repo delete shelf --yes").json(0));
     for line in ["build", "deploy --dry-run", "push", "render", "register", "deploy", "status", "wait"] {
         as_documented(line, &lab.lab(&format!("{line} -C shop")).json(0));
     }
+    as_documented("repo images", &lab.lab("repo images shop").json(0)[0]);
     as_documented("rollback", &lab.lab("rollback -C shop --to 1").json(0));
     as_documented("revisions", &lab.lab("revisions -C shop").json(0)[0]);
     as_documented("error", &lab.lab("rollback -C shop --to 7").json(2));
