@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 
 import pytest
 from amazon import Amazon
@@ -130,7 +131,6 @@ def test_a_task_gets_what_its_definition_says(docked, tool, tmp_path):
             container("filled", "read", "/data/image", volumesFrom=[{"sourceContainer": "writer"}]),
             container("refused", "write", "/data/y", volumesFrom=[{"sourceContainer": "writer", "readOnly": True}]),
             container("limited", "nofile", ulimits=[{"name": "nofile", "softLimit": 40, "hardLimit": 50}]),
-            container("eater", "eat", memory=32),
         ],
     )
     task = amazon.ecs.run_task(taskDefinition="all")["tasks"][0]["taskArn"]
@@ -139,10 +139,9 @@ def test_a_task_gets_what_its_definition_says(docked, tool, tmp_path):
         described = amazon.ecs.describe_tasks(tasks=[task])["tasks"][0]["containers"]
         return {container["name"]: container for container in described}
 
-    ends = {"client": 0, "show": 0, "writer": 0, "reader": 0, "filled": 0, "refused": 0, "limited": 0, "eater": 137}
+    ends = {"client": 0, "show": 0, "writer": 0, "reader": 0, "filled": 0, "refused": 0, "limited": 0}
     over = until(60, containers, lambda found: all(found[name]["lastStatus"] == "STOPPED" for name in ends))
     assert {name: over[name]["exitCode"] for name in ends} == ends
-    assert over["eater"]["reason"] == "OutOfMemoryError: Container killed due to memory usage"
     assert over["web"]["healthStatus"] == "HEALTHY"
 
     def lines(container, family="all"):
@@ -184,6 +183,28 @@ def test_a_task_gets_what_its_definition_says(docked, tool, tmp_path):
     until(20, lambda: running(amazon, task) and lines("main", "again"), lambda lines: len(lines or []) > 1)
     assert lines("main", "again") == ["run 1", "run 2"]
     assert running(amazon, task), "it ended and is there all the same"
+
+
+def test_a_container_that_eats_its_memory_says_so(docked, tool):
+    """An engine on a busy machine may itself never hear why the kernel killed a container, and then the lab cannot know:
+    what the engine tells, the lab tells."""
+    amazon = Amazon(docked.steady("lab", "status")["url"])
+    amazon.ecr.create_repository(repositoryName="tool")
+    reference = amazon.push("tool", image({"tool": (tool, 0o755)}, {"Entrypoint": ["/tool"]}), "1")
+    eater = {"name": "eater", "image": reference, "command": ["eat"], "memory": 32}
+    amazon.ecs.register_task_definition(family="eater", containerDefinitions=[eater])
+    for _ in range(8):
+        since = str(time.time())
+        task = amazon.ecs.run_task(taskDefinition="eater")["tasks"][0]["taskArn"]
+        described = lambda: amazon.ecs.describe_tasks(tasks=[task])["tasks"][0]
+        [over] = until(60, described, lambda task: task["lastStatus"] == "STOPPED")["containers"]
+        assert over["exitCode"] == 137
+        told = docked.docker("events", "--since", since, "--until", str(time.time()), "--filter", "event=oom")
+        if told:
+            assert over["reason"] == "OutOfMemoryError: Container killed due to memory usage", told
+            return
+        assert "reason" not in over
+    pytest.skip("this engine never heard of the kernel's OOM killer in eight runs")
 
 
 def test_a_shared_volume_stays_until_the_lab_is_emptied(docked, tool):

@@ -81,7 +81,7 @@ async fn answer(State(front): State<Arc<Front>>, request: Request) -> Response<B
             return registry::failure(FAILED);
         };
         if reply.wrote
-            && let Err(error) = tokio::task::spawn_blocking(move || instance.save()).await.unwrap_or(Ok(()))
+            && let Err(error) = tokio::task::spawn_blocking(move || instance.save()).await.map_err(Into::into).flatten()
         {
             return registry::failure(&format!("the lab cannot save its state: {error}"));
         }

@@ -11,7 +11,7 @@ use super::engine::{Answer, Engine};
 use super::requests::query;
 
 /// How much later than a container's end the engine may hear that it was for its memory.
-const HEARSAY: Duration = Duration::from_millis(500);
+const HEARSAY: Duration = Duration::from_secs(2);
 const KILLED: i32 = 137;
 
 /// Waits for it: the exit code, and whether the kernel killed it for its memory. `stopped` says whether the lab did.
@@ -48,5 +48,5 @@ async fn told(engine: &Engine, id: &str, state: &Value) -> Answer<bool> {
             }
         }
     };
-    Ok(timeout(2 * HEARSAY, first).await.unwrap_or(false))
+    Ok(timeout(HEARSAY + HEARSAY / 2, first).await.unwrap_or(false))
 }
