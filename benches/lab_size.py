@@ -135,7 +135,7 @@ def resident(pid):
 def main():
     folder = tempfile.mkdtemp(prefix="lab-size-")
     try:
-        started = lab(folder, "start", "--runtime", "simulated", "--port", "0")
+        started = lab(folder, "start", "--runtime", "simulated", "--port", "0", "--no-request-budgets")
         url, pid = started["url"], started["pid"]
         print(f"{SERVICES} services with {TASKS} tasks each at {url}: {lab(folder, 'status')['warning']}", flush=True)
         image = push(url)
@@ -178,7 +178,7 @@ def main():
         print(f"describe-services afterwards: {idle.finish()}")
         lab(folder, "stop")
         began = time.monotonic()
-        lab(folder, "start", "--runtime", "simulated")
+        lab(folder, "start", "--runtime", "simulated", "--no-request-budgets")
         print(f"stopped and started again in {time.monotonic() - began:.1f} s")
     finally:
         subprocess.run([STEADY, "lab", "stop", "--data-dir", folder], capture_output=True)
