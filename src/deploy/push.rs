@@ -32,7 +32,7 @@ pub async fn push(
     let client = registry::Client::new(&session.base_url, session.credentials.clone())?;
     let to = Destination { client, repository, clients, events };
     match built {
-        Built::Image(image) => to.push(image, tags, None).await,
+        Built::Image(image) => to.push(image, tags, HashSet::new()).await,
         Built::Draft(draft) => to.push_draft(draft, tags, deployed).await,
     }
 }
@@ -46,7 +46,7 @@ struct Destination<'a> {
 
 impl Destination<'_> {
     /// `present` are digests that the repository has.
-    async fn push(&self, image: &Image, tags: &[String], present: Option<HashSet<String>>) -> Result<PushedImage> {
+    async fn push(&self, image: &Image, tags: &[String], present: HashSet<String>) -> Result<PushedImage> {
         let digest = image.digest.clone();
         let pushed = PushedImage { repository_uri: self.repository.uri(), digest: digest.clone(), tags: tags.to_vec() };
         let has = match self.repository.ecr_name() {
@@ -67,18 +67,20 @@ impl Destination<'_> {
             // With the manifest there, all that it names is there.
             Some(name) if has.is_none() => {
                 let asked = image.blobs.iter().map(|blob| &blob.descriptor.digest);
-                let asked = asked.filter(|digest| present.as_ref().is_none_or(|present| !present.contains(*digest)));
-                let mut known = available(name, asked.cloned().collect(), self.clients).await?;
-                known.extend(present.unwrap_or_default());
-                Some(known)
+                let asked = asked.filter(|digest| !present.contains(*digest));
+                Some(available(name, asked.cloned().collect(), self.clients).await?)
             }
-            Some(_) => None,
-            None => present,
+            // The config of new layers is new.
+            None if image.layers().iter().any(|layer| present.contains(&layer.descriptor.digest)) => {
+                let all = image.layers().iter().all(|layer| present.contains(&layer.descriptor.digest));
+                all.then(HashSet::new)
+            }
+            _ => None,
         };
         // A tag that is on this digest is left out: a repository with immutable tags refuses even the same again.
         let missing: Vec<String> =
             tags.iter().filter(|tag| !has.as_ref().is_some_and(|there| there.contains(*tag))).cloned().collect();
-        let options = registry::PushOptions { known, ..Default::default() };
+        let options = registry::PushOptions { known, present, ..Default::default() };
         let path = self.repository.path();
         let done = registry::push(&self.client, path, image, &missing, &options, &self.progress()).await?;
         if done.digest != digest {
@@ -99,11 +101,14 @@ impl Destination<'_> {
     async fn push_draft(&self, draft: &Draft, tags: &[String], deployed: Option<&str>) -> Result<PushedImage> {
         let path = self.repository.path();
         let mut known = registry::recall(&self.client, path, draft, &[]).await?;
-        if let Some(image) = draft.recalled(&|diff_id| known.get(diff_id).cloned())
-            && let Some(name) = self.repository.ecr_name()
-            && tags_of(name, &image.digest, self.clients).await?.is_some()
-        {
-            return self.push(&image, tags, None).await;
+        if let Some(image) = draft.recalled(&|diff_id| known.get(diff_id).cloned()) {
+            let is_there = match self.repository.ecr_name() {
+                Some(name) => tags_of(name, &image.digest, self.clients).await?.is_some(),
+                None => registry::is_tagged(&self.client, path, tags, &image.digest).await?,
+            };
+            if is_there {
+                return self.push(&image, tags, HashSet::new()).await;
+            }
         }
         if !draft.is_recalled(&|diff_id| known.contains_key(diff_id)) {
             let mut earlier = tags.to_vec();
@@ -121,7 +126,7 @@ impl Destination<'_> {
         };
         let options = registry::PushOptions { known: exists, ..Default::default() };
         let settled = registry::settle(&self.client, path, draft, &known, &options, &self.progress()).await?;
-        self.push(&settled.image, tags, Some(settled.present)).await
+        self.push(&settled.image, tags, settled.present).await
     }
 
     /// The digest of this repository's image in a task definition. Not finding it costs bytes, and no more.

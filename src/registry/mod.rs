@@ -24,7 +24,7 @@ use serde::Serialize;
 
 use crate::error::Result;
 pub use client::{Client, use_ring};
-pub use pull::{ManifestHead, head_manifest, platforms, pull_image};
+pub use pull::{ManifestHead, head_manifest, is_tagged, platforms, pull_image};
 pub use push::{PushOptions, Pushed, push};
 pub use settle::{Settled, recall, settle};
 

@@ -3,12 +3,12 @@
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
-use bytes::Bytes;
-use futures_util::stream::{Stream, unfold};
+use bytes::{Bytes, BytesMut};
+use futures_util::stream::{Stream, StreamExt, unfold};
 use tokio::sync::{mpsc, oneshot};
 
 use super::body::Meter;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::image::cache::Compressed;
 use crate::image::compression::{Compression, Compressor};
 use crate::image::digest::Hasher;
@@ -49,6 +49,21 @@ pub(super) fn stream(
     });
     let stream = unfold(received, |mut received| async move { received.recv().await.map(|block| (block, received)) });
     (stream, outcome)
+}
+
+/// A small layer, compressed in memory.
+pub(super) async fn whole(layer: &PlainLayer, diff_id: &str, compression: Compression) -> Result<(Compressed, Bytes)> {
+    let (stream, outcome) = stream(layer, diff_id, compression, Arc::default());
+    let mut stream = std::pin::pin!(stream);
+    let mut bytes = BytesMut::new();
+    while let Some(Ok(block)) = stream.next().await {
+        bytes.extend_from_slice(&block);
+    }
+    match outcome.await {
+        Ok(Ok(packed)) => Ok((packed, bytes.freeze())),
+        Ok(Err(Spoiled::Damaged(error))) => Err(error),
+        Ok(Err(Spoiled::GivenUp)) | Err(_) => Err(Error::other("compressing a layer was broken off")),
+    }
 }
 
 fn pack(

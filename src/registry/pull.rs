@@ -123,6 +123,16 @@ pub async fn pull_image(
     Ok(Image { digest, manifest: bytes, media_type, config, blobs, platform: found })
 }
 
+/// Whether one of these tags names this manifest.
+///
+/// # Errors
+/// `BuildOrPush` when the registry cannot be asked.
+pub async fn is_tagged(client: &Client, repository: &str, tags: &[String], digest: &str) -> Result<bool> {
+    let heads = tags.iter().map(|tag| head_manifest(client, repository, tag));
+    let heads = futures_util::future::try_join_all(heads).await?;
+    Ok(heads.into_iter().flatten().any(|head| head.digest == digest))
+}
+
 /// The platforms of an image, or of the images of an index.
 ///
 /// # Errors

@@ -24,6 +24,8 @@ pub struct PushOptions {
     /// Digests that the repository has, if the caller asked already (ECR's `BatchCheckLayerAvailability`); all
     /// others are uploaded without asking. `None`: ask for each.
     pub known: Option<HashSet<String>>,
+    /// Digests that the repository has in any case.
+    pub present: HashSet<String>,
     /// Repositories of the same registry to mount blobs from.
     pub mount_from: Vec<String>,
     pub parallel: usize,
@@ -31,7 +33,7 @@ pub struct PushOptions {
 
 impl Default for PushOptions {
     fn default() -> Self {
-        PushOptions { known: None, mount_from: Vec::new(), parallel: PARALLEL }
+        PushOptions { known: None, present: HashSet::new(), mount_from: Vec::new(), parallel: PARALLEL }
     }
 }
 
@@ -108,7 +110,11 @@ async fn put_blobs(
     let mut blobs: Vec<&Blob> = image.blobs.iter().filter(|blob| seen.insert(&blob.descriptor.digest)).collect();
     blobs.sort_by_key(|blob| Reverse(blob.descriptor.size));
     let puts = blobs.into_iter().map(|blob| {
-        let known = options.known.as_ref().map(|known| known.contains(&blob.descriptor.digest));
+        let digest = &blob.descriptor.digest;
+        let known = match options.present.contains(digest) {
+            true => Some(true),
+            false => options.known.as_ref().map(|known| known.contains(digest)),
+        };
         let transfer = &transfer;
         async move {
             let state = transfer.put(blob, known).await?;

@@ -18,12 +18,15 @@ use super::{BlobState, Progress, Scope};
 use crate::error::{Error, Result};
 use crate::image::cache::Compressed;
 use crate::image::draft::PlainLayer;
-use crate::image::{Blob, Compression, Descriptor};
+use crate::image::{Blob, BlobSource, Compression, Descriptor};
 
 /// How often progress is told and stalls are looked for.
 const TICK: Duration = Duration::from_millis(100);
 
 const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
+
+/// A layer up to this size is compressed in memory before it is sent.
+const SMALL: u64 = 1 << 20;
 
 /// A registry that has every byte may take this many times longer than a stall to store them.
 const COMMIT_PATIENCE: u32 = 5;
@@ -150,13 +153,23 @@ impl Transfer<'_> {
         compression: Compression,
         compressing: &Semaphore,
     ) -> Result<Compressed> {
-        let _pass = self.gate.enter().await;
-        let _turn = compressing.acquire().await;
         let name = Descriptor {
             media_type: compression.media_type().to_owned(),
             digest: diff_id.to_owned(),
             size: layer.size,
         };
+        if layer.size <= SMALL {
+            let turn = compressing.acquire().await;
+            let (packed, bytes) = packing::whole(layer, diff_id, compression).await?;
+            drop(turn);
+            // It is known now, and goes in one request; nobody has it, as far as is known.
+            let blob = Blob { descriptor: packed.descriptor(compression), source: BlobSource::Memory(bytes) };
+            self.put(&blob, Some(false)).await?;
+            self.tell(&name, name.size, BlobState::Pushed);
+            return Ok(packed);
+        }
+        let _pass = self.gate.enter().await;
+        let _turn = compressing.acquire().await;
         let packed = persist(self.client, &self.scope, Some(&self.gate), async || {
             self.pack_once(layer, &name, compression).await
         })
