@@ -180,6 +180,7 @@ fn dockerfile(mut fields: Fields<'_>, run: Option<String>) -> Option<DockerfileB
         target,
         args,
         secrets,
+        unset: Vec::new(),
         labels,
         cache_from,
         cache_to,

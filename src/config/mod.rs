@@ -110,16 +110,13 @@ fn find(options: &Options) -> Result<(PathBuf, PathBuf)> {
         .hint("-C names the folder of a project, -f another project file"))
 }
 
-/// Secrets of a build whose variable has no value: id and variable.
-fn missing_secrets(env: &BTreeMap<String, String>) -> impl Fn(&ImagePlan) -> Vec<(String, String)> {
-    |image| {
-        let ImageSource::Dockerfile(build) = &image.source else { return Vec::new() };
-        let variables = build.secrets.iter().filter_map(|(id, secret)| match secret {
-            Secret::Environment(variable) => Some((id.clone(), variable.clone())),
-            Secret::File(_) => None,
-        });
-        variables.filter(|(_, variable)| !env.contains_key(variable)).collect()
-    }
+/// The variables that hold secrets of a build and are not set.
+fn unset(build: &DockerfileBuild, env: &BTreeMap<String, String>) -> Vec<String> {
+    let variables = build.secrets.values().filter_map(|secret| match secret {
+        Secret::Environment(variable) => Some(variable),
+        Secret::File(_) => None,
+    });
+    variables.filter(|variable| !env.contains_key(*variable)).cloned().collect()
 }
 
 fn read(reader: &Reader, root: &Node, options: &Options) -> Option<Project> {
@@ -233,15 +230,9 @@ fn settings(reader: &Reader, merged: &Node, options: &Options, check: bool) -> O
         variables::check_tag(reader, tag, &scope);
     }
     let mut image = service.image;
-    let entry = services.iter().find(|entry| entry.key == name);
-    for (id, variable) in image.as_ref().map(missing_secrets(&options.env)).unwrap_or_default() {
-        let error = Error::input(format!("the build's secret `{id}` is in the variable {variable}, which is not set"));
-        reader.note(&entry?.span, None, error.hint(format!("set {variable}, or name another one in `build.secrets`")));
-    }
-    if let (Some(ImageSource::Dockerfile(build)), Some(builder)) =
-        (image.as_mut().map(|image| &mut image.source), options.builder)
-    {
-        build.builder = Some(builder);
+    if let Some(ImageSource::Dockerfile(build)) = image.as_mut().map(|image| &mut image.source) {
+        build.builder = options.builder.or(build.builder);
+        build.unset = unset(build, &options.env);
     }
     if let Some(image) = image.as_mut().filter(|_| !options.tags.is_empty()) {
         image.tags = options.tags.clone();

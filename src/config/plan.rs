@@ -184,6 +184,8 @@ pub struct DockerfileBuild {
     pub args: BTreeMap<String, String>,
     /// By id.
     pub secrets: BTreeMap<String, Secret>,
+    /// Variables of secrets that are not set: only a build needs them.
+    pub unset: Vec<String>,
     pub labels: BTreeMap<String, String>,
     pub cache_from: Vec<String>,
     pub cache_to: Vec<String>,

@@ -113,6 +113,10 @@ async fn dockerfile(
         cache_to: build.cache_to.clone(),
         platform: platform.clone(),
     };
+    if !build.unset.is_empty() {
+        let error = Error::preflight(format!("secrets of the build are not set: {}", build.unset.join(", ")));
+        return Err(error.hint("set these variables, or name others in `build.secrets`"));
+    }
     let engine = engine::choose(build.builder).await?;
     engine::image(&engine, &recipe, &plan.project, &Open { platform, ..open }, on_line).await
 }

@@ -19,22 +19,28 @@ const LOOKS: usize = 8;
 
 /// All repositories, by name.
 pub async fn all(clients: &Clients) -> Result<Vec<Value>> {
-    let mut found = Vec::new();
-    let mut token: Option<String> = None;
-    loop {
-        let mut input = json!({ "maxResults": PAGE });
-        if let Some(token) = token.take() {
-            input["nextToken"] = token.into();
-        }
-        let reply = clients.describe_repositories(input).await.map_err(failed)?;
-        found.extend(list(&reply, "repositories").iter().map(shown));
-        match optional(&reply, "nextToken") {
-            Some(next) => token = Some(next.to_owned()),
-            None => break,
-        }
-    }
+    let pages = pages("repositories", json!({}), async |input| clients.describe_repositories(input).await).await?;
+    let mut found: Vec<Value> = pages.iter().map(shown).collect();
     found.sort_by(|one, other| text(one, "name").cmp(text(other, "name")));
     Ok(found)
+}
+
+/// The items of all pages.
+async fn pages(
+    items: &str,
+    mut input: Value,
+    ask: impl AsyncFn(Value) -> std::result::Result<Value, Failure>,
+) -> Result<Vec<Value>> {
+    input["maxResults"] = PAGE.into();
+    let mut found = Vec::new();
+    loop {
+        let reply = ask(input.clone()).await.map_err(failed)?;
+        found.extend(list(&reply, items).iter().cloned());
+        match optional(&reply, "nextToken") {
+            Some(next) => input["nextToken"] = next.into(),
+            None => return Ok(found),
+        }
+    }
 }
 
 fn shown(repository: &Value) -> Value {
@@ -52,20 +58,8 @@ fn shown(repository: &Value) -> Value {
 /// A repository's images, the one that was pushed last first; at most `limit` of them.
 pub async fn images(name: &str, limit: usize, clients: &Clients) -> Result<Vec<Value>> {
     let found = described(name, clients).await?;
-    let mut details = Vec::new();
-    let mut token: Option<String> = None;
-    loop {
-        let mut input = json!({ "repositoryName": name, "maxResults": PAGE });
-        if let Some(token) = token.take() {
-            input["nextToken"] = token.into();
-        }
-        let reply = clients.describe_images(input).await.map_err(failed)?;
-        details.extend(list(&reply, "imageDetails").iter().cloned());
-        match optional(&reply, "nextToken") {
-            Some(next) => token = Some(next.to_owned()),
-            None => break,
-        }
-    }
+    let input = json!({ "repositoryName": name });
+    let mut details = pages("imageDetails", input, async |input| clients.describe_images(input).await).await?;
     details.sort_by_key(|image| std::cmp::Reverse(millis(image, "imagePushedAt")));
     details.truncate(limit);
     let repository = repository::named(name, text(&found, "repositoryUri"));
@@ -93,15 +87,12 @@ pub async fn images(name: &str, limit: usize, clients: &Clients) -> Result<Vec<V
 /// permission is named, everything else that is refused was allowed.
 pub async fn access(name: &str, clients: &Clients) -> Result<Value> {
     let none = format!("sha256:{}", "0".repeat(64));
-    let of = |more: Value| {
-        let mut input = json!({ "repositoryName": name });
-        input.as_object_mut().into_iter().for_each(|input| input.extend(more.as_object().cloned().unwrap_or_default()));
+    let of = |mut input: Value| {
+        input["repositoryName"] = name.into();
         input
     };
-    let upload = json!({ "uploadId": "00000000-0000-0000-0000-000000000000" });
-    let with = |more: Value| {
-        let mut input = upload.clone();
-        input.as_object_mut().into_iter().for_each(|input| input.extend(more.as_object().cloned().unwrap_or_default()));
+    let with = |mut input: Value| {
+        input["uploadId"] = "00000000-0000-0000-0000-000000000000".into();
         of(input)
     };
     let (token, images, tags, image, url, layers, begin, part, complete, put) = tokio::join!(
@@ -169,21 +160,21 @@ pub async fn create(name: &str, new: &NewRepository, clients: &Clients, events: 
         Err(failure) if failure.is("RepositoryAlreadyExistsException") => false,
         Err(failure) => return Err(failed(failure)),
     };
-    let found = repository::named(name, text(&described(name, clients).await?, "repositoryUri"));
+    let live = described(name, clients).await?;
+    let encrypted = text(&shown(&live), "encryption").to_owned();
+    if let Some(wanted) = new.encryption.as_deref().filter(|_| !created)
+        && !(encrypted == wanted || wanted == "KMS" && encrypted.starts_with("arn:"))
+    {
+        return Err(Error::preflight(format!("{name} is encrypted with {encrypted}, and not with {wanted}"))
+            .hint("ECR fixes that when a repository is made: make another one, and bring the images there"));
+    }
+    let found = repository::named(name, text(&live, "repositoryUri"));
     repository::ensure(found, Some(&new.settings), new.policy.as_ref(), name, clients, events).await?;
     if let Some(lifecycle) = &new.lifecycle {
         let input = json!({ "repositoryName": name, "lifecyclePolicyText": lifecycle.to_string() });
         clients.put_lifecycle_policy(input).await.map_err(failed)?;
     }
-    let live = described(name, clients).await?;
-    let mut outcome = shown(&live);
-    let encrypted = text(&outcome, "encryption").to_owned();
-    if let Some(wanted) = new.encryption.as_deref().filter(|_| !created)
-        && !(encrypted == wanted || wanted == "KMS" && encrypted.starts_with("arn:"))
-    {
-        return Err(Error::build_or_push(format!("{name} is encrypted with {encrypted}, and not with {wanted}"))
-            .hint("ECR fixes that when a repository is made: make another one, and mirror the images"));
-    }
+    let mut outcome = shown(&described(name, clients).await?);
     outcome["status"] = if created { "created" } else { "exists" }.into();
     Ok(outcome)
 }

@@ -66,14 +66,6 @@ impl PlainLayer {
 }
 
 impl Built {
-    /// The image's digest, where it is known before its layers are compressed.
-    pub fn digest(&self) -> Option<&str> {
-        match self {
-            Built::Image(image) => Some(&image.digest),
-            Built::Draft(_) => None,
-        }
-    }
-
     /// As the step that built it says it.
     pub fn detail(&self) -> String {
         match self {

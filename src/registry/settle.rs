@@ -23,9 +23,8 @@ pub struct Settled {
     pub image: Image,
     /// Digests that the repository has.
     pub present: HashSet<String>,
-    /// Layers that had to be sent, and their bytes.
+    /// Layers that had to be sent.
     pub uploaded: usize,
-    pub uploaded_bytes: u64,
 }
 
 /// What the layers of a draft were compressed to before, by diffID: by this machine, and in the images of the repository
@@ -98,11 +97,11 @@ pub async fn settle(
     });
     let sent: Vec<(String, Descriptor, bool)> = iter(sending).buffer_unordered(parallel).try_collect().await?;
     let present = sent.iter().map(|(_, descriptor, _)| descriptor.digest.clone()).collect();
-    let news: Vec<u64> = sent.iter().filter(|(.., is_new)| *is_new).map(|(_, of, _)| of.size).collect();
+    let uploaded = sent.iter().filter(|(.., is_new)| *is_new).count();
     let descriptors: HashMap<String, Descriptor> = sent.into_iter().map(|(id, of, _)| (id, of)).collect();
     let image = draft.recalled(&|diff_id| descriptors.get(diff_id).cloned());
     let image = image.ok_or_else(|| Error::other("a layer was neither found nor sent"))?;
-    Ok(Settled { image, present, uploaded: news.len(), uploaded_bytes: news.iter().sum() })
+    Ok(Settled { image, present, uploaded })
 }
 
 fn plain(layer: &DraftLayer) -> Option<(&DraftLayer, &PlainLayer)> {

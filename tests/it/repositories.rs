@@ -55,7 +55,7 @@ fn repositories_are_made_listed_and_deleted() {
     // Once more is no mistake, and another encryption cannot be had.
     assert_eq!(lab.lab("repo create team/web --immutable").json(0)["status"], "exists");
     let refused = lab.lab("repo create team/web --encryption AES256");
-    assert_eq!(refused.code, 4);
+    assert_eq!(refused.code, 3);
     assert!(refused.stderr.contains("is encrypted with"), "{}", refused.stderr);
 
     lab.lab("repo create plain").json(0);

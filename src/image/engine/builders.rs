@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use futures_util::stream::{self, StreamExt};
 use secrecy::SecretString;
 
 use super::process::{Command, answers};
@@ -189,7 +190,8 @@ fn command(program: OsString, arguments: Vec<OsString>, folder: &Path) -> Comman
     Command { program, arguments, environment: Vec::new(), folder: folder.to_owned() }
 }
 
-/// The engine that builds: the one that was asked for, else the first that answers. All are asked at once.
+/// The engine that builds: the one that was asked for, else the first that answers. All are asked at once, and those
+/// that come later in the order are not waited for.
 ///
 /// # Errors
 /// `Preflight` when none answers, with what each said.
@@ -210,7 +212,8 @@ pub async fn choose_among(asked: Option<Builder>, program: &(dyn Fn(Builder) -> 
         Ok::<_, Error>(Engine { builder: *builder, program, buildx })
     });
     let mut failures = Vec::new();
-    for answer in futures_util::future::join_all(probes).await {
+    let mut answers = std::pin::pin!(stream::iter(probes).buffered(Builder::ALL.len()));
+    while let Some(answer) = answers.next().await {
         match answer {
             Ok(engine) => return Ok(engine),
             Err(error) => failures.push(error),

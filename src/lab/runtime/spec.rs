@@ -75,6 +75,14 @@ pub struct TaskSpec {
     pub volumes: Vec<Volume>,
 }
 
+impl TaskSpec {
+    /// Whether its id can be the name of a folder, and of what an engine makes for it.
+    pub fn has_an_id(&self) -> bool {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        (1..=128).contains(&self.task_id.len()) && self.task_id.bytes().all(plain)
+    }
+}
+
 /// A container definition with its image resolved. Empty lists and `None` mean "as the image says".
 #[derive(Clone, Default)]
 pub struct ContainerSpec {

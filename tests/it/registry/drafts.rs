@@ -1,7 +1,7 @@
 //! Layers that are compressed on their way.
 
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use steadystate::error::{Error, Kind};
 use steadystate::image::draft::{Draft, LayerContent};
@@ -19,6 +19,18 @@ fn draft(workshop: &Workshop, path: &Path, compression: Compression) -> Draft {
         Built::Draft(draft) => draft,
         Built::Image(image) => panic!("{image:?}"),
     }
+}
+
+/// The draft of an archive, one byte of which changed after that.
+fn damaged(workshop: &Workshop, content: &str) -> (Draft, PathBuf) {
+    small_archive(workshop, "saved.tar", content);
+    let path = workshop.path("saved.tar");
+    let draft = draft(workshop, &path, Compression::Gzip);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let at = bytes.windows(7).position(|window| window == b"content").unwrap();
+    bytes[at] = b'C';
+    std::fs::write(&path, bytes).unwrap();
+    (draft, path)
 }
 
 /// Settles and pushes as `v1`.
@@ -120,13 +132,7 @@ async fn a_broken_upload_begins_anew_and_nothing_else_is_sent_again() {
 #[tokio::test]
 async fn a_layer_that_is_not_what_its_config_says_never_gets_there() {
     let (workshop, fake, told) = (Workshop::new(), Fake::start().await, Told::default());
-    small_archive(&workshop, "saved.tar", "content");
-    let path = workshop.path("saved.tar");
-    let draft = draft(&workshop, &path, Compression::Gzip);
-    let mut bytes = std::fs::read(&path).unwrap();
-    let at = bytes.windows(7).position(|window| window == b"content").unwrap();
-    bytes[at] = b'C';
-    std::fs::write(&path, bytes).unwrap();
+    let (draft, path) = damaged(&workshop, "content");
     let error = pushed(&fake, &draft, &[], &told).await.unwrap_err();
     assert_eq!(error.kind(), Kind::BuildOrPush);
     assert!(error.to_string().contains("is damaged"), "{error}");
@@ -141,14 +147,7 @@ async fn a_layer_that_is_not_what_its_config_says_never_gets_there() {
 #[tokio::test]
 async fn a_large_layer_that_is_damaged_never_gets_its_end() {
     let (workshop, fake, told) = (Workshop::new(), Fake::start().await, Told::default());
-    let content = "content ".repeat(1 << 18);
-    small_archive(&workshop, "saved.tar", &content);
-    let path = workshop.path("saved.tar");
-    let draft = draft(&workshop, &path, Compression::Gzip);
-    let mut bytes = std::fs::read(&path).unwrap();
-    let at = bytes.windows(7).position(|window| window == b"content").unwrap();
-    bytes[at] = b'C';
-    std::fs::write(&path, bytes).unwrap();
+    let (draft, _) = damaged(&workshop, &"content ".repeat(1 << 18));
     let error = pushed(&fake, &draft, &[], &told).await.unwrap_err();
     assert!(error.to_string().contains("is damaged"), "{error}");
     assert!(fake.inner.lock().unwrap().blobs.is_empty());

@@ -115,4 +115,14 @@ fn dockerrun_is_rendered_and_says_that_it_needs_docker() {
     assert!(failed["error"]["message"].as_str().unwrap().contains("docker"), "{failed:#}");
     assert!(failed["error"]["hints"].to_string().contains("layers"), "{failed:#}");
     assert_eq!(lab.service("shop"), json!(null));
+
+    // A secret that is not set stops a build before it begins, and nothing else.
+    let yaml = std::fs::read_to_string(lab.path("shop/steady.yaml")).unwrap();
+    let line = yaml.lines().find(|line| line.trim_start().starts_with("dockerfile:")).unwrap();
+    let indent = &line[..line.len() - line.trim_start().len()];
+    let secrets = format!("{line}\n{indent}secrets: {{ npm: {{ env: NO_SUCH_TOKEN }} }}");
+    lab.replace("shop/steady.yaml", &[(line, &secrets)]);
+    lab.lab("render -C shop").json(0);
+    let refused = lab.lab("build -C shop").json(3);
+    assert!(refused["error"]["message"].as_str().unwrap().ends_with("not set: NO_SUCH_TOKEN"), "{refused:#}");
 }

@@ -94,8 +94,7 @@ impl Docker {
     pub async fn start(&self, task: TaskSpec) -> Result<(), StartError> {
         let first = task.containers.first().map(|container| container.name.clone()).unwrap_or_default();
         let refuse = |detail: &str| Err(StartError::cannot_start(&first, detail));
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-        if task.task_id.is_empty() || task.task_id.len() > 128 || !task.task_id.bytes().all(plain) {
+        if !task.has_an_id() {
             return refuse("the task's id is not one");
         }
         let slot = Arc::new(Slot {
