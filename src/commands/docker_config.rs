@@ -10,19 +10,14 @@ use serde_json::{Map, Value, json};
 use super::context::Context;
 use super::credential_helper::{NAME, PROGRAM};
 use crate::error::{Error, Result};
+use crate::registry::docker_config_file;
 
 /// `$DOCKER_CONFIG/config.json`, else `~/.docker/config.json`.
 pub fn file(context: &Context) -> Result<PathBuf> {
-    let folder = match context.variable("DOCKER_CONFIG") {
-        Some(folder) => PathBuf::from(folder),
-        None => PathBuf::from(context.variable("HOME").ok_or_else(no_home)?).join(".docker"),
-    };
-    Ok(folder.join("config.json"))
-}
-
-fn no_home() -> Error {
-    Error::input("neither DOCKER_CONFIG nor HOME says where docker's configuration is")
-        .hint("set DOCKER_CONFIG to its folder")
+    docker_config_file(&|name| context.variable(name)).ok_or_else(|| {
+        Error::input("neither DOCKER_CONFIG nor HOME says where docker's configuration is")
+            .hint("set DOCKER_CONFIG to its folder")
+    })
 }
 
 /// The registries whose credentials steady lends.

@@ -132,9 +132,9 @@ async fn existing_image(name: &str, open: Open, clients: &Clients, events: &Even
         Some(_) => {
             let repository = repository::of_ecr(&reference, clients).await?;
             let session = login::session(&repository, clients).await?;
-            (registry::Client::new(&session.base_url, session.credentials)?, repository.path().to_owned())
+            (session.client, repository.path().to_owned())
         }
-        None => (registry::Client::of(&reference, None)?, reference.repository.clone()),
+        None => (login::as_docker(&reference).await?, reference.repository.clone()),
     };
     let platform = open.platform.unwrap_or_else(Platform::linux_here);
     let progress = |progress: registry::Progress| {

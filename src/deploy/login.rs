@@ -1,4 +1,4 @@
-//! Login to a registry: ECR lends a password for 12 hours, other registries are used as they are.
+//! Login to a registry: ECR lends a password for 12 hours, to others docker or podman is logged in.
 
 use std::sync::{Arc, Mutex};
 
@@ -11,8 +11,9 @@ use super::repository::Repository;
 use crate::aws::Clients;
 use crate::aws::reply::{list, millis, text};
 use crate::error::{Error, Kind, Result};
-use crate::image::EcrHost;
-use crate::registry::{Credential, CredentialSource};
+use crate::image::reference::is_loopback;
+use crate::image::{EcrHost, Reference};
+use crate::registry::{self, Credential, CredentialSource, DockerLogins};
 
 /// A registry's password, as `ecr:GetAuthorizationToken` lends it. Debug shows no password.
 #[derive(Debug, Clone)]
@@ -45,33 +46,50 @@ pub async fn login(clients: &Clients) -> Result<Login> {
     })
 }
 
-/// Where and as whom to push.
+/// Where and as whom to push and pull.
 pub struct Session {
-    /// Scheme and host of the registry.
-    pub base_url: String,
-    pub credentials: Option<CredentialSource>,
+    pub client: registry::Client,
 }
 
 /// A login that may be made before its repository is.
-pub struct Prepared {
-    login: Option<Login>,
+pub enum Prepared {
+    Ecr(Login),
+    /// To another registry, if docker or podman has one.
+    Docker(registry::Client),
 }
 
 impl Prepared {
     pub fn registry(&self) -> String {
-        self.login.as_ref().map_or_else(|| "no login".to_owned(), |login| login.registry.clone())
+        match self {
+            Prepared::Ecr(login) => login.registry.clone(),
+            Prepared::Docker(client) if client.has_login() => format!("{}, as docker is logged in", client.host()),
+            Prepared::Docker(_) => "no login".to_owned(),
+        }
     }
 
-    pub fn at(self, repository: &Repository, clients: &Clients) -> Session {
-        let base_url = base_url(repository.registry(), self.login.as_ref().map(|login| login.registry.as_str()));
-        Session { base_url, credentials: self.login.map(|login| source(lender(repository, clients), login)) }
+    pub fn at(self, repository: &Repository, clients: &Clients) -> Result<Session> {
+        let client = match self {
+            Prepared::Docker(client) => client,
+            Prepared::Ecr(login) => {
+                let base_url = base_url(repository.registry(), &login.registry);
+                registry::Client::new(&base_url, Some(source(lender(repository, clients), login)))?
+            }
+        };
+        Ok(Session { client })
     }
 }
 
-/// ECR's token for its repositories, nothing for any other.
+/// ECR's token for its repositories; for any other, the login that docker or podman keeps.
 pub async fn prepare(repository: &Repository, clients: &Clients) -> Result<Prepared> {
-    let login = if repository.is_ecr() { Some(login(&lender(repository, clients)).await?) } else { None };
-    Ok(Prepared { login })
+    Ok(match repository {
+        Repository::Ecr { .. } => Prepared::Ecr(login(&lender(repository, clients)).await?),
+        Repository::Other { registry, path } => Prepared::Docker(as_docker(&Reference::of(registry, path)).await?),
+    })
+}
+
+/// A client of a registry that is not ECR's, with the login that docker or podman keeps.
+pub(super) async fn as_docker(reference: &Reference) -> Result<registry::Client> {
+    registry::Client::as_docker(reference, &DockerLogins::of_environment()).await
 }
 
 /// A region's token is good for its own registry only.
@@ -84,21 +102,13 @@ fn lender(repository: &Repository, clients: &Clients) -> Clients {
 
 /// A session for this repository.
 pub async fn session(repository: &Repository, clients: &Clients) -> Result<Session> {
-    Ok(prepare(repository, clients).await?.at(repository, clients))
+    prepare(repository, clients).await?.at(repository, clients)
 }
 
-/// The host with the scheme of ECR's proxy endpoint; without one, loopback speaks http and everything else https.
-fn base_url(host: &str, endpoint: Option<&str>) -> String {
-    let name = host.rsplit_once(':').map_or(host, |(name, _)| name).trim_matches(['[', ']']);
-    let loopback = name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-    let scheme = match endpoint.and_then(|endpoint| endpoint.split_once("://")) {
-        // A password never goes over plain http to another machine.
-        Some(("http", _)) if loopback => "http",
-        Some(_) => "https",
-        None if loopback => "http",
-        None => "https",
-    };
-    format!("{scheme}://{host}")
+/// The host with the scheme of ECR's proxy endpoint. A password never goes over plain http to another machine.
+fn base_url(host: &str, endpoint: &str) -> String {
+    let plain = endpoint.starts_with("http://") && is_loopback(host);
+    format!("{}://{host}", if plain { "http" } else { "https" })
 }
 
 /// Gives the token at hand first, and a fresh one each time it is asked again.

@@ -145,7 +145,7 @@ async fn push_to(
     let work = async {
         let create = image.create.as_ref();
         let repository = repository::ensure(found.clone(), create, policy, &owner, clients, events).await?;
-        let session = session.at(&repository, clients);
+        let session = session.at(&repository, clients)?;
         pushing::push(&built, &tags, deployed, &repository, &session, clients, events).await
     };
     step(events, Step::Push, work, PushedImage::uri).await

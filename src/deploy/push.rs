@@ -29,7 +29,7 @@ pub async fn push(
     clients: &Clients,
     events: &Events,
 ) -> Result<PushedImage> {
-    let client = registry::Client::new(&session.base_url, session.credentials.clone())?;
+    let client = session.client.clone();
     let to = Destination { client, repository, clients, events };
     match built {
         Built::Image(image) => to.push(image, tags, HashSet::new()).await,

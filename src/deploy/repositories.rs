@@ -64,9 +64,8 @@ pub async fn images(name: &str, limit: usize, clients: &Clients) -> Result<Vec<V
     details.truncate(limit);
     let repository = repository::named(name, text(&found, "repositoryUri"));
     let session = login::session(&repository, clients).await?;
-    let client = registry::Client::new(&session.base_url, session.credentials)?;
     let looks = details.iter().map(|image| {
-        let (client, path) = (&client, repository.path());
+        let (client, path) = (&session.client, repository.path());
         async move {
             // What cannot be pulled, such as an archived image, has none to show.
             let platforms = registry::platforms(client, path, text(image, "imageDigest")).await.unwrap_or_default();

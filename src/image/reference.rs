@@ -38,6 +38,11 @@ const PLACEHOLDERS: [&str; 12] = [
 ];
 
 impl Reference {
+    /// A repository of a registry, both as references name them.
+    pub fn of(registry: &str, repository: &str) -> Self {
+        Reference { registry: registry.to_owned(), repository: repository.to_owned(), tag: None, digest: None }
+    }
+
     /// Account and region, when this is in a private ECR registry.
     pub fn ecr(&self) -> Option<EcrHost> {
         EcrHost::parse(&self.registry)

@@ -6,16 +6,17 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use reqwest::StatusCode;
-use reqwest::header::{AUTHORIZATION, HeaderValue};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 use tokio::sync::{Mutex, MutexGuard};
-use url::Url;
+use url::{Url, form_urlencoded};
 
 use super::client::{Client, text_of};
 use super::retry::NO_CREDENTIAL;
-use super::{Credential, CredentialSource, Scope};
+use super::{Credential, CredentialSource, IDENTITY_TOKEN, Scope};
 use crate::error::{Error, Result};
+use crate::image::reference;
 
 /// Tokens without `expires_in` last this long, says Docker's token specification.
 const TOKEN_LIFE: Duration = Duration::from_secs(60);
@@ -46,14 +47,26 @@ pub(super) struct Renewals {
 
 pub(super) struct Auth {
     source: Option<CredentialSource>,
+    realms: Realms,
     /// Held while a credential or token is fetched: whoever needs it meanwhile waits for that one.
     state: Mutex<State>,
+}
+
+/// Whose token services get the credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Realms {
+    /// The registry's own host's, as ECR's credential leaves it for nothing.
+    Own,
+    /// Whichever the registry names, encrypted. It is shown a credential only once it has asked for one, as by docker.
+    AsNamed,
 }
 
 #[derive(Default)]
 struct State {
     /// Grows with every renewal.
     generation: u64,
+    /// The registry has asked for a credential.
+    asked: bool,
     credential: Option<Credential>,
     challenge: Option<Challenge>,
     tokens: HashMap<Scope, Token>,
@@ -72,8 +85,8 @@ struct Challenge {
 }
 
 impl Auth {
-    pub(super) fn new(source: Option<CredentialSource>) -> Self {
-        Auth { source, state: Mutex::default() }
+    pub(super) fn new(source: Option<CredentialSource>, realms: Realms) -> Self {
+        Auth { source, realms, state: Mutex::default() }
     }
 
     pub(super) fn has_source(&self) -> bool {
@@ -88,8 +101,10 @@ impl Client {
         let bearer = state.challenge.is_some();
         let header = if bearer {
             Some(self.token(&mut state, scope).await?)
-        } else {
+        } else if self.auth().realms == Realms::Own || state.asked {
             self.credential(&mut state).await?.map(|credential| basic(&credential)).transpose()?
+        } else {
+            None
         };
         Ok(Ticket { header, generation: state.generation, bearer })
     }
@@ -120,6 +135,7 @@ impl Client {
         if state.generation > used.generation {
             return Ok(true);
         }
+        state.asked = true;
         if used.bearer {
             state.tokens.remove(scope);
         } else {
@@ -178,11 +194,15 @@ impl Client {
         Ok(header)
     }
 
-    /// Whether a realm may be asked at all. One that is elsewhere may give anonymous tokens, but gets no credential.
+    /// Whether a realm may be asked at all. One that is elsewhere may give anonymous tokens, but gets no credential of ECR.
     fn check_realm(&self, realm: &Url) -> Result<()> {
         let plain = realm.scheme() != "https" && self.base().scheme() == "https";
-        let foreign =
-            realm.host_str() != self.base().host_str() || plain || !matches!(realm.scheme(), "http" | "https");
+        let here = realm.scheme() == "https"
+            || realm.scheme() == "http" && realm.host_str().is_some_and(reference::is_loopback);
+        let foreign = match self.auth().realms {
+            Realms::Own => realm.host_str() != self.base().host_str() || !matches!(realm.scheme(), "http" | "https"),
+            Realms::AsNamed => !here,
+        };
         if plain || (foreign && self.auth().source.is_some()) {
             let place = format!("{}://{}", realm.scheme(), realm.host_str().unwrap_or_default());
             let error = Error::build_or_push(format!(
@@ -203,21 +223,27 @@ impl Client {
         credential: Option<&Credential>,
     ) -> Result<reqwest::Response> {
         let mut url = challenge.realm.clone();
-        {
-            let mut query = url.query_pairs_mut();
-            if let Some(service) = &challenge.service {
-                query.append_pair("service", service);
+        let scope = scope.to_string();
+        let asked = [("service", challenge.service.as_deref().unwrap_or_default()), ("scope", &*scope)];
+        let asked = asked.into_iter().filter(|(_, value)| !value.is_empty());
+        let request = match credential {
+            Some(credential) if credential.username == IDENTITY_TOKEN => {
+                let mut form = form_urlencoded::Serializer::new(String::new());
+                form.append_pair("grant_type", "refresh_token").append_pair("client_id", "steady").extend_pairs(asked);
+                form.append_pair("refresh_token", credential.password.expose_secret());
+                let request = self.http_for(&url)?.post(url).body(form.finish());
+                request.header(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"))
             }
-            let scope = scope.to_string();
-            if !scope.is_empty() {
-                query.append_pair("scope", &scope);
+            credential => {
+                url.query_pairs_mut().extend_pairs(asked);
+                let request = self.http_for(&url)?.get(url);
+                match credential {
+                    Some(credential) => request.header(AUTHORIZATION, basic(credential)?),
+                    None => request,
+                }
             }
-        }
-        let mut request = self.http_for(&url)?.get(url).timeout(self.patience().stall);
-        if let Some(credential) = credential {
-            request = request.header(AUTHORIZATION, basic(credential)?);
-        }
-        request.send().await.map_err(|error| {
+        };
+        request.timeout(self.patience().stall).send().await.map_err(|error| {
             Error::build_or_push(format!("cannot get a token for {}", self.host())).cause(error.without_url())
         })
     }

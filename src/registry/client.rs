@@ -8,7 +8,7 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderVa
 use reqwest::{Body, Method, Response, StatusCode, redirect};
 use url::Url;
 
-use super::auth::{Auth, Ticket};
+use super::auth::{Auth, Realms, Ticket};
 use super::retry::{Failure, Refusal, persist};
 use super::{CredentialSource, Patience, Scope};
 use crate::error::{Error, Result};
@@ -62,6 +62,10 @@ impl Client {
     /// # Errors
     /// As [`Client::new`].
     pub fn with_patience(base_url: &str, credentials: Option<CredentialSource>, patience: Patience) -> Result<Self> {
+        Client::with_auth(base_url, Auth::new(credentials, Realms::Own), patience)
+    }
+
+    pub(super) fn with_auth(base_url: &str, auth: Auth, patience: Patience) -> Result<Self> {
         let wrong = || Error::input(format!("`{base_url}` is not the address of a registry"));
         let base = Url::parse(base_url).map_err(|error| wrong().cause(error))?;
         let host = base.host_str().ok_or_else(wrong)?;
@@ -70,7 +74,6 @@ impl Client {
             return Err(wrong().hint("registries speak https; only those on this machine may speak http"));
         }
         let http = http_client(&patience, base.scheme() == "http", loopback)?;
-        let auth = Auth::new(credentials);
         Ok(Client { inner: Arc::new(Inner { base, http, elsewhere: OnceLock::new(), auth, patience }) })
     }
 
@@ -94,6 +97,11 @@ impl Client {
     pub fn host(&self) -> String {
         let host = self.inner.base.host_str().unwrap_or_default();
         self.inner.base.port().map_or(host.to_owned(), |port| format!("{host}:{port}"))
+    }
+
+    /// Whether there is a credential for it.
+    pub fn has_login(&self) -> bool {
+        self.inner.auth.has_source()
     }
 
     pub(super) fn base(&self) -> &Url {

@@ -1,11 +1,13 @@
 //! The OCI distribution client: what ECR and every other registry speak under `/v2/`.
 //!
 //! A credential goes to the registry's own host and nowhere else: not after a redirect, not to another host's upload
-//! location, not to a token realm elsewhere. Everything is streamed, retried and bounded in time and memory.
+//! location, not to a token realm elsewhere. Only docker's own logins go to the realm that the registry names, encrypted,
+//! as docker sends them there. Everything is streamed, retried and bounded in time and memory.
 
 mod auth;
 mod body;
 mod client;
+mod docker_login;
 mod gate;
 mod packing;
 mod pull;
@@ -24,13 +26,19 @@ use serde::Serialize;
 
 use crate::error::Result;
 pub use client::{Client, use_ring};
+pub use docker_login::{DockerLogins, docker_config_file};
 pub use pull::{ManifestHead, head_manifest, is_tagged, platforms, pull_image};
 pub use push::{PushOptions, Pushed, push};
 pub use settle::{Settled, recall, settle};
 
+/// With this for a username, a password is an identity token, with which a token service gives tokens: so say docker's
+/// credential helpers.
+pub const IDENTITY_TOKEN: &str = "<token>";
+
 /// What to log in with. `Debug` shows no password.
 #[derive(Debug, Clone)]
 pub struct Credential {
+    /// Or [`IDENTITY_TOKEN`].
     pub username: String,
     pub password: SecretString,
 }

@@ -1,6 +1,7 @@
 //! The registry client against a registry that can misbehave.
 
 mod auth;
+mod docker_login;
 mod drafts;
 mod fake;
 mod pull;
