@@ -30,6 +30,10 @@ pub struct Settings {
     pub static_credentials: Option<(String, SecretString)>,
 }
 
+/// Where public ECR lends its tokens, whatever region one works in.
+/// <https://docs.aws.amazon.com/AmazonECR/latest/public/public-registry-auth.html>
+pub const PUBLIC_REGION: &str = "us-east-1";
+
 /// How long one attempt may take. The SDK itself waits for ever on a socket that hangs.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
@@ -60,6 +64,8 @@ pub struct Clients {
     /// Sends each request once: for operations that have no client token.
     pub ecs_once: aws_sdk_ecs::Client,
     pub ecr: aws_sdk_ecr::Client,
+    /// Public ECR, which has one region for all.
+    pub ecr_public: aws_sdk_ecrpublic::Client,
     pub elbv2: aws_sdk_elasticloadbalancingv2::Client,
     pub logs: aws_sdk_cloudwatchlogs::Client,
     pub service_discovery: aws_sdk_servicediscovery::Client,
@@ -144,6 +150,9 @@ pub async fn connect_with(settings: &Settings, timeouts: Timeouts) -> Result<Cli
             with_endpoint!(aws_sdk_ecs).retry_config(RetryConfig::disabled()).build(),
         ),
         ecr: client!(aws_sdk_ecr),
+        ecr_public: aws_sdk_ecrpublic::Client::from_conf(
+            with_endpoint!(aws_sdk_ecrpublic).region(Region::new(PUBLIC_REGION)).build(),
+        ),
         elbv2: client!(aws_sdk_elasticloadbalancingv2),
         logs: client!(aws_sdk_cloudwatchlogs),
         service_discovery: client!(aws_sdk_servicediscovery),

@@ -201,6 +201,7 @@ impl StdError for Failure {}
 fn iam_prefix(service: &str) -> &'static str {
     match service {
         "ECR" => "ecr",
+        "ECRPublic" => "ecr-public",
         "ELBv2" => "elasticloadbalancing",
         "CloudMap" => "servicediscovery",
         "Logs" => "logs",

@@ -65,6 +65,9 @@ operations! {
         put_image_tag_mutability put_image_tag_mutability "PutImageTagMutability",
         set_repository_policy set_repository_policy "SetRepositoryPolicy",
     }
+    ecr_public "ECRPublic" {
+        get_public_authorization_token get_authorization_token "GetAuthorizationToken",
+    }
     service_discovery "CloudMap" {
         create_private_dns_namespace create_private_dns_namespace "CreatePrivateDnsNamespace",
         create_discovery_service create_service "CreateService",

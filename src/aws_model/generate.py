@@ -17,6 +17,7 @@ import sys
 SERVICES = {
     "ecs": None,
     "ecr": None,
+    "ecr-public": ["GetAuthorizationToken"],
     "elbv2": None,
     "servicediscovery": None,
     "sts": None,

@@ -17,6 +17,8 @@ pub use table::{Member, Model, Operation, Protocol, Shape, Structure};
 pub enum Service {
     Ecs,
     Ecr,
+    /// Only the authorization token of the public registry.
+    EcrPublic,
     Elbv2,
     /// AWS Cloud Map.
     ServiceDiscovery,
@@ -35,9 +37,10 @@ pub enum Service {
 }
 
 impl Service {
-    pub const ALL: [Service; 11] = [
+    pub const ALL: [Service; 12] = [
         Service::Ecs,
         Service::Ecr,
+        Service::EcrPublic,
         Service::Elbv2,
         Service::ServiceDiscovery,
         Service::Logs,

@@ -228,6 +228,7 @@ macro_rules! tables {
 tables! {
     Ecs => "ecs.json",
     Ecr => "ecr.json",
+    EcrPublic => "ecr-public.json",
     Elbv2 => "elbv2.json",
     ServiceDiscovery => "servicediscovery.json",
     Logs => "logs.json",

@@ -112,6 +112,12 @@ impl Context {
         self.env.get(name).filter(|value| !value.is_empty()).cloned()
     }
 
+    /// The same, in another region.
+    pub fn in_region(&self, region: String) -> Self {
+        let global = Global { region: Some(region), ..self.global.clone() };
+        Context { global, env: self.env.clone(), display: self.display }
+    }
+
     /// The project as the global flags choose it; commands with flags of their own change the options.
     pub fn options(&self) -> Result<config::Options> {
         let global = &self.global;

@@ -16,32 +16,56 @@ use serde_json::{Value, json};
 
 use super::context::{Context, Global};
 use super::{docker_config, lab};
+use crate::aws::PUBLIC_REGION;
 use crate::deploy;
 use crate::deploy::event::Events;
 use crate::error::{Error, Result};
 use crate::image::EcrHost;
+use crate::image::ecr_host::is_public;
 use crate::image::reference::{is_loopback, registry_host};
 use crate::report::{self, Terminal};
 
-/// What the name of the program ends in is what `credHelpers` calls it.
+/// What the name of the program ends in is what `credHelpers` calls it; with a profile of AWS's after it, that one's
+/// credentials are used: docker hands no arguments on.
 pub const NAME: &str = "steady";
 pub const PROGRAM: &str = "docker-credential-steady";
 
 /// Docker takes these very words for "ask nobody else, there is none", and goes on without a login.
 const NOT_FOUND: &str = "credentials not found in native keychain";
+const NO_SERVER: &str = "no credentials server URL";
 
 /// Longer than any address or credential.
 const MOST_INPUT: u64 = 64 << 10;
 
-/// Whether this process was called by the helper's name.
-pub fn is_called(arguments: &[OsString]) -> bool {
-    let name = arguments.first().map(Path::new).and_then(Path::file_name);
-    name.is_some_and(|name| name == PROGRAM)
+/// What `credHelpers` calls the helper that uses this profile.
+///
+/// # Errors
+/// `Input` when the profile's name cannot be in that of a program.
+pub fn name_for(profile: Option<&str>) -> Result<String> {
+    let Some(profile) = profile else { return Ok(NAME.to_owned()) };
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-_.@+=".contains(c);
+    if profile.is_empty() || !profile.chars().all(fits) {
+        return Err(Error::input(format!("the profile `{profile}` cannot be in the name of a credential helper"))
+            .hint("leave it out, and set AWS_PROFILE where docker runs"));
+    }
+    Ok(format!("{NAME}-{profile}"))
 }
 
-pub fn main(arguments: &[OsString], env: BTreeMap<String, String>) -> ExitCode {
+/// Whether this is what `credHelpers` calls the helper, with whichever profile.
+pub fn is_name(helper: &str) -> bool {
+    helper.strip_prefix(NAME).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+}
+
+/// Whether this process was called by the helper's name, and for which profile.
+pub fn called(arguments: &[OsString]) -> Option<Option<String>> {
+    let name = arguments.first().map(Path::new).and_then(Path::file_name)?.to_str()?;
+    let profile = name.strip_prefix(PROGRAM)?;
+    if profile.is_empty() { Some(None) } else { Some(Some(profile.strip_prefix('-')?.to_owned())) }
+}
+
+pub fn main(arguments: &[OsString], profile: Option<String>, env: BTreeMap<String, String>) -> ExitCode {
     let verb = arguments.get(1).and_then(|verb| verb.to_str()).unwrap_or_default().to_owned();
-    let context = Context::new(Global::default(), env, |_| Terminal::default());
+    let context = Context::new(Global { profile, ..Global::default() }, env, |_| Terminal::default());
     let mut input = String::new();
     let answered = match verb.as_str() {
         "get" | "store" | "erase" => std::io::stdin()
@@ -64,10 +88,10 @@ pub fn main(arguments: &[OsString], env: BTreeMap<String, String>) -> ExitCode {
     }
 }
 
-/// Clients print it as it is, and know one sentence.
+/// Clients print it as it is, and know two sentences.
 fn in_a_line(error: &Error) -> String {
-    if error.to_string() == NOT_FOUND {
-        return NOT_FOUND.to_owned();
+    if let Some(known) = [NOT_FOUND, NO_SERVER].into_iter().find(|known| error.to_string() == *known) {
+        return known.to_owned();
     }
     let mut line = format!("steady: {error}");
     let mut cause = std::error::Error::source(error);
@@ -96,27 +120,30 @@ async fn answer(verb: &str, input: &str, context: &Context) -> Result<String> {
         "erase" => Ok(String::new()),
         "list" => docker_config::assigned(&docker_config::file(context)?)
             .map(|hosts| hosts.into_iter().map(|host| (host, json!("AWS"))).collect::<Value>().to_string()),
-        "version" => Ok(format!("{PROGRAM} {}\n", env!("CARGO_PKG_VERSION"))),
+        "version" | "--version" | "-v" => Ok(format!("{PROGRAM} {}\n", env!("CARGO_PKG_VERSION"))),
         _ => Err(Error::input(format!("{PROGRAM} get, store, erase, list or version, and not `{verb}`"))
             .hint("clients call it by themselves: `steady login --install` tells them to")),
     }
 }
 
 async fn get(server: &str, context: &Context) -> Result<Value> {
+    if server.is_empty() {
+        return Err(Error::input(NO_SERVER));
+    }
     let host = host_of(server)?;
-    let (sink, _) = Events::channel();
-    let clients = match EcrHost::parse(&host) {
-        Some(ecr) => {
-            let global = Global { region: Some(ecr.region), ..context.global.clone() };
-            Context::new(global, context.env.clone(), |_| Terminal::default()).clients(None, &sink).await?
-        }
+    let public = is_public(&host);
+    let context = match EcrHost::parse(&host) {
+        Some(ecr) => context.in_region(ecr.region),
+        None if public => context.in_region(PUBLIC_REGION.to_owned()),
         None if is_loopback(&host) && lab::is_at(&host, context).await? => {
-            let global = Global { lab: true, ..context.global.clone() };
-            Context::new(global, context.env.clone(), |_| Terminal::default()).clients(None, &sink).await?
+            let global = Global { lab: true, ..Global::default() };
+            Context { global, env: context.env.clone(), display: context.display }
         }
         None => return Err(Error::input(NOT_FOUND)),
     };
-    let login = deploy::login(&clients).await?;
+    let (sink, _) = Events::channel();
+    let clients = context.clients(None, &sink).await?;
+    let login = if public { deploy::public_login(&clients).await? } else { deploy::login(&clients).await? };
     Ok(json!({ "ServerURL": server, "Username": login.username, "Secret": login.password.expose_secret() }))
 }
 
@@ -133,7 +160,7 @@ fn store(input: &str) -> Result<()> {
         // not the input, which holds a password
         .map_err(|_| Error::input("what is to be stored is no credential"))?;
     let host = host_of(&stored.server_url)?;
-    if EcrHost::parse(&host).is_some() || is_loopback(&host) {
+    if EcrHost::parse(&host).is_some() || is_public(&host) || is_loopback(&host) {
         return Ok(());
     }
     Err(Error::input(format!("steady lends ECR's passwords and keeps none: {host} needs another credential helper"))

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use super::context::Context;
-use super::credential_helper::{NAME, PROGRAM};
+use super::credential_helper::is_name;
 use crate::error::{Error, Result};
 use crate::registry::docker_config_file;
 
@@ -24,13 +24,13 @@ pub fn file(context: &Context) -> Result<PathBuf> {
 pub fn assigned(file: &Path) -> Result<Vec<String>> {
     let config = read(file)?;
     let helpers = config.get("credHelpers").and_then(Value::as_object);
-    let ours = helpers.into_iter().flatten().filter(|(_, helper)| *helper == NAME);
+    let ours = helpers.into_iter().flatten().filter(|(_, helper)| helper.as_str().is_some_and(is_name));
     Ok(ours.map(|(host, _)| host.clone()).collect())
 }
 
-/// Has clients ask steady for the credentials of these registries. What another helper had, it has no more; a password
+/// Has clients ask steady, under this name of its, for the credentials of these registries. What another helper had, it has no more; a password
 /// that stands in the file for one of them is taken out.
-pub fn assign(file: &Path, registries: &[String]) -> Result<()> {
+pub fn assign(file: &Path, registries: &[String], helper: &str) -> Result<()> {
     let mut config = read(file)?;
     if let Some(passwords) = config.get_mut("auths").and_then(Value::as_object_mut) {
         for registry in registries {
@@ -40,7 +40,7 @@ pub fn assign(file: &Path, registries: &[String]) -> Result<()> {
     let helpers = config.entry("credHelpers").or_insert_with(|| json!({}));
     let helpers = helpers.as_object_mut().ok_or_else(|| malformed(file, "`credHelpers` is no map"))?;
     for registry in registries {
-        helpers.insert(registry.clone(), NAME.into());
+        helpers.insert(registry.clone(), helper.into());
     }
     write(file, &config)
 }
@@ -63,9 +63,9 @@ pub fn withdraw(file: &Path, registries: &[String]) -> Result<Vec<String>> {
     Ok(withdrawn)
 }
 
-/// Puts this executable under the helper's name into a folder; the link.
-pub fn link(executable: &Path, folder: &Path) -> Result<PathBuf> {
-    let link = folder.join(PROGRAM);
+/// Puts this executable under a helper's name into a folder; the link.
+pub fn link(executable: &Path, folder: &Path, helper: &str) -> Result<PathBuf> {
+    let link = folder.join(format!("docker-credential-{helper}"));
     let failed = |error: std::io::Error| {
         Error::other(format!("cannot make {}", link.display()))
             .cause(error)

@@ -83,8 +83,8 @@ enum Command {
 /// Runs one command line to its exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>, env: BTreeMap<String, String>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    if credential_helper::is_called(&arguments) {
-        return credential_helper::main(&arguments, env);
+    if let Some(profile) = credential_helper::called(&arguments) {
+        return credential_helper::main(&arguments, profile, env);
     }
     let cli = match parse(&arguments) {
         Ok(cli) => cli,

@@ -134,7 +134,7 @@ async fn existing_image(name: &str, open: Open, clients: &Clients, events: &Even
             let session = login::session(&repository, clients).await?;
             (session.client, repository.path().to_owned())
         }
-        None => (login::as_docker(&reference).await?, reference.repository.clone()),
+        None => (login::elsewhere(&reference, clients).await?, reference.repository.clone()),
     };
     let platform = open.platform.unwrap_or_else(Platform::linux_here);
     let progress = |progress: registry::Progress| {

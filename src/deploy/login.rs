@@ -1,19 +1,25 @@
 //! Login to a registry: ECR lends a password for 12 hours, to others docker or podman is logged in.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use base64::Engine;
-use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, ready};
+use futures_util::{FutureExt, TryFutureExt};
 use secrecy::SecretString;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::repository::Repository;
 use crate::aws::Clients;
 use crate::aws::reply::{list, millis, text};
 use crate::error::{Error, Kind, Result};
+use crate::image::ecr_host::PUBLIC;
 use crate::image::reference::is_loopback;
 use crate::image::{EcrHost, Reference};
 use crate::registry::{self, Credential, CredentialSource, DockerLogins};
+
+/// It can be done without a login to public ECR, for which nobody waits long.
+const PUBLIC_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A registry's password, as `ecr:GetAuthorizationToken` lends it. Debug shows no password.
 #[derive(Debug, Clone)]
@@ -30,8 +36,28 @@ pub struct Login {
 pub async fn login(clients: &Clients) -> Result<Login> {
     let asked = clients.get_authorization_token(json!({})).await;
     let reply = asked.map_err(|failure| failure.error(Kind::BuildOrPush))?;
+    let data = list(&reply, "authorizationData").first().unwrap_or(&Value::Null);
+    lent(data, text(data, "proxyEndpoint").trim_end_matches('/'))
+}
+
+/// Asks public ECR for a token, good for all of it, whatever region the clients are for.
+pub async fn public_login(clients: &Clients) -> Result<Login> {
+    let asked = clients.get_public_authorization_token(json!({})).await;
+    let reply = asked.map_err(|failure| {
+        let denied = failure.is_denied();
+        let error = failure.error(Kind::BuildOrPush);
+        // AWS names the one that it missed first.
+        if denied {
+            error.hint("it takes `ecr-public:GetAuthorizationToken` and `sts:GetServiceBearerToken`")
+        } else {
+            error
+        }
+    })?;
+    lent(&reply["authorizationData"], &format!("https://{PUBLIC}"))
+}
+
+fn lent(data: &Value, registry: &str) -> Result<Login> {
     let unreadable = || Error::build_or_push("ECR.GetAuthorizationToken: the reply holds no readable token");
-    let data = list(&reply, "authorizationData").first().ok_or_else(unreadable)?;
     let token = base64::engine::general_purpose::STANDARD
         .decode(text(data, "authorizationToken"))
         .ok()
@@ -39,7 +65,7 @@ pub async fn login(clients: &Clients) -> Result<Login> {
         .ok_or_else(unreadable)?;
     let (username, password) = token.split_once(':').ok_or_else(unreadable)?;
     Ok(Login {
-        registry: text(data, "proxyEndpoint").trim_end_matches('/').to_owned(),
+        registry: registry.to_owned(),
         username: username.to_owned(),
         password: SecretString::from(password.to_owned()),
         expires_at: millis(data, "expiresAt"),
@@ -54,25 +80,30 @@ pub struct Session {
 /// A login that may be made before its repository is.
 pub enum Prepared {
     Ecr(Login),
-    /// To another registry, if docker or podman has one.
-    Docker(registry::Client),
+    /// To another registry, if there is one.
+    Elsewhere(registry::Client),
 }
 
 impl Prepared {
     pub fn registry(&self) -> String {
         match self {
             Prepared::Ecr(login) => login.registry.clone(),
-            Prepared::Docker(client) if client.has_login() => format!("{}, as docker is logged in", client.host()),
-            Prepared::Docker(_) => "no login".to_owned(),
+            Prepared::Elsewhere(client) if client.has_login() => client.host(),
+            Prepared::Elsewhere(_) => "no login".to_owned(),
         }
     }
 
     pub fn at(self, repository: &Repository, clients: &Clients) -> Result<Session> {
         let client = match self {
-            Prepared::Docker(client) => client,
-            Prepared::Ecr(login) => {
-                let base_url = base_url(repository.registry(), &login.registry);
-                registry::Client::new(&base_url, Some(source(lender(repository, clients), login)))?
+            Prepared::Elsewhere(client) => client,
+            Prepared::Ecr(first) => {
+                let base_url = base_url(repository.registry(), &first.registry);
+                let lender = lender(repository, clients);
+                let again = move || {
+                    let lender = lender.clone();
+                    async move { login(&lender).await }.boxed()
+                };
+                registry::Client::new(&base_url, Some(source(again, first)))?
             }
         };
         Ok(Session { client })
@@ -83,12 +114,30 @@ impl Prepared {
 pub async fn prepare(repository: &Repository, clients: &Clients) -> Result<Prepared> {
     Ok(match repository {
         Repository::Ecr { .. } => Prepared::Ecr(login(&lender(repository, clients)).await?),
-        Repository::Other { registry, path } => Prepared::Docker(as_docker(&Reference::of(registry, path)).await?),
+        Repository::Other { registry, path } => {
+            Prepared::Elsewhere(elsewhere(&Reference::of(registry, path), clients).await?)
+        }
     })
 }
 
-/// A client of a registry that is not ECR's, with the login that docker or podman keeps.
-pub(super) async fn as_docker(reference: &Reference) -> Result<registry::Client> {
+/// A client of a registry that is no private one of ECR's. Public ECR lets everybody pull, but those who are logged in more of
+/// it, and only they push; to others docker or podman is logged in.
+pub(super) async fn elsewhere(reference: &Reference, clients: &Clients) -> Result<registry::Client> {
+    // Another endpoint, such as the lab's, lends nothing that is good there.
+    if reference.is_public_ecr() && clients.endpoint_url.is_none() {
+        match tokio::time::timeout(PUBLIC_PATIENCE, public_login(clients)).await {
+            Ok(Ok(login)) => {
+                let clients = clients.clone();
+                let again = move || {
+                    let clients = clients.clone();
+                    async move { public_login(&clients).await }.boxed()
+                };
+                return registry::Client::new(&reference.base_url(), Some(source(again, login)));
+            }
+            Ok(Err(error)) => tracing::debug!(%error, "no login to public ECR"),
+            Err(_) => tracing::debug!("no login to public ECR in time"),
+        }
+    }
     registry::Client::as_docker(reference, &DockerLogins::of_environment()).await
 }
 
@@ -112,18 +161,14 @@ fn base_url(host: &str, endpoint: &str) -> String {
 }
 
 /// Gives the token at hand first, and a fresh one each time it is asked again.
-fn source(clients: Clients, first: Login) -> CredentialSource {
-    let first = Arc::new(Mutex::new(Some(first)));
+fn source(
+    again: impl Fn() -> BoxFuture<'static, Result<Login>> + Send + Sync + 'static,
+    first: Login,
+) -> CredentialSource {
+    let first = Mutex::new(Some(first));
     Arc::new(move || {
-        let (clients, first) = (clients.clone(), first.clone());
-        async move {
-            let at_hand = first.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
-            let login = match at_hand {
-                Some(login) => login,
-                None => login(&clients).await?,
-            };
-            Ok(Credential { username: login.username, password: login.password })
-        }
-        .boxed()
+        let at_hand = first.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+        let login = at_hand.map_or_else(&again, |login| ready(Ok(login)).boxed());
+        login.map_ok(|login| Credential { username: login.username, password: login.password }).boxed()
     })
 }

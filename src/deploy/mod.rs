@@ -47,7 +47,7 @@ use event::{Event, Events, Step};
 
 pub use delete::{DeleteOptions, delete};
 pub use dry_run::dry_run;
-pub use login::login;
+pub use login::{login, public_login};
 pub use outcome::Outcome;
 pub use parts::{build, push, register, render};
 pub use revisions::revisions;

@@ -17,6 +17,14 @@ pub struct EcrHost {
     pub fips: bool,
 }
 
+/// The public registry, one for all accounts.
+pub const PUBLIC: &str = "public.ecr.aws";
+
+/// Whether a host is the public registry's; the second one answers on IPv6 too.
+pub fn is_public(host: &str) -> bool {
+    matches!(host, PUBLIC | "ecr-public.aws.com")
+}
+
 struct Partition {
     name: &'static str,
     /// Regions of this partition begin with one of these.

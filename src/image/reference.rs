@@ -50,7 +50,7 @@ impl Reference {
 
     /// Whether this is in ECR's public gallery.
     pub fn is_public_ecr(&self) -> bool {
-        matches!(self.registry.as_str(), "public.ecr.aws" | "ecr-public.aws.com")
+        ecr_host::is_public(&self.registry)
     }
 
     /// Whether the registry is this machine; such registries speak plain HTTP.

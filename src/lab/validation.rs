@@ -49,7 +49,7 @@ struct Constraint {
 /// Each service has its code for it; ECR has a text of its own, another for names, and says the first only.
 fn refusal(service: Service, failed: &[Constraint]) -> ApiError {
     let code = match service {
-        Service::Ecs | Service::Ecr | Service::Logs => "InvalidParameterException",
+        Service::Ecs | Service::Ecr | Service::EcrPublic | Service::Logs => "InvalidParameterException",
         Service::Elbv2 | Service::Sts | Service::Iam | Service::CloudWatch => "ValidationError",
         Service::Ssm | Service::SecretsManager => "ValidationException",
         Service::ServiceDiscovery => "InvalidInput",

@@ -24,6 +24,8 @@ use crate::error::Error;
 pub struct Display {
     pub output: Output,
     pub show: Show,
+    /// Stdout is a terminal.
+    pub stdout_tty: bool,
     pub stdout: Style,
     pub stderr: Style,
 }
@@ -56,6 +58,7 @@ impl Display {
         Display {
             output,
             show: choose::progress(progress, terminal),
+            stdout_tty: terminal.stdout_tty,
             stdout: choose::style(terminal.stdout_tty, terminal),
             stderr: choose::style(terminal.stderr_tty, terminal),
         }

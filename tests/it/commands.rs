@@ -259,7 +259,7 @@ fn help_version_and_completions_go_to_stdout() {
 fn the_password_is_no_argument_and_the_registry_is_a_host() {
     for (registry, host) in [
         ("https://123456789012.dkr.ecr.us-west-2.amazonaws.com", "123456789012.dkr.ecr.us-west-2.amazonaws.com"),
-        ("http://127.0.0.1:5000/", "127.0.0.1:5000"),
+        ("https://127.0.0.1:5000/", "127.0.0.1:5000"),
         ("localhost:5000", "localhost:5000"),
     ] {
         for client in ["docker", "podman", "/usr/bin/buildah", "skopeo", "nerdctl"] {
@@ -268,6 +268,12 @@ fn the_password_is_no_argument_and_the_registry_is_a_host() {
         }
         let helm = ["registry", "login", "--username", "AWS", "--password-stdin", host];
         assert_eq!(login_arguments("/opt/helm", "AWS", registry), helm);
+    }
+    // This machine's registries speak http, which not all clients take by themselves.
+    for (client, flag) in [("podman", "--tls-verify=false"), ("skopeo", "--tls-verify=false"), ("helm", "--plain-http")]
+    {
+        assert!(login_arguments(client, "AWS", "http://127.0.0.1:5000").contains(&flag.to_owned()), "{client}");
+        assert!(!login_arguments(client, "AWS", "https://registry.example").contains(&flag.to_owned()), "{client}");
     }
 }
 

@@ -16,7 +16,11 @@ const NOT_FOUND: &str = "credentials not found in native keychain\n";
 
 /// The helper as clients call it: by its name, with a verb, and what it is about on stdin.
 fn helper(home: &Path, verb: &str, input: &str) -> Run {
-    let program = home.join("docker-credential-steady");
+    helper_as("docker-credential-steady", home, verb, input)
+}
+
+fn helper_as(name: &str, home: &Path, verb: &str, input: &str) -> Run {
+    let program = home.join(name);
     if !program.exists() {
         symlink(env!("CARGO_BIN_EXE_steady"), &program).unwrap();
     }
@@ -55,6 +59,8 @@ fn it_lends_the_lab_s_password_and_nobody_else_s() {
         let refused = helper(&home, "get", server);
         assert_eq!((refused.code, refused.stdout.as_str()), (1, NOT_FOUND), "{server}");
     }
+    let refused = helper(&home, "get", "");
+    assert_eq!((refused.code, refused.stdout.as_str()), (1, "no credentials server URL\n"));
     // ECR's own hosts need credentials of AWS, and say so in a line.
     let refused = helper(&home, "get", "123456789012.dkr.ecr.eu-west-1.amazonaws.com");
     assert_eq!((refused.code, refused.stdout.lines().count()), (1, 1));
@@ -68,7 +74,7 @@ fn it_stores_nothing_and_says_so_where_that_loses_something() {
         let credential = json!({ "ServerURL": server, "Username": "me", "Secret": "hunter2" });
         helper(home.path(), "store", &credential.to_string())
     };
-    for server in ["https://123456789012.dkr.ecr.eu-west-1.amazonaws.com", "127.0.0.1:4580"] {
+    for server in ["https://123456789012.dkr.ecr.eu-west-1.amazonaws.com", "public.ecr.aws", "127.0.0.1:4580"] {
         assert_eq!(stored(server).code, 0, "a login to ECR is no mistake");
     }
     let refused = stored("https://registry.example");
@@ -115,6 +121,52 @@ fn it_is_installed_beside_what_was_there_and_taken_back() {
     let left = json!({ "auths": after["auths"], "credHelpers": { "gcr.io": "gcloud" }, "detachKeys": "ctrl-x" });
     assert_eq!(config(&home), left);
     assert_eq!(lab.lab("login --uninstall").json(0)["registries"], json!([]));
+}
+
+/// AWS's files in the lab's rehearsal: a profile `prod` that leads to the lab, and a default one that leads nowhere.
+fn profiles(lab: &Rehearsal) {
+    let endpoint = format!("endpoint_url = http://{}", lab.host);
+    lab.write(
+        ".aws/config",
+        &format!("[default]\nregion = eu-west-1\n[profile prod]\nregion = eu-west-1\n{endpoint}\n"),
+    );
+    let env = lab.steady("lab env -o json").json(0);
+    let of = |name: &str| env[name].as_str().unwrap().to_owned();
+    let keys = format!(
+        "[prod]\naws_access_key_id = {}\naws_secret_access_key = {}\n",
+        of("AWS_ACCESS_KEY_ID"),
+        of("AWS_SECRET_ACCESS_KEY")
+    );
+    lab.write(".aws/credentials", &keys);
+}
+
+/// Docker hands no flags on: the profile is in the helper's name.
+#[test]
+fn a_profile_has_a_helper_of_its_own() {
+    let lab = Rehearsal::start();
+    profiles(&lab);
+    let home = lab.path("");
+    let (private, public) = ("123456789012.dkr.ecr.eu-central-1.amazonaws.com", "public.ecr.aws");
+    let line = format!("login --install --profile prod --bin-dir bin {private} {public} -o json");
+    let installed = lab.steady(&line).json(0);
+    assert_eq!(installed["program"], json!(lab.path("bin/docker-credential-steady-prod")));
+    assert_eq!(config(&home)["credHelpers"], json!({ private: "steady-prod", public: "steady-prod" }));
+    for server in [private, public, "https://public.ecr.aws/v2/"] {
+        let lent = helper_as("docker-credential-steady-prod", &home, "get", server).json(0);
+        assert_eq!((&lent["ServerURL"], &lent["Username"]), (&json!(server), &json!("AWS")));
+        assert_eq!(lent["Secret"].as_str().unwrap().len(), 64);
+        assert_eq!(helper(&home, "get", server).code, 1, "the default profile has no credentials");
+    }
+    assert_eq!(helper(&home, "list", "").json(0), json!({ private: "AWS", public: "AWS" }));
+    assert_eq!(lab.steady("login --uninstall -o json").json(0)["registries"], json!([private, public]));
+    lab.write(".aws/config", &format!("[profile a/b]\nregion = eu-west-1\nendpoint_url = http://{}\n", lab.host));
+    lab.write(
+        ".aws/credentials",
+        &std::fs::read_to_string(lab.path(".aws/credentials")).unwrap().replace("prod", "a/b"),
+    );
+    let refused = lab.steady(&format!("login --install --profile a/b --bin-dir bin {private} -o json"));
+    assert_eq!(refused.code, 2);
+    assert!(refused.stderr.contains("cannot be in the name"), "{}", refused.stderr);
 }
 
 #[test]

@@ -130,6 +130,7 @@ impl Rehearsal {
         let (service, operation) = operation.split_once('.').unwrap();
         let prefix = match service {
             "ecs" => "AmazonEC2ContainerServiceV20141113",
+            "ecr-public" => "SpencerFrontendService",
             "ecr" => "AmazonEC2ContainerRegistry_V20150921",
             "discovery" => "Route53AutoNaming_v20170314",
             "logs" => "Logs_20140328",

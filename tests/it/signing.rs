@@ -47,6 +47,7 @@ pub fn signer(headers: &[(&str, &str)], body: &[u8]) -> Signer<'static> {
     let service = match target.map_or("", |(_, target)| target.split('.').next().unwrap()) {
         "AmazonEC2ContainerServiceV20141113" => "ecs",
         "AmazonEC2ContainerRegistry_V20150921" => "ecr",
+        "SpencerFrontendService" => "ecr-public",
         "Route53AutoNaming_v20170314" => "servicediscovery",
         "Logs_20140328" => "logs",
         "AmazonSSM" => "ssm",

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use ring::digest::{SHA256, digest};
 use ring::hmac;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::EcrState;
 use crate::lab::Lab;
@@ -51,6 +51,16 @@ pub(super) fn issue(lab: &Lab) -> ApiResult {
             "proxyEndpoint": format!("http://{}", lab.settings.address),
         }]
     }))
+}
+
+/// A token for the public registry, whose one address everybody knows: it is not in the answer.
+pub(super) fn issue_public(now: i64) -> Value {
+    json!({
+        "authorizationData": {
+            "authorizationToken": BASE64.encode(format!("AWS:{}", random_hex(64))),
+            "expiresAt": epoch_seconds(now + LIFE_MS),
+        }
+    })
 }
 
 /// Checks `Basic` credentials. `now` is in epoch milliseconds.

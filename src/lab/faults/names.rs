@@ -36,6 +36,7 @@ pub fn service_name(service: Service) -> &'static str {
     match service {
         Service::Ecs => "ecs",
         Service::Ecr => "ecr",
+        Service::EcrPublic => "ecr-public",
         Service::Elbv2 => "elbv2",
         Service::ServiceDiscovery => "servicediscovery",
         Service::Logs => "logs",

@@ -25,9 +25,10 @@ const LARGEST: usize = 32 * 1024 * 1024;
 
 type Handler = fn(&Lab, &str, Value) -> ApiResult;
 
-const BY_TARGET: [(&str, Service, Handler); 7] = [
+const BY_TARGET: [(&str, Service, Handler); 8] = [
     ("AmazonEC2ContainerServiceV20141113", Service::Ecs, ecs::handle),
     ("AmazonEC2ContainerRegistry_V20150921", Service::Ecr, ecr::handle),
+    ("SpencerFrontendService", Service::EcrPublic, ecr::handle_public),
     ("Route53AutoNaming_v20170314", Service::ServiceDiscovery, discovery::handle),
     ("Logs_20140328", Service::Logs, logs::handle),
     ("AmazonSSM", Service::Ssm, ssm::handle),

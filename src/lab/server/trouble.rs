@@ -92,7 +92,7 @@ pub fn expired(service: Service) -> ApiError {
 /// The error that a fault asks for, or a service's own for what is its fault.
 pub fn failed(service: Service, fault: &Fault) -> ApiError {
     let usual = match service {
-        Service::Ecs | Service::Ecr => "ServerException",
+        Service::Ecs | Service::Ecr | Service::EcrPublic => "ServerException",
         Service::Logs => "ServiceUnavailableException",
         Service::Ssm => "InternalServerError",
         Service::SecretsManager => "InternalServiceError",
