@@ -45,6 +45,7 @@ operations! {
         update_service update_service "UpdateService",
     }
     ecr "ECR" {
+        batch_delete_image batch_delete_image "BatchDeleteImage",
         batch_get_image batch_get_image "BatchGetImage",
         complete_layer_upload complete_layer_upload "CompleteLayerUpload",
         get_download_url_for_layer get_download_url_for_layer "GetDownloadUrlForLayer",

@@ -46,9 +46,15 @@ fn create(fields: &mut Fields<'_>) -> Option<CreateRepository> {
             });
             let tag_mutability =
                 create.word("tag_mutability", &[("MUTABLE", "MUTABLE"), ("IMMUTABLE", "IMMUTABLE")]).map(str::to_owned);
+            let exclusions = create.node("tag_mutability_exclusions");
+            let tag_mutability_exclusions = create.texts("tag_mutability_exclusions").unwrap_or_default();
+            if let Some(node) = exclusions.filter(|_| tag_mutability.is_none() || tag_mutability_exclusions.len() > 5) {
+                let error = Error::input("`tag_mutability_exclusions` are at most five exceptions to `tag_mutability`");
+                create.reader.note(&node.span, None, error.hint("say which it is: `tag_mutability: IMMUTABLE`"));
+            }
             let scan_on_push = create.boolean("scan_on_push");
             create.finish();
-            Some(CreateRepository { policy, tag_mutability, scan_on_push })
+            Some(CreateRepository { policy, tag_mutability, tag_mutability_exclusions, scan_on_push })
         }
     }
 }

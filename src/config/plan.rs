@@ -99,6 +99,8 @@ pub struct CreateRepository {
     pub policy: Option<SourceText>,
     /// `MUTABLE` or `IMMUTABLE`, as ECR spells it.
     pub tag_mutability: Option<String>,
+    /// Tags for which the contrary holds, `*` in them for anything.
+    pub tag_mutability_exclusions: Vec<String>,
     pub scan_on_push: Option<bool>,
 }
 

@@ -1,6 +1,7 @@
 //! The walk from source to steady state. [`run`] is its table of contents; each step is a module of its own, takes what
 //! the step before it returned, and says what it does through [`event`]s.
 
+pub mod access;
 pub mod build;
 pub mod check_url;
 pub mod decide;
@@ -12,6 +13,7 @@ pub mod event;
 pub mod failure;
 pub mod follow;
 pub mod history;
+pub mod images;
 pub mod listener;
 pub mod load_balancer;
 pub mod login;

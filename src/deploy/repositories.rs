@@ -1,21 +1,82 @@
 //! ECR's repositories as a person looks after them: what is there, what one may do there, made and deleted.
 
-use futures_util::stream::{self, StreamExt};
 use serde_json::{Map, Value, json};
 
 use super::event::Events;
-use super::login;
 use super::repository::{self, OWNER, OWNER_TAG};
-use crate::aws::reply::{list, millis, optional, text, texts};
+use crate::aws::reply::{list, millis, optional, text};
 use crate::aws::{Clients, Failure};
 use crate::config::CreateRepository;
 use crate::error::{Error, Kind, Result};
-use crate::registry;
+use crate::image::reference::is_loopback;
+use crate::image::{EcrHost, Reference};
 
 /// Most that ECR gives at once.
 const PAGE: u64 = 1000;
-/// Manifests that are looked into at once.
-const LOOKS: usize = 8;
+
+/// A repository that somebody named, and who to ask about it.
+pub struct Place {
+    pub name: String,
+    /// The account, where the whole address was given.
+    registry_id: Option<String>,
+    pub clients: Clients,
+}
+
+impl Place {
+    /// By its name in the caller's own registry, or by its whole address, which names account and region.
+    ///
+    /// # Errors
+    /// `Input` when it is no repository of ECR's.
+    pub fn of(named: &str, clients: &Clients) -> Result<Place> {
+        let own = |name: &str| Place { name: name.to_owned(), registry_id: None, clients: clients.clone() };
+        if !repository::names_registry(named) {
+            return Ok(own(named));
+        }
+        let reference: Reference = named.parse()?;
+        if reference.tag.is_some() || reference.digest.is_some() {
+            return Err(Error::input(format!("`{named}` is an image, where a repository is wanted"))
+                .hint(format!("did you mean `{}`?", reference.name())));
+        }
+        let name = reference.repository.clone();
+        match EcrHost::parse(&reference.registry) {
+            Some(host) => {
+                let clients =
+                    if host.region == clients.region { clients.clone() } else { clients.with_ecr_in(&host.region) };
+                Ok(Place { name, registry_id: Some(host.account_id), clients })
+            }
+            // the lab's own
+            None if clients.endpoint_url.is_some() && is_loopback(&reference.registry) => Ok(own(&name)),
+            None => Err(Error::input(format!("{} is not a registry of ECR", reference.registry))
+                .hint("`steady repo` looks after ECR's private repositories only")),
+        }
+    }
+
+    /// An operation's input with the repository in it.
+    pub(super) fn input(&self, mut input: Value) -> Value {
+        input["repositoryName"] = self.name.as_str().into();
+        if let Some(account) = &self.registry_id {
+            input["registryId"] = account.as_str().into();
+        }
+        input
+    }
+
+    pub(super) async fn described(&self) -> Result<Value> {
+        let mut input = self.input(json!({}));
+        input["repositoryNames"] = json!([input["repositoryName"].take()]);
+        if let Some(members) = input.as_object_mut() {
+            members.remove("repositoryName");
+        }
+        match self.clients.describe_repositories(input).await {
+            Ok(reply) => Ok(list(&reply, "repositories").first().cloned().unwrap_or_default()),
+            Err(failure) if failure.is("RepositoryNotFoundException") && self.registry_id.is_none() => {
+                let names: Vec<String> =
+                    all(&self.clients).await?.iter().map(|one| text(one, "name").to_owned()).collect();
+                Err(repository::missing(&self.name, &names.iter().map(String::as_str).collect::<Vec<_>>()))
+            }
+            Err(failure) => Err(failed(failure)),
+        }
+    }
+}
 
 /// All repositories, by name.
 pub async fn all(clients: &Clients) -> Result<Vec<Value>> {
@@ -26,7 +87,7 @@ pub async fn all(clients: &Clients) -> Result<Vec<Value>> {
 }
 
 /// The items of all pages.
-async fn pages(
+pub(super) async fn pages(
     items: &str,
     mut input: Value,
     ask: impl AsyncFn(Value) -> std::result::Result<Value, Failure>,
@@ -49,86 +110,11 @@ fn shown(repository: &Value) -> Value {
         "name": text(repository, "repositoryName"),
         "uri": text(repository, "repositoryUri"),
         "tagMutability": optional(repository, "imageTagMutability").unwrap_or("MUTABLE"),
+        "tagMutabilityExclusions": repository::exclusions(repository),
         "scanOnPush": repository.pointer("/imageScanningConfiguration/scanOnPush") == Some(&json!(true)),
         "encryption": optional(encryption, "kmsKey").or(optional(encryption, "encryptionType")).unwrap_or("AES256"),
         "createdAt": millis(repository, "createdAt"),
     })
-}
-
-/// A repository's images, the one that was pushed last first; at most `limit` of them.
-pub async fn images(name: &str, limit: usize, clients: &Clients) -> Result<Vec<Value>> {
-    let found = described(name, clients).await?;
-    let input = json!({ "repositoryName": name });
-    let mut details = pages("imageDetails", input, async |input| clients.describe_images(input).await).await?;
-    details.sort_by_key(|image| std::cmp::Reverse(millis(image, "imagePushedAt")));
-    details.truncate(limit);
-    let repository = repository::named(name, text(&found, "repositoryUri"));
-    let session = login::session(&repository, clients).await?;
-    let looks = details.iter().map(|image| {
-        let (client, path) = (&session.client, repository.path());
-        async move {
-            // What cannot be pulled, such as an archived image, has none to show.
-            let platforms = registry::platforms(client, path, text(image, "imageDigest")).await.unwrap_or_default();
-            json!({
-                "digest": text(image, "imageDigest"),
-                "tags": texts(image, "imageTags"),
-                "size": image["imageSizeInBytes"],
-                "platforms": platforms.iter().map(ToString::to_string).collect::<Vec<_>>(),
-                "pushedAt": millis(image, "imagePushedAt"),
-                "mediaType": text(image, "imageManifestMediaType"),
-            })
-        }
-    });
-    Ok(stream::iter(looks).buffered(LOOKS).collect().await)
-}
-
-/// What the caller may do in a repository, by doing it in a way that changes nothing: what is refused for want of a
-/// permission is named, everything else that is refused was allowed.
-pub async fn access(name: &str, clients: &Clients) -> Result<Value> {
-    let none = format!("sha256:{}", "0".repeat(64));
-    let of = |mut input: Value| {
-        input["repositoryName"] = name.into();
-        input
-    };
-    let with = |mut input: Value| {
-        input["uploadId"] = "00000000-0000-0000-0000-000000000000".into();
-        of(input)
-    };
-    let (token, images, tags, image, url, layers, begin, part, complete, put) = tokio::join!(
-        clients.get_authorization_token(json!({})),
-        clients.describe_images(of(json!({ "maxResults": 1 }))),
-        clients.list_images(of(json!({ "maxResults": 1 }))),
-        clients.batch_get_image(of(json!({ "imageIds": [{ "imageDigest": none }] }))),
-        clients.get_download_url_for_layer(of(json!({ "layerDigest": none }))),
-        clients.batch_check_layer_availability(of(json!({ "layerDigests": [none] }))),
-        // It ends by itself: an upload that nobody goes on with is forgotten.
-        clients.initiate_layer_upload(of(json!({}))),
-        clients.upload_layer_part(with(json!({ "partFirstByte": 0, "partLastByte": 0, "layerPartBlob": "AA==" }))),
-        clients.complete_layer_upload(with(json!({ "layerDigests": [none] }))),
-        clients.put_image(of(json!({ "imageManifest": "{}", "imageTag": "steady-access" }))),
-    );
-    if let Some(failure) = images.as_ref().err().filter(|failure| failure.is("RepositoryNotFoundException")) {
-        return Err(failed(failure.clone()));
-    }
-    let list = [images, tags];
-    let pull = [token, image, url];
-    let push = [layers, begin, part, complete, put];
-    let lacking = |replies: &[std::result::Result<Value, Failure>]| -> Result<Vec<String>> {
-        let mut missing = Vec::new();
-        for failure in replies.iter().filter_map(|reply| reply.as_ref().err()) {
-            if failure.is_denied() {
-                missing.push(format!("ecr:{}", failure.operation));
-            } else if failure.status.is_none() || failure.status.is_some_and(|status| status >= 500) {
-                return Err(failed(failure.clone()));
-            }
-        }
-        Ok(missing)
-    };
-    let (list, pull, push) = (lacking(&list)?, lacking(&pull)?, lacking(&push)?);
-    let login = pull.iter().any(|action| action == "ecr:GetAuthorizationToken");
-    let (can_list, can_pull, can_push) = (list.is_empty(), pull.is_empty(), push.is_empty() && !login);
-    let missing: Vec<String> = list.into_iter().chain(pull).chain(push).collect();
-    Ok(json!({ "repository": name, "list": can_list, "pull": can_pull, "push": can_push, "missing": missing }))
 }
 
 /// How a new repository is to be.
@@ -140,11 +126,17 @@ pub struct NewRepository {
     pub lifecycle: Option<Value>,
     /// `AES256`, `KMS`, or a KMS key's ARN.
     pub encryption: Option<String>,
+    /// Resource tags, for one that is made.
+    pub tags: Vec<(String, String)>,
 }
 
 /// Creates a repository, or brings these settings to the one that is there. How it is encrypted stays as it was made.
-pub async fn create(name: &str, new: &NewRepository, clients: &Clients, events: &Events) -> Result<Value> {
-    let mut input = json!({ "repositoryName": name, "tags": [{ "Key": OWNER_TAG, "Value": OWNER }] });
+pub async fn create(place: &Place, new: &NewRepository, events: &Events) -> Result<Value> {
+    let (name, clients) = (&place.name, &place.clients);
+    let mut tags = vec![json!({ "Key": OWNER_TAG, "Value": OWNER })];
+    tags.extend(new.tags.iter().map(|(key, value)| json!({ "Key": key, "Value": value })));
+    let mut input = place.input(json!({ "tags": tags }));
+    repository::put_settings(&new.settings, &mut input);
     if let Some(encryption) = &new.encryption {
         let mut configuration = Map::new();
         let kind = if encryption == "AES256" { "AES256" } else { "KMS" };
@@ -159,7 +151,7 @@ pub async fn create(name: &str, new: &NewRepository, clients: &Clients, events: 
         Err(failure) if failure.is("RepositoryAlreadyExistsException") => false,
         Err(failure) => return Err(failed(failure)),
     };
-    let live = described(name, clients).await?;
+    let live = place.described().await?;
     let encrypted = text(&shown(&live), "encryption").to_owned();
     if let Some(wanted) = new.encryption.as_deref().filter(|_| !created)
         && !(encrypted == wanted || wanted == "KMS" && encrypted.starts_with("arn:"))
@@ -170,38 +162,29 @@ pub async fn create(name: &str, new: &NewRepository, clients: &Clients, events: 
     let found = repository::named(name, text(&live, "repositoryUri"));
     repository::ensure(found, Some(&new.settings), new.policy.as_ref(), name, clients, events).await?;
     if let Some(lifecycle) = &new.lifecycle {
-        let input = json!({ "repositoryName": name, "lifecyclePolicyText": lifecycle.to_string() });
+        let input = place.input(json!({ "lifecyclePolicyText": lifecycle.to_string() }));
         clients.put_lifecycle_policy(input).await.map_err(failed)?;
     }
-    let mut outcome = shown(&described(name, clients).await?);
+    let mut outcome = shown(&place.described().await?);
     outcome["status"] = if created { "created" } else { "exists" }.into();
     Ok(outcome)
 }
 
 /// Deletes a repository; one that holds images only with `images`.
-pub async fn delete(name: &str, images: bool, clients: &Clients) -> Result<Value> {
-    let input = json!({ "repositoryName": name, "force": images });
-    match clients.delete_repository(input).await {
-        Ok(_) => Ok(json!({ "status": "deleted", "repository": name })),
+pub async fn delete(place: &Place, images: bool) -> Result<Value> {
+    match place.clients.delete_repository(place.input(json!({ "force": images }))).await {
+        Ok(_) => Ok(json!({ "status": "deleted", "repository": place.name })),
         Err(failure) if failure.is("RepositoryNotEmptyException") => {
             Err(failed(failure).hint("--images deletes it with all that is in it: services may run these images"))
         }
+        Err(failure) if failure.is("RepositoryNotFoundException") => match place.described().await {
+            Err(missing) => Err(missing),
+            Ok(_) => Err(failed(failure)),
+        },
         Err(failure) => Err(failed(failure)),
     }
 }
 
-async fn described(name: &str, clients: &Clients) -> Result<Value> {
-    let reply = clients.describe_repositories(json!({ "repositoryNames": [name] })).await;
-    match reply {
-        Ok(reply) => Ok(list(&reply, "repositories").first().cloned().unwrap_or_default()),
-        Err(failure) if failure.is("RepositoryNotFoundException") => {
-            let names: Vec<String> = all(clients).await?.iter().map(|one| text(one, "name").to_owned()).collect();
-            Err(repository::missing(name, &names.iter().map(String::as_str).collect::<Vec<_>>()))
-        }
-        Err(failure) => Err(failed(failure)),
-    }
-}
-
-fn failed(failure: Failure) -> Error {
+pub(super) fn failed(failure: Failure) -> Error {
     failure.error(Kind::Preflight)
 }

@@ -186,12 +186,7 @@ pub async fn ensure(
         Repository::Ecr { exists: false, .. } => {
             let tags = json!([{ "Key": OWNER_TAG, "Value": OWNER }, { "Key": SERVICE_TAG, "Value": owner }]);
             let mut input = json!({ "repositoryName": name, "tags": tags });
-            if let Some(mutability) = &create.tag_mutability {
-                input["imageTagMutability"] = mutability.as_str().into();
-            }
-            if let Some(scan) = create.scan_on_push {
-                input["imageScanningConfiguration"] = json!({ "scanOnPush": scan });
-            }
+            put_settings(create, &mut input);
             match clients.create_repository(input).await {
                 Ok(reply) => {
                     changed(events, ResourceAction::Created, "repository", &name);
@@ -221,6 +216,33 @@ async fn describe(name: &str, clients: &Clients) -> Result<Value> {
     Ok(list(&reply, "repositories").first().cloned().unwrap_or_default())
 }
 
+/// The settings that CreateRepository takes.
+pub(super) fn put_settings(create: &CreateRepository, input: &mut Value) {
+    if let Some(mutability) = &create.tag_mutability {
+        put_mutability(mutability, &create.tag_mutability_exclusions, input);
+    }
+    if let Some(scan) = create.scan_on_push {
+        input["imageScanningConfiguration"] = json!({ "scanOnPush": scan });
+    }
+}
+
+fn put_mutability(mutability: &str, exclusions: &[String], input: &mut Value) {
+    input["imageTagMutability"] = mutability.into();
+    if !exclusions.is_empty() {
+        input["imageTagMutability"] = format!("{mutability}_WITH_EXCLUSION").into();
+        let filters = exclusions.iter().map(|filter| json!({ "filterType": "WILDCARD", "filter": filter }));
+        input["imageTagMutabilityExclusionFilters"] = filters.collect();
+    }
+}
+
+/// What a repository's exclusions from its tag mutability are, sorted.
+pub(super) fn exclusions(repository: &Value) -> Vec<String> {
+    let filters = list(repository, "imageTagMutabilityExclusionFilters");
+    let mut filters: Vec<String> = filters.iter().map(|filter| text(filter, "filter").to_owned()).collect();
+    filters.sort();
+    filters
+}
+
 async fn settings(
     name: &str,
     create: &CreateRepository,
@@ -228,12 +250,14 @@ async fn settings(
     clients: &Clients,
     events: &Events,
 ) -> Result<()> {
-    if let Some(mutability) = &create.tag_mutability
-        && optional(live, "imageTagMutability").unwrap_or("MUTABLE") != mutability
-    {
-        let input = json!({ "repositoryName": name, "imageTagMutability": mutability });
-        clients.put_image_tag_mutability(input).await.map_err(|failure| failure.error(Kind::BuildOrPush))?;
-        changed(events, ResourceAction::Updated, "tag mutability", name);
+    if let Some(mutability) = &create.tag_mutability {
+        let mut input = json!({ "repositoryName": name });
+        put_mutability(mutability, &create.tag_mutability_exclusions, &mut input);
+        let is_other = optional(live, "imageTagMutability").unwrap_or("MUTABLE") != text(&input, "imageTagMutability");
+        if is_other || exclusions(live) != exclusions(&input) {
+            clients.put_image_tag_mutability(input).await.map_err(|failure| failure.error(Kind::BuildOrPush))?;
+            changed(events, ResourceAction::Updated, "tag mutability", name);
+        }
     }
     let scans = live.pointer("/imageScanningConfiguration/scanOnPush").and_then(Value::as_bool).unwrap_or_default();
     if let Some(scan) = create.scan_on_push

@@ -133,23 +133,23 @@ pub async fn is_tagged(client: &Client, repository: &str, tags: &[String], diges
     Ok(heads.into_iter().flatten().any(|head| head.digest == digest))
 }
 
-/// The platforms of an image, or of the images of an index.
+/// What an image or index consists of: the digest and platform of each image, and of an index's attestations the digest alone.
 ///
 /// # Errors
 /// `BuildOrPush` when it cannot be read.
-pub async fn platforms(client: &Client, repository: &str, reference: &str) -> Result<Vec<Platform>> {
+pub async fn platforms(client: &Client, repository: &str, reference: &str) -> Result<Vec<(String, Option<Platform>)>> {
     let (bytes, media_type) = get_manifest(client, repository, reference).await?;
     match manifest::parse(&bytes, media_type.as_deref(), reference)? {
         Document::Index(entries) => {
-            let images = entries.into_iter().filter(|entry| !entry.attestation);
-            Ok(images.filter_map(|entry| entry.platform).collect())
+            let parts = entries.into_iter();
+            Ok(parts.map(|part| (part.descriptor.digest, part.platform.filter(|_| !part.attestation))).collect())
         }
         Document::Image(image) => {
             if image.config.size > MAX_DOCUMENT as u64 {
                 return Ok(Vec::new());
             }
             let config = get_small_blob(client, repository, &image.config).await?;
-            Ok(vec![manifest::platform_of(&config)?])
+            Ok(vec![(digest::of(&bytes), Some(manifest::platform_of(&config)?))])
         }
     }
 }

@@ -7,6 +7,7 @@ mod failures;
 mod following;
 mod going_back;
 mod history;
+mod images;
 mod listener;
 mod observations;
 mod register;
