@@ -113,7 +113,9 @@ fn parse(arguments: &[OsString]) -> std::result::Result<Cli, clap::Error> {
 fn terminal(env: &BTreeMap<String, String>) -> Terminal {
     let (stdout, stderr) = (std::io::stdout().is_terminal(), std::io::stderr().is_terminal());
     let mut terminal = Terminal::new(|name| env.get(name).cloned(), stdout, stderr);
-    terminal.width = console::Term::stderr().size_checked().map(|(_, columns)| usize::from(columns));
+    let size = console::Term::stderr().size_checked();
+    terminal.width = size.map(|(_, columns)| usize::from(columns));
+    terminal.height = size.map(|(rows, _)| usize::from(rows));
     terminal
 }
 

@@ -159,6 +159,7 @@ pub(super) fn blob_state(state: registry::BlobState) -> BlobState {
         registry::BlobState::Checking => BlobState::Checking,
         registry::BlobState::Exists => BlobState::Exists,
         registry::BlobState::Mounted => BlobState::Mounted,
+        registry::BlobState::Compressing => BlobState::Compressing,
         registry::BlobState::Uploading => BlobState::Uploading,
         registry::BlobState::Pushed => BlobState::Pushed,
     }

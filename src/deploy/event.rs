@@ -46,6 +46,7 @@ pub enum BlobState {
     Checking,
     Exists,
     Mounted,
+    Compressing,
     Uploading,
     Pushed,
 }
@@ -74,7 +75,8 @@ pub enum Event {
     BuildOutput {
         line: String,
     },
-    /// One blob of a push; `sent` of `size` bytes.
+    /// One blob of a push or of a base image; `sent` of `size` bytes. Of a layer that is compressed on its way `digest` is the
+    /// diffID from first to last, and `size` that before, until it is there.
     Blob {
         digest: String,
         size: u64,

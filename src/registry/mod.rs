@@ -78,6 +78,8 @@ pub enum BlobState {
     Checking,
     Exists,
     Mounted,
+    /// And sent as it goes.
+    Compressing,
     Uploading,
     Pushed,
 }
@@ -85,8 +87,9 @@ pub enum BlobState {
 /// How far one blob is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Progress {
+    /// The diffID of a layer that is compressed on its way.
     pub digest: String,
-    /// In bytes.
+    /// In bytes; of such a layer before that, until it is there.
     pub size: u64,
     /// In bytes; starts anew with an attempt.
     pub sent: u64,

@@ -74,7 +74,8 @@ pub async fn push(
 
     // Where one name has the manifest, the repository has all that it names.
     if is_ours.contains(&true) {
-        for Blob { descriptor, .. } in &image.blobs {
+        let told = |blob: &&Blob| options.present.contains(&blob.descriptor.digest);
+        for Blob { descriptor, .. } in image.blobs.iter().filter(|blob| !told(blob)) {
             let (digest, size) = (descriptor.digest.clone(), descriptor.size);
             progress(Progress { digest, size, sent: size, state: BlobState::Exists });
         }
@@ -108,13 +109,16 @@ async fn put_blobs(
     let transfer = Transfer { client, repository, scope, gate: Gate::new(parallel), mount_from, progress };
     let mut seen = HashSet::new();
     let mut blobs: Vec<&Blob> = image.blobs.iter().filter(|blob| seen.insert(&blob.descriptor.digest)).collect();
+    // Whoever knows of it has told of it.
+    blobs.retain(|blob| !options.present.contains(&blob.descriptor.digest));
+    for Blob { descriptor, .. } in &blobs {
+        let (digest, size) = (descriptor.digest.clone(), descriptor.size);
+        progress(Progress { digest, size, sent: 0, state: BlobState::Checking });
+    }
     blobs.sort_by_key(|blob| Reverse(blob.descriptor.size));
     let puts = blobs.into_iter().map(|blob| {
         let digest = &blob.descriptor.digest;
-        let known = match options.present.contains(digest) {
-            true => Some(true),
-            false => options.known.as_ref().map(|known| known.contains(digest)),
-        };
+        let known = options.known.as_ref().map(|known| known.contains(digest));
         let transfer = &transfer;
         async move {
             let state = transfer.put(blob, known).await?;

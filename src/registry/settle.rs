@@ -69,6 +69,21 @@ pub async fn settle(
 ) -> Result<Settled> {
     let parallel = options.parallel.max(1);
     let scope = Scope::Push(repository.to_owned());
+    let tell = |digest: &str, size: u64, state: BlobState| {
+        let sent = if state == BlobState::Checking { 0 } else { size };
+        progress(Progress { digest: digest.to_owned(), size, sent, state });
+    };
+    // One name from first to last: the diffID. What it is compressed to has another, which is not told; nor is that it is
+    // there, before its size there is known.
+    let diff_ids: HashSet<&str> = draft.layers.iter().map(|layer| layer.diff_id.as_str()).collect();
+    let on_its_way = |of: Progress| match of.state {
+        BlobState::Uploading if diff_ids.contains(&*of.digest) && of.sent < of.size => {
+            progress(Progress { state: BlobState::Compressing, ..of });
+        }
+        BlobState::Uploading if diff_ids.contains(&*of.digest) => progress(of),
+        _ => {}
+    };
+    let progress = &on_its_way;
     let transfer =
         Transfer { client, repository, scope, gate: Gate::new(parallel), mount_from: &options.mount_from, progress };
     let compressing = Semaphore::new(COMPRESSING);
@@ -76,21 +91,19 @@ pub async fn settle(
     let mut layers: Vec<(&DraftLayer, &PlainLayer)> = draft.layers.iter().filter_map(plain).collect();
     layers.retain(|(layer, _)| seen.insert(&layer.diff_id));
     layers.sort_by_key(|(_, plain)| std::cmp::Reverse(plain.size));
+    layers.iter().for_each(|(layer, plain)| tell(&layer.diff_id, plain.size, BlobState::Checking));
+    let tell = &tell;
     let sending = layers.into_iter().map(|(layer, plain)| {
         let (transfer, compressing, diff_id) = (&transfer, &compressing, &layer.diff_id);
         async move {
             if let Some(descriptor) = known.get(diff_id)
                 && has(transfer, descriptor, options.known.as_ref()).await?
             {
-                progress(Progress {
-                    digest: diff_id.clone(),
-                    size: plain.size,
-                    sent: plain.size,
-                    state: BlobState::Exists,
-                });
+                tell(diff_id, descriptor.size, BlobState::Exists);
                 return Ok((diff_id.clone(), descriptor.clone(), false));
             }
             let packed = transfer.pack(plain, diff_id, draft.compression, compressing).await?;
+            tell(diff_id, packed.size, BlobState::Pushed);
             draft.cache.remember(diff_id, draft.compression, &packed)?;
             Ok::<_, Error>((diff_id.clone(), packed.descriptor(draft.compression), true))
         }

@@ -1,14 +1,14 @@
-//! Bars: a spinner for the step that is going on, a bar for each layer that is pushed. indicatif's only user.
+//! Bars: a spinner for the step that is going on, a bar for each layer on its way. indicatif's only user.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::choose::Style;
 use super::escape;
 use super::lines::{Lines, deployment, step_name};
-use super::words;
+use super::transfers;
 use crate::deploy::event::{BlobState, Event, Step};
 
 pub struct Bars {
@@ -16,21 +16,45 @@ pub struct Bars {
     lines: Lines,
     style: Style,
     steps: Vec<(Step, ProgressBar)>,
-    blobs: HashMap<String, ProgressBar>,
+    /// Of blobs that move.
+    rows: HashMap<String, ProgressBar>,
+    most_rows: usize,
+    /// When the rows were last drawn.
+    drawn: Duration,
+    began: Instant,
 }
 
+/// Columns of a terminal that does not say.
+const WIDTH: usize = 80;
+
+/// More bars than this say less.
+const MOST_ROWS: usize = 16;
+
+const REDRAW: Duration = Duration::from_millis(100);
+
 impl Bars {
-    pub fn new(target: ProgressDrawTarget, style: Style) -> Self {
+    /// `rows` are those of the terminal, if it says.
+    pub fn new(target: ProgressDrawTarget, style: Style, rows: Option<usize>) -> Self {
+        // Room for the steps, and for the cursor.
+        let most_rows = rows.map_or(MOST_ROWS, |rows| rows.saturating_sub(5)).clamp(1, MOST_ROWS);
         Bars {
             all: MultiProgress::with_draw_target(target),
             lines: Lines::new(style),
             style,
             steps: Vec::new(),
-            blobs: HashMap::new(),
+            rows: HashMap::new(),
+            most_rows,
+            drawn: Duration::ZERO,
+            began: Instant::now(),
         }
     }
 
     pub fn show(&mut self, event: &Event) {
+        self.show_at(event, self.began.elapsed());
+    }
+
+    /// An event at a time since these bars began.
+    pub fn show_at(&mut self, event: &Event, at: Duration) {
         match event {
             Event::StepStarted { step } => {
                 self.lines.of(event);
@@ -40,7 +64,7 @@ impl Bars {
                 self.end(*step);
                 self.print(event);
             }
-            Event::Blob { digest, size, sent, state } => self.blob(event, digest, *size, *sent, *state),
+            Event::Blob { digest, size, sent, state } => self.blob(event, digest, *size, *sent, *state, at),
             Event::Deployment { status, desired, running, pending, failed, .. } => {
                 let said = deployment(status, *desired, *running, *pending, *failed);
                 if let Some((_, spinner)) = self.steps.last() {
@@ -92,26 +116,47 @@ impl Bars {
             }
             *running != step
         });
-        if step == Step::Push {
-            for bar in self.blobs.drain().map(|(_, bar)| bar) {
-                bar.finish_and_clear();
-            }
+        if matches!(step, Step::Build | Step::Push) {
+            self.rows.drain().for_each(|(_, row)| row.finish_and_clear());
         }
     }
 
-    fn blob(&mut self, event: &Event, digest: &str, size: u64, sent: u64, state: BlobState) {
-        match state {
-            BlobState::Checking => {}
-            BlobState::Uploading => {
-                let (all, style) = (&self.all, self.style);
-                let bar = self.blobs.entry(digest.to_owned()).or_insert_with(|| layer_bar(all, style, digest, size));
-                bar.set_position(sent);
+    fn blob(&mut self, event: &Event, digest: &str, size: u64, sent: u64, state: BlobState, at: Duration) {
+        let (step, _) = self.lines.place(state);
+        let moves = matches!(state, BlobState::Compressing | BlobState::Uploading);
+        if moves {
+            self.lines.transfers.note(digest, size, sent, state, at);
+        } else {
+            if let Some(row) = self.rows.remove(digest) {
+                row.finish_and_clear();
             }
-            BlobState::Exists | BlobState::Mounted | BlobState::Pushed => {
-                if let Some(bar) = self.blobs.remove(digest) {
-                    bar.finish_and_clear();
+            self.print(event);
+        }
+        // Not more often than one can read, but for what is new.
+        let is_new = moves && !self.rows.contains_key(digest) && self.rows.len() < self.most_rows;
+        if !is_new && at.saturating_sub(self.drawn) < REDRAW {
+            return;
+        }
+        self.drawn = at;
+        let so_far = self.lines.transfers.so_far(at);
+        if let Some((_, spinner)) = self.steps.iter().find(|(running, _)| *running == step) {
+            spinner.set_message(so_far);
+        }
+        let width = self.style.width.unwrap_or(WIDTH);
+        for blob in self.lines.transfers.moving() {
+            if !self.rows.contains_key(&blob.digest) {
+                if self.rows.len() >= self.most_rows {
+                    continue;
                 }
-                self.print(event);
+                let row = self.all.add(ProgressBar::new_spinner());
+                if let Ok(style) = ProgressStyle::with_template("{msg}") {
+                    row.set_style(style);
+                }
+                self.rows.insert(blob.digest.clone(), row);
+            }
+            let word = self.lines.place(blob.state).1;
+            if let Some(row) = self.rows.get(&blob.digest) {
+                row.set_message(transfers::line(blob, word, width, self.style.unicode));
             }
         }
     }
@@ -123,14 +168,4 @@ impl Bars {
             &["-", "\\", "|", "/", "*"]
         }
     }
-}
-
-fn layer_bar(all: &MultiProgress, style: Style, digest: &str, size: u64) -> ProgressBar {
-    let bar = all.add(ProgressBar::new(size));
-    let template = "              {prefix} [{bar:30}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}";
-    if let Ok(template) = ProgressStyle::with_template(template) {
-        bar.set_style(template.progress_chars(if style.unicode { "━╸ " } else { "=> " }));
-    }
-    bar.set_prefix(escape::line(words::digest(digest)).into_owned());
-    bar
 }

@@ -32,6 +32,8 @@ pub struct Terminal {
     pub stderr_tty: bool,
     /// Columns, when there is a terminal.
     pub width: Option<usize>,
+    /// Rows, when there is a terminal.
+    pub height: Option<usize>,
     /// `CI` is set to anything but the empty string, `0` or `false`.
     pub ci: bool,
     /// `TERM=dumb`, or no TERM at all.
@@ -53,6 +55,7 @@ impl Terminal {
             stdout_tty,
             stderr_tty,
             width: None,
+            height: None,
             ci: set("CI").is_some_and(|value| value != "0" && value != "false"),
             dumb: set("TERM").is_none_or(|term| term == "dumb"),
             no_color: set("NO_COLOR").is_some(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::choose::Style;
 use super::escape;
+use super::transfers::Transfers;
 use super::words::{self, Tone, toned};
 use crate::deploy::event::{BlobState, ContainerExit, Event, ResourceAction, Step};
 
@@ -20,6 +21,8 @@ pub struct Lines {
     targets: HashMap<String, String>,
     deployments: HashMap<String, String>,
     quarters: HashMap<String, u64>,
+    /// Of the step that goes on.
+    pub(super) transfers: Transfers,
     /// The service has told of targets that it registered while we looked.
     registered: bool,
 }
@@ -50,6 +53,7 @@ impl Lines {
             targets: HashMap::new(),
             deployments: HashMap::new(),
             quarters: HashMap::new(),
+            transfers: Transfers::default(),
             registered: false,
         }
     }
@@ -78,7 +82,15 @@ impl Lines {
                 } else {
                     format!(": {}", escape::line(&words::shorter(detail)))
                 };
-                vec![self.under(step_name(*step), &format!("{done} in {took}{detail}"))]
+                let mut lines = Vec::new();
+                if matches!(step, Step::Build | Step::Push) {
+                    let there = if *step == Step::Build { "pulled" } else { "pushed" };
+                    let summary = std::mem::take(&mut self.transfers).summary(there);
+                    lines.extend(summary.map(|summary| self.under(step_name(*step), &summary)));
+                    self.quarters.clear();
+                }
+                lines.push(self.under(step_name(*step), &format!("{done} in {took}{detail}")));
+                lines
             }
             Event::Warning { message, hint } => {
                 let warning = toned("warning", Tone::Warning, self.style);
@@ -149,26 +161,43 @@ impl Lines {
     }
 
     fn blob(&mut self, digest: &str, size: u64, sent: u64, state: BlobState) -> Vec<String> {
+        let is_done = self.transfers.note(digest, size, sent, state, Duration::ZERO);
         let (name, total) = (escape::line(words::digest(digest)).into_owned(), words::bytes(size));
-        // A build may pull its base while the login goes on.
-        let builds = self.steps.contains(&Step::Build);
-        let step = step_name(if builds { Step::Build } else { Step::Push });
-        let (there, on_its_way) = if builds { ("pulled", "downloading") } else { ("pushed", "uploading") };
+        let (step, word) = self.place(state);
         match state {
             BlobState::Checking => Vec::new(),
-            BlobState::Exists => vec![self.under(step, &format!("{name} exists, {total}"))],
-            BlobState::Mounted => vec![self.under(step, &format!("{name} mounted, {total}"))],
-            BlobState::Pushed => vec![self.under(step, &format!("{name} {there}, {total}"))],
-            BlobState::Uploading if size < LARGE_BLOB => Vec::new(),
-            BlobState::Uploading => {
+            BlobState::Exists | BlobState::Mounted | BlobState::Pushed => {
+                // The summary counts them all.
+                let is_worth_it = is_done && (!self.transfers.are_many() || size >= LARGE_BLOB);
+                let line = is_worth_it.then(|| self.under(step_name(step), &format!("{name} {word}, {total}")));
+                line.into_iter().collect()
+            }
+            BlobState::Compressing | BlobState::Uploading if size < LARGE_BLOB => Vec::new(),
+            BlobState::Compressing | BlobState::Uploading => {
                 let quarter = sent.saturating_mul(4) / size;
                 let before = self.quarters.insert(digest.to_owned(), quarter);
                 if before == Some(quarter) || quarter == 4 {
                     return Vec::new();
                 }
-                vec![self.under(step, &format!("{name} {on_its_way}, {} % of {total}", quarter * 25))]
+                vec![self.under(step_name(step), &format!("{name} {word}, {} % of {total}", quarter * 25))]
             }
         }
+    }
+
+    /// Whose blobs these are, and what their state is called there: a build may pull its base while the login goes on.
+    pub(super) fn place(&self, state: BlobState) -> (Step, &'static str) {
+        let builds = self.steps.contains(&Step::Build);
+        let word = match state {
+            BlobState::Checking => "checking",
+            BlobState::Exists => "exists",
+            BlobState::Mounted => "mounted",
+            BlobState::Compressing => "compressing",
+            BlobState::Uploading if builds => "downloading",
+            BlobState::Uploading => "uploading",
+            BlobState::Pushed if builds => "pulled",
+            BlobState::Pushed => "pushed",
+        };
+        (if builds { Step::Build } else { Step::Push }, word)
     }
 
     /// Nothing if it was said last; nor, for what `is_old`, if it is seen for the first time.

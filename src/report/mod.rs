@@ -6,6 +6,7 @@ pub mod escape;
 pub mod failure;
 pub mod lines;
 pub mod result;
+pub mod transfers;
 pub mod words;
 
 use std::io::{self, Write};
@@ -28,6 +29,8 @@ pub struct Display {
     pub stdout_tty: bool,
     pub stdout: Style,
     pub stderr: Style,
+    /// Rows of the terminal that bars are drawn on.
+    pub rows: Option<usize>,
 }
 
 /// What a run had done by its end, as its events tell.
@@ -61,13 +64,15 @@ impl Display {
             stdout_tty: terminal.stdout_tty,
             stdout: choose::style(terminal.stdout_tty, terminal),
             stderr: choose::style(terminal.stderr_tty, terminal),
+            rows: terminal.height,
         }
     }
 
     /// Shows events until the last sender is gone.
     pub async fn events(self, mut events: UnboundedReceiver<Event>) -> Seen {
         let mut seen = Seen::default();
-        let mut bars = (self.show == Show::Bars).then(|| bars::Bars::new(ProgressDrawTarget::stderr(), self.stderr));
+        let mut bars =
+            (self.show == Show::Bars).then(|| bars::Bars::new(ProgressDrawTarget::stderr(), self.stderr, self.rows));
         let mut lines = lines::Lines::new(self.stderr);
         while let Some(event) = events.recv().await {
             seen.note(&event);

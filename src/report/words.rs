@@ -14,6 +14,22 @@ pub fn duration(duration: Duration) -> String {
     }
 }
 
+/// Seconds to go, as exactly as one can know: `7s`, `25s`, `2m15s`, `34m`.
+pub fn about(seconds: u64) -> String {
+    let up = |to: u64| seconds.div_ceil(to) * to;
+    match seconds {
+        0..10 => format!("{}s", seconds.max(1)),
+        10..60 => duration_of(up(5)),
+        60..600 => duration_of(up(15)),
+        600..36_000 => format!("{}m", up(60) / 60),
+        _ => format!("{}h", up(3600) / 3600),
+    }
+}
+
+fn duration_of(seconds: u64) -> String {
+    if seconds < 60 { format!("{seconds}s") } else { format!("{}m{:02}s", seconds / 60, seconds % 60) }
+}
+
 /// `312 B`, `1.2 KiB`, `40.0 MiB`.
 pub fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];

@@ -119,6 +119,7 @@ fn what_each_command_prints_is_documented() {
     for line in ["build", "deploy --dry-run", "push", "render", "register", "deploy", "status", "wait"] {
         as_documented(line, &lab.lab(&format!("{line} -C shop")).json(0));
     }
+    as_documented("repo delete-images", &lab.lab("repo delete-images shop --untagged --yes").json(0));
     as_documented("repo images", &lab.lab("repo images shop").json(0)[0]);
     as_documented("rollback", &lab.lab("rollback -C shop --to 1").json(0));
     as_documented("revisions", &lab.lab("revisions -C shop").json(0)[0]);

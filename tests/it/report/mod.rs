@@ -2,6 +2,7 @@
 
 mod failures_and_results;
 mod progress;
+mod transfers;
 
 use std::collections::HashMap;
 

@@ -1,6 +1,7 @@
 //! Events as lines and as bars.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use indicatif::{ProgressDrawTarget, TermLike};
 use steadystate::report::bars::Bars;
@@ -20,6 +21,7 @@ fn a_good_deploy_in_lines() {
     push          bbbbbbbbbbbb uploading, 50 % of 200.0 MiB
     push          bbbbbbbbbbbb pushed, 200.0 MiB
     push          cccccccccccc mounted, 312 B
+    push          3 blobs: 1 exists, 1 mounted, 1 pushed (200.0 MiB of 203.0 MiB)
     push          done in 1.9s: sha256:4f2a
     register      done in 12ms: hello:7
     load balancer created load balancer hello
@@ -63,6 +65,7 @@ fn what_goes_on_side_by_side_keeps_its_own_name() {
     build         started
     build         Finished `release` profile
     build         aaaaaaaaaaaa pulled, 9 B
+    build         1 blob: 1 pulled (9 B of 9 B)
     build         done in 1ms
     push          aaaaaaaaaaaa pushed, 9 B
     load balancer created target group hello
@@ -224,20 +227,23 @@ impl TermLike for Screen {
 #[test]
 fn bars_keep_the_lines_above_them_and_show_a_bar_a_layer() {
     let screen = Screen::default();
-    let mut bars = Bars::new(ProgressDrawTarget::term_like_with_hz(Box::new(screen.clone()), 255), PLAIN);
-    for event in a_good_deploy() {
-        bars.show(&event);
+    let mut bars = Bars::new(ProgressDrawTarget::term_like_with_hz(Box::new(screen.clone()), 255), PLAIN, None);
+    for (number, event) in a_good_deploy().iter().enumerate() {
+        bars.show_at(event, Duration::from_millis(200) * number as u32);
+        // The terminal is not written to more often.
+        std::thread::sleep(Duration::from_millis(5));
     }
     bars.show(&started(Step::Build));
     bars.show(&Event::BuildOutput { line: "Compiling\u{1b}]0;owned\u{7} hello".into() });
-    std::thread::sleep(std::time::Duration::from_millis(250));
+    std::thread::sleep(Duration::from_millis(250));
     bars.close();
     let shown = screen.0.lock().unwrap().clone();
     for expected in [
         "preflight     done in 84ms: arn:aws:iam::123456789012:user/ci",
         "push          aaaaaaaaaaaa exists, 3.0 MiB",
-        "bbbbbbbbbbbb [",
-        "/200.00 MiB",
+        "bbbbbbbbbbbb uploading   [━━━━━━━━━━━━╸         ]  55 %  200.0 MiB",
+        "1 of 2 blobs, 110.0 MiB of 200.0 MiB",
+        "push          3 blobs: 1 exists, 1 mounted, 1 pushed (200.0 MiB of 203.0 MiB)",
         "push          bbbbbbbbbbbb pushed, 200.0 MiB",
         "steady        task 1a2b3c4d of hello:7 running, healthy",
         "steady        done in 4.2s: 1 task, 1 healthy target",
@@ -247,4 +253,39 @@ fn bars_keep_the_lines_above_them_and_show_a_bar_a_layer() {
     }
     assert!(!shown.contains("]0;owned\u{7}"), "{shown}");
     assert!(!shown.contains("uploading, 50 %"), "the bar says it");
+}
+
+/// Forty layers on ten rows of forty columns: what does not fit is counted.
+#[test]
+fn a_small_terminal_has_few_bars_and_all_the_numbers() {
+    let screen = Screen::default();
+    let style = Style { width: Some(40), ..PLAIN };
+    let target = ProgressDrawTarget::term_like_with_hz(Box::new(screen.clone()), 255);
+    let mut bars = Bars::new(target, style, Some(10));
+    let digest = |number: usize| format!("sha256:{number:02}{}", "0".repeat(62));
+    let event = |number: usize, sent: u64, state| Event::Blob { digest: digest(number), size: 1 << 20, sent, state };
+    bars.show_at(&started(Step::Push), Duration::ZERO);
+    for number in 0..40 {
+        bars.show_at(&event(number, 0, BlobState::Checking), Duration::ZERO);
+    }
+    for number in 0..8 {
+        bars.show_at(&event(number, 1 << 19, BlobState::Uploading), Duration::from_millis(200 * number as u64));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    std::thread::sleep(Duration::from_millis(50));
+    let shown = screen.0.lock().unwrap().clone();
+    for number in 0..8 {
+        let is_shown = shown.contains(&format!("{number:02}0000000000 uploading"));
+        assert_eq!(is_shown, number < 5, "{number}: {shown}");
+    }
+    // A row that is free goes to the next.
+    bars.show_at(&event(0, 1 << 20, BlobState::Pushed), Duration::from_secs(3));
+    std::thread::sleep(Duration::from_millis(50));
+    let shown = screen.0.lock().unwrap().clone();
+    assert!(shown.contains("050000000000 uploading"), "{shown}");
+    assert!(shown.contains("1 of 40 blobs"), "{shown}");
+    assert!(!shown.contains("000000000000 pushed"), "it is counted: {shown}");
+    bars.show_at(&finished(Step::Push, "", 9), Duration::from_secs(4));
+    bars.close();
+    assert!(screen.0.lock().unwrap().contains("40 blobs: 1 pushed (1.0 MiB of 1.0 MiB)"));
 }
