@@ -7,6 +7,7 @@ use futures_util::FutureExt;
 use secrecy::SecretString;
 use serde_json::json;
 
+use super::origin;
 use super::repository::Repository;
 use crate::aws::Clients;
 use crate::aws::reply::{list, millis, text};
@@ -55,6 +56,8 @@ pub struct Session {
 /// A login that may be made before its repository is.
 pub struct Prepared {
     login: Option<Login>,
+    /// For a registry that is not ECR's.
+    other: Option<CredentialSource>,
 }
 
 impl Prepared {
@@ -64,14 +67,17 @@ impl Prepared {
 
     pub fn at(self, repository: &Repository, clients: &Clients) -> Session {
         let base_url = base_url(repository.registry(), self.login.as_ref().map(|login| login.registry.as_str()));
-        Session { base_url, credentials: self.login.map(|login| source(lender(repository, clients), login)) }
+        let credentials = self.login.map(|login| source(lender(repository, clients), login)).or(self.other);
+        Session { base_url, credentials }
     }
 }
 
-/// ECR's token for its repositories, nothing for any other.
+/// ECR's token for its repositories; for any other what docker's configuration has, if anything.
 pub async fn prepare(repository: &Repository, clients: &Clients) -> Result<Prepared> {
-    let login = if repository.is_ecr() { Some(login(&lender(repository, clients)).await?) } else { None };
-    Ok(Prepared { login })
+    if repository.is_ecr() {
+        return Ok(Prepared { login: Some(login(&lender(repository, clients)).await?), other: None });
+    }
+    Ok(Prepared { login: None, other: origin::docker_login(repository.registry()).await? })
 }
 
 /// A region's token is good for its own registry only.

@@ -6,16 +6,18 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use reqwest::StatusCode;
-use reqwest::header::{AUTHORIZATION, HeaderValue};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 use tokio::sync::{Mutex, MutexGuard};
 use url::Url;
 
 use super::client::{Client, text_of};
+use super::docker_login::TOKEN_USER;
 use super::retry::NO_CREDENTIAL;
 use super::{Credential, CredentialSource, Scope};
 use crate::error::{Error, Result};
+use crate::image::EcrHost;
 
 /// Tokens without `expires_in` last this long, says Docker's token specification.
 const TOKEN_LIFE: Duration = Duration::from_secs(60);
@@ -181,8 +183,9 @@ impl Client {
     /// Whether a realm may be asked at all. One that is elsewhere may give anonymous tokens, but gets no credential.
     fn check_realm(&self, realm: &Url) -> Result<()> {
         let plain = realm.scheme() != "https" && self.base().scheme() == "https";
-        let foreign =
-            realm.host_str() != self.base().host_str() || plain || !matches!(realm.scheme(), "http" | "https");
+        let foreign = plain
+            || !matches!(realm.scheme(), "http" | "https")
+            || (realm.host_str() != self.base().host_str() && !is_sibling(self.base(), realm));
         if plain || (foreign && self.auth().source.is_some()) {
             let place = format!("{}://{}", realm.scheme(), realm.host_str().unwrap_or_default());
             let error = Error::build_or_push(format!(
@@ -203,6 +206,9 @@ impl Client {
         credential: Option<&Credential>,
     ) -> Result<reqwest::Response> {
         let mut url = challenge.realm.clone();
+        if let Some(token) = credential.filter(|credential| credential.username == TOKEN_USER) {
+            return self.trade_token(url, challenge, scope, token).await;
+        }
         {
             let mut query = url.query_pairs_mut();
             if let Some(service) = &challenge.service {
@@ -217,10 +223,44 @@ impl Client {
         if let Some(credential) = credential {
             request = request.header(AUTHORIZATION, basic(credential)?);
         }
-        request.send().await.map_err(|error| {
-            Error::build_or_push(format!("cannot get a token for {}", self.host())).cause(error.without_url())
-        })
+        request.send().await.map_err(|error| self.no_token(error))
     }
+
+    /// An identity token is no password: it is traded for one that is good for this scope.
+    async fn trade_token(
+        &self,
+        realm: Url,
+        challenge: &Challenge,
+        scope: &Scope,
+        token: &Credential,
+    ) -> Result<reqwest::Response> {
+        let scope = scope.to_string();
+        let mut form = url::form_urlencoded::Serializer::new(String::new());
+        form.append_pair("grant_type", "refresh_token").append_pair("client_id", "steady");
+        form.append_pair("service", challenge.service.as_deref().unwrap_or_default());
+        form.append_pair("scope", &scope).append_pair("refresh_token", token.password.expose_secret());
+        let request = self.http_for(&realm)?.post(realm).timeout(self.patience().stall);
+        let request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form.finish());
+        request.send().await.map_err(|error| self.no_token(error))
+    }
+
+    fn no_token(&self, error: reqwest::Error) -> Error {
+        Error::build_or_push(format!("cannot get a token for {}", self.host())).cause(error.without_url())
+    }
+}
+
+/// Whether a realm is in the domain of its registry, as Docker Hub's and GitLab's are: `auth.docker.io` and
+/// `registry-1.docker.io`. ECR's registries have no realm elsewhere, and their domain is everybody's.
+fn is_sibling(registry: &Url, realm: &Url) -> bool {
+    let domain = |url: &Url| {
+        let host = url.domain()?.to_owned();
+        let mut labels = host.rsplit('.');
+        let (top, second) = (labels.next()?, labels.next()?);
+        let is_name = !top.is_empty() && !top.bytes().all(|byte| byte.is_ascii_digit());
+        is_name.then(|| format!("{second}.{top}"))
+    };
+    let is_ecr = registry.domain().is_some_and(|host| EcrHost::parse(host).is_some());
+    !is_ecr && realm.scheme() == "https" && domain(registry).is_some() && domain(registry) == domain(realm)
 }
 
 #[derive(Deserialize)]

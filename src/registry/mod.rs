@@ -6,10 +6,13 @@
 mod auth;
 mod body;
 mod client;
+mod docker_login;
 mod gate;
 mod packing;
 mod pull;
 mod push;
+mod relay;
+mod remote;
 mod retry;
 mod settle;
 mod upload;
@@ -24,8 +27,11 @@ use serde::Serialize;
 
 use crate::error::Result;
 pub use client::{Client, use_ring};
-pub use pull::{ManifestHead, head_manifest, is_tagged, platforms, pull_image};
-pub use push::{PushOptions, Pushed, push};
+pub use docker_login::{docker_config, docker_login};
+pub use pull::{ManifestHead, has_names, head_manifest, is_tagged, platforms, pull_image};
+pub use push::{PushOptions, Pushed, push, push_tree};
+pub use relay::Origin;
+pub use remote::{Remote, find};
 pub use settle::{Settled, recall, settle};
 
 /// What to log in with. `Debug` shows no password.

@@ -16,8 +16,8 @@ use crate::error::{Error, Result};
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(30);
 
 /// What to do about a registry that wants a login.
-pub(super) const NO_CREDENTIAL: &str = "steady logs in to ECR only, and has no credential for this registry: push to ECR \
-     (`repository: NAME`), or to a registry that lets this machine in without a login";
+pub(super) const NO_CREDENTIAL: &str = "there is no login for this registry: ECR is entered by AWS credentials, and others by \
+     what docker's configuration has for them (`docker login HOST`)";
 
 pub(super) enum Failure {
     /// May pass.

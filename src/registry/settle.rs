@@ -69,8 +69,15 @@ pub async fn settle(
 ) -> Result<Settled> {
     let parallel = options.parallel.max(1);
     let scope = Scope::Push(repository.to_owned());
-    let transfer =
-        Transfer { client, repository, scope, gate: Gate::new(parallel), mount_from: &options.mount_from, progress };
+    let transfer = Transfer {
+        client,
+        repository,
+        scope,
+        gate: Gate::new(parallel),
+        mount_from: &options.mount_from,
+        origin: None,
+        progress,
+    };
     let compressing = Semaphore::new(COMPRESSING);
     let mut seen = HashSet::new();
     let mut layers: Vec<(&DraftLayer, &PlainLayer)> = draft.layers.iter().filter_map(plain).collect();

@@ -18,6 +18,7 @@ mod lab_runtime;
 mod lab_secrets;
 mod lab_words;
 mod layers;
+mod mirror;
 mod model;
 mod ports;
 mod program;

@@ -83,7 +83,7 @@ async fn who_is_not_let_in_asks_twice_and_stops() {
         // Nobody to ask.
         let error = super::client(&fake).ping().await.unwrap_err();
         assert_eq!(error.kind(), Kind::BuildOrPush);
-        assert!(error.hints().iter().any(|hint| hint.contains("logs in to ECR only")), "{error:?}");
+        assert!(error.hints().iter().any(|hint| hint.contains("there is no login for this registry")), "{error:?}");
     }
 }
 

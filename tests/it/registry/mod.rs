@@ -2,7 +2,10 @@
 
 mod auth;
 mod drafts;
-mod fake;
+pub mod fake;
+mod indexes;
+mod logins;
+mod mirrors;
 mod pull;
 mod push;
 mod trouble;
