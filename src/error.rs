@@ -129,6 +129,7 @@ struct Inner {
     hints: Vec<String>,
     cause: Option<Box<dyn StdError + Send + Sync>>,
     others: Vec<Error>,
+    results: Option<serde_json::Value>,
 }
 
 impl Error {
@@ -140,6 +141,7 @@ impl Error {
             hints: Vec::new(),
             cause: None,
             others: Vec::new(),
+            results: None,
         }))
     }
 
@@ -179,6 +181,16 @@ impl Error {
     pub fn with_kind(mut self, kind: Kind) -> Self {
         self.0.kind = kind;
         self
+    }
+
+    /// What was done all the same, as the command's result would say it.
+    pub fn with_results(mut self, results: serde_json::Value) -> Self {
+        self.0.results = Some(results);
+        self
+    }
+
+    pub fn results(&self) -> Option<&serde_json::Value> {
+        self.0.results.as_ref()
     }
 
     /// Several findings as one error: the first one leads and gives the kind.

@@ -13,6 +13,7 @@ mod init;
 mod interrupt;
 mod lab;
 mod login;
+mod mirror;
 mod push;
 mod register;
 mod render;
@@ -68,6 +69,7 @@ enum Command {
     Build(build::Args),
     Push(push::Args),
     Login(login::Args),
+    Mirror(mirror::Args),
     Render(render::Args),
     Register(register::Args),
     Status(status::Args),
@@ -166,6 +168,7 @@ async fn dispatch(command: Command, context: &Context, events: Events) -> Result
         Command::Build(args) => args.run(context, &events).await,
         Command::Push(args) => args.run(context, &events).await,
         Command::Login(args) => args.run(context, &events).await,
+        Command::Mirror(args) => args.run(context, &events).await,
         Command::Render(args) => args.run(context, &events).await,
         Command::Register(args) => args.run(context, &events).await,
         Command::Status(args) => args.run(context, &events).await,

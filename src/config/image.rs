@@ -7,8 +7,8 @@ use super::files;
 use super::node::{Node, Value};
 use super::plan::{CreateRepository, DockerfileBuild, ExistingImage, ImagePlan, ImageSource, LayerEntry, LayersBuild};
 use crate::error::Error;
-use crate::image::Compression;
 use crate::image::engine::{Builder, Secret};
+use crate::image::{Compression, Platform};
 
 pub fn read(mut fields: Fields<'_>) -> Option<ImagePlan> {
     let repository = fields.text("repository");
@@ -69,8 +69,9 @@ fn source(mut fields: Fields<'_>) -> Option<ImageSource> {
         [_] => {
             let folder = fields.reader.folder.clone();
             let image = fields.text("image").map(|image| files::path_or_reference(&folder, &image));
+            let platforms = platforms(&mut fields);
             fields.finish();
-            Some(ImageSource::Existing(ExistingImage { run, image: image? }))
+            Some(ImageSource::Existing(ExistingImage { run, image: image?, platforms }))
         }
         [] => {
             fields.missing("layers", "give one of `layers`, `dockerfile` and `image`");
@@ -109,8 +110,9 @@ fn layers(mut fields: Fields<'_>, run: Option<String>) -> Option<LayersBuild> {
         exposed_ports: fields.texts("exposed_ports").unwrap_or_default(),
         labels: fields.text_map("labels"),
         stop_signal: fields.text("stop_signal"),
-        platform: platform(&mut fields),
+        platforms: platforms(&mut fields),
     };
+    check_entries(&fields, items, &build.layers, &build.platforms);
     fields.finish();
     Some(build)
 }
@@ -121,6 +123,7 @@ fn layer_entry(build: &Fields<'_>, node: &Node) -> Option<LayerEntry> {
     let to = fields.text("to");
     let mode = mode(&mut fields);
     let owner = owner(&mut fields);
+    let platform = platform(&mut fields);
     for (key, value) in [("from", &from), ("to", &to)] {
         if value.is_none() && fields.node(key).is_none() {
             fields.missing(key, "a layer is made of entries such as { from: target/release/hello, to: /hello }");
@@ -134,7 +137,7 @@ fn layer_entry(build: &Fields<'_>, node: &Node) -> Option<LayerEntry> {
         fields.reader.note(&node.span, None, error);
     }
     fields.finish();
-    Some(LayerEntry { from: build.reader.folder.join(from?), to: to?, mode, owner })
+    Some(LayerEntry { from: build.reader.folder.join(from?), to: to?, mode, owner, platform })
 }
 
 fn mode(fields: &mut Fields<'_>) -> Option<u32> {
@@ -173,7 +176,7 @@ fn dockerfile(mut fields: Fields<'_>, run: Option<String>) -> Option<DockerfileB
     let labels = fields.text_map("labels");
     let cache_from = fields.texts("cache_from").unwrap_or_default();
     let cache_to = fields.texts("cache_to").unwrap_or_default();
-    let platform = platform(&mut fields);
+    let platforms = platforms(&mut fields);
     let project = fields.reader.folder.clone();
     fields.finish();
     let dockerfile = project.join(dockerfile?);
@@ -190,7 +193,7 @@ fn dockerfile(mut fields: Fields<'_>, run: Option<String>) -> Option<DockerfileB
         labels,
         cache_from,
         cache_to,
-        platform,
+        platforms,
     })
 }
 
@@ -228,15 +231,51 @@ fn secrets(fields: &mut Fields<'_>) -> BTreeMap<String, Secret> {
     secrets
 }
 
-fn platform(fields: &mut Fields<'_>) -> Option<String> {
-    let platform = fields.text("platform")?;
-    let parts: Vec<&str> = platform.split('/').collect();
-    if !(2..=3).contains(&parts.len()) || parts.iter().any(|part| part.is_empty()) {
-        let node = fields.node("platform")?;
-        let error = Error::input(format!("`{}` has to be os/architecture, not `{platform}`", fields.path("platform")))
-            .hint("ECS runs linux/amd64 and linux/arm64");
-        fields.reader.note(&node.span, None, error);
-        return None;
+/// `platforms`, or `platform` for one.
+fn platforms(fields: &mut Fields<'_>) -> Vec<Platform> {
+    let one = platform(fields);
+    let Some(nodes) = fields.list("platforms") else { return one.into_iter().collect() };
+    if let (Some(_), Some(node)) = (&one, fields.node("platforms")) {
+        let message =
+            format!("`platform` and `platforms` exclude each other in `{}`", fields.path("").trim_end_matches('.'));
+        fields.reader.note(&node.span, None, Error::input(message).hint("name all of them in `platforms`"));
     }
-    Some(platform)
+    let name = fields.path("platforms");
+    let mut platforms = Vec::new();
+    for node in nodes {
+        let Some(text) = fields.reader.text(&name, node) else { continue };
+        match text.parse::<Platform>() {
+            Ok(platform) if platforms.contains(&platform) => {
+                fields.reader.note(&node.span, None, Error::input(format!("`{name}` names {platform} twice")));
+            }
+            Ok(platform) => platforms.push(platform),
+            Err(error) => fields.reader.note(&node.span, None, error),
+        }
+    }
+    platforms
+}
+
+fn platform(fields: &mut Fields<'_>) -> Option<Platform> {
+    let text = fields.text("platform")?;
+    match text.parse() {
+        Ok(platform) => Some(platform),
+        Err(error) => {
+            let node = fields.node("platform")?;
+            fields.reader.note(&node.span, None, error);
+            None
+        }
+    }
+}
+
+/// An entry for a platform that nothing is built for would be in no image.
+fn check_entries(fields: &Fields<'_>, items: &[Node], layers: &[Vec<LayerEntry>], platforms: &[Platform]) {
+    let entries = layers.iter().flatten().filter_map(|entry| entry.platform.as_ref());
+    for named in entries {
+        if platforms.iter().any(|platform| platform.matches(named)) {
+            continue;
+        }
+        let span = items.first().map_or(0..0, |item| item.span.clone());
+        let error = Error::input(format!("`{}` has an entry for {named}, which is not built", fields.path("layers")));
+        fields.reader.note(&span, None, error.hint(format!("name it in `{}`", fields.path("platforms"))));
+    }
 }

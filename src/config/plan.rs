@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::SourceText;
-use crate::image::Compression;
 use crate::image::engine::{Builder, Secret};
+use crate::image::{Compression, Platform};
 
 #[derive(Clone)]
 pub struct Plan {
@@ -117,6 +117,8 @@ pub struct ExistingImage {
     pub run: Option<String>,
     /// An OCI layout or an archive (an absolute path), else a reference.
     pub image: String,
+    /// The part of it that is meant; none is all of it.
+    pub platforms: Vec<Platform>,
 }
 
 /// An image that is assembled from files, with no engine.
@@ -136,8 +138,8 @@ pub struct LayersBuild {
     pub exposed_ports: Vec<String>,
     pub labels: BTreeMap<String, String>,
     pub stop_signal: Option<String>,
-    /// `linux/amd64`; `None` is the base's, else this machine's.
-    pub platform: Option<String>,
+    /// Such as `linux/amd64`, each once: several make an index. None is the base's, else this machine's.
+    pub platforms: Vec<Platform>,
 }
 
 impl fmt::Debug for LayersBuild {
@@ -155,7 +157,7 @@ impl fmt::Debug for LayersBuild {
             .field("exposed_ports", &self.exposed_ports)
             .field("labels", &self.labels)
             .field("stop_signal", &self.stop_signal)
-            .field("platform", &self.platform)
+            .field("platforms", &self.platforms)
             .finish()
     }
 }
@@ -171,6 +173,8 @@ pub struct LayerEntry {
     pub mode: Option<u32>,
     /// User and group id; `None` is 0:0.
     pub owner: Option<(u32, u32)>,
+    /// Only in the image for this platform; `None` is in all.
+    pub platform: Option<Platform>,
 }
 
 #[derive(Clone, PartialEq)]
@@ -191,7 +195,8 @@ pub struct DockerfileBuild {
     pub labels: BTreeMap<String, String>,
     pub cache_from: Vec<String>,
     pub cache_to: Vec<String>,
-    pub platform: Option<String>,
+    /// One build for each; several make an index. None is what the task definition asks for, else the engine's own.
+    pub platforms: Vec<Platform>,
 }
 
 impl fmt::Debug for DockerfileBuild {
@@ -208,7 +213,7 @@ impl fmt::Debug for DockerfileBuild {
             .field("labels", &self.labels)
             .field("cache_from", &self.cache_from)
             .field("cache_to", &self.cache_to)
-            .field("platform", &self.platform)
+            .field("platforms", &self.platforms)
             .finish()
     }
 }

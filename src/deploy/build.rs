@@ -1,21 +1,70 @@
 //! From source to an image: assembled from files, built by docker, or opened where it is.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 use serde_json::Value;
 
 use super::event::{BlobState, Event, Events};
-use super::{login, repository};
+use super::origin;
 use crate::aws::Clients;
 use crate::aws::reply::optional;
 use crate::config::{DockerfileBuild, ImagePlan, ImageSource, LayersBuild, Plan};
 use crate::error::{Error, Kind, Result};
 use crate::image::config::Execution;
 use crate::image::engine::{self, Build};
+use crate::image::index::listed;
 use crate::image::layers::{self, LayerEntry, LayersSpec};
-use crate::image::{BlobCache, Built, Image, Open, Platform, Reference};
-use crate::registry;
+use crate::image::{BlobCache, Built, Image, Open, Platform, Reference, Tree};
+use crate::registry::{self, Origin, Remote};
+
+/// What there is to push.
+#[derive(Debug)]
+pub enum Made {
+    Here(Built),
+    /// In another registry, and for which platforms: it goes from there to its repository.
+    Elsewhere(Box<Remote>, Vec<Platform>),
+}
+
+impl Made {
+    /// As the step that made it says it.
+    pub fn detail(&self) -> String {
+        match self {
+            Made::Here(built) => built.detail(),
+            Made::Elsewhere(remote, platforms) => format!("{} for {}", remote.digest(), listed(platforms)),
+        }
+    }
+
+    fn platforms(&self) -> Vec<Platform> {
+        match self {
+            Made::Here(built) => built.platforms(),
+            Made::Elsewhere(_, platforms) => platforms.clone(),
+        }
+    }
+
+    /// Layers are compressed into the cache for that.
+    pub async fn digest(self) -> Result<String> {
+        match self {
+            Made::Elsewhere(remote, _) => Ok(remote.digest().to_owned()),
+            here => Ok(here.tree().await?.root.digest),
+        }
+    }
+
+    /// With all that it names; layers are compressed into the cache.
+    pub async fn tree(self) -> Result<Tree> {
+        match self {
+            Made::Here(built) => blocking(|| built.tree()).await,
+            Made::Elsewhere(remote, platforms) => {
+                let mut tree = remote.tree(&HashSet::new()).await?;
+                if let ([_], true) = (&platforms[..], tree.below.is_empty()) {
+                    tree.root.platform = platforms.into_iter().next();
+                }
+                Ok(tree)
+            }
+        }
+    }
+}
 
 /// The image, with the output of what builds it as events. `task_definition` says for which machine it is.
 pub async fn image(
@@ -24,7 +73,7 @@ pub async fn image(
     task_definition: &Value,
     clients: &Clients,
     events: &Events,
-) -> Result<Built> {
+) -> Result<Made> {
     let mut on_line = |line: &str| events.emit(Event::BuildOutput { line: line.to_owned() });
     if let Some(run) = image.run() {
         engine::run(&engine::shell(run, &plan.project), &mut on_line).await?;
@@ -32,17 +81,18 @@ pub async fn image(
     let cache = BlobCache::open_default()?;
     let wanted = wanted_platform(task_definition);
     let open = Open { platform: wanted.clone(), cache, compression: image.compression };
-    let built = match &image.source {
-        ImageSource::Layers(build) => Built::Image(layers(plan, build, open, clients, events).await?),
-        ImageSource::Dockerfile(build) => dockerfile(plan, build, open, &mut on_line).await?,
-        ImageSource::Existing(existing) => existing_image(&existing.image, open, clients, events).await?,
+    let made = match &image.source {
+        ImageSource::Layers(build) => Made::Here(layers(plan, build, open, clients, events).await?),
+        ImageSource::Dockerfile(build) => Made::Here(dockerfile(plan, build, open, &mut on_line).await?),
+        ImageSource::Existing(existing) => whole(&existing.image, &existing.platforms, open, clients).await?,
     };
-    if let Some(wanted) = wanted.filter(|wanted| !built.platform().matches(wanted)) {
-        let message = format!("the image is for {}, and the task definition asks for {wanted}", built.platform());
+    let platforms = made.platforms();
+    if let Some(wanted) = wanted.filter(|wanted| !platforms.iter().any(|platform| platform.matches(wanted))) {
+        let message = format!("the image is for {}, and the task definition asks for {wanted}", listed(&platforms));
         return Err(Error::preflight(message)
             .hint("build it for that platform (`platform:`), or change `runtimePlatform` in the task definition"));
     }
-    Ok(built)
+    Ok(made)
 }
 
 /// What the tasks run on, if the task definition says so: EC2 instances may be of any kind when it does not.
@@ -53,12 +103,28 @@ fn wanted_platform(task_definition: &Value) -> Option<Platform> {
     (architecture.is_some() || fargate).then(|| Platform::from_ecs(system, architecture))
 }
 
-fn platform(named: Option<&str>, wanted: Option<&Platform>) -> Result<Option<Platform>> {
-    named.map(|named| named.parse::<Platform>()).transpose().map(|named| named.or_else(|| wanted.cloned()))
+/// One image, or one for each of several platforms.
+async fn layers(plan: &Plan, build: &LayersBuild, open: Open, clients: &Clients, events: &Events) -> Result<Built> {
+    if let [] | [_] = build.platforms[..] {
+        let named = build.platforms.first().or(open.platform.as_ref()).cloned();
+        return layers_for(named, plan, build, open, clients, events).await.map(Built::Image);
+    }
+    let mut images = Vec::new();
+    for platform in &build.platforms {
+        let named = Some(platform.clone());
+        images.push(Built::Image(layers_for(named, plan, build, open.clone(), clients, events).await?));
+    }
+    Ok(Built::Platforms(images))
 }
 
-async fn layers(plan: &Plan, build: &LayersBuild, open: Open, clients: &Clients, events: &Events) -> Result<Image> {
-    let named = platform(build.platform.as_deref(), open.platform.as_ref())?;
+async fn layers_for(
+    named: Option<Platform>,
+    plan: &Plan,
+    build: &LayersBuild,
+    open: Open,
+    clients: &Clients,
+    events: &Events,
+) -> Result<Image> {
     let base = match &build.base {
         Some(base) => {
             let base = existing_image(base, Open { platform: named.clone(), ..open.clone() }, clients, events).await?;
@@ -66,7 +132,11 @@ async fn layers(plan: &Plan, build: &LayersBuild, open: Open, clients: &Clients,
         }
         None => None,
     };
-    let base_platform = base.as_ref().map(|base| base.platform.clone());
+    let platform = named.or(base.as_ref().map(|base| base.platform.clone())).unwrap_or_else(Platform::linux_here);
+    let fits =
+        |entry: &&crate::config::LayerEntry| entry.platform.as_ref().is_none_or(|wanted| wanted.matches(&platform));
+    // A layer of other platforms alone is none here.
+    let chosen = build.layers.iter().filter(|entries| entries.is_empty() || entries.iter().any(|entry| fits(&entry)));
     let entry = |entry: &crate::config::LayerEntry| LayerEntry {
         from: entry.from.clone(),
         to: entry.to.clone(),
@@ -75,7 +145,7 @@ async fn layers(plan: &Plan, build: &LayersBuild, open: Open, clients: &Clients,
     };
     let spec = LayersSpec {
         project: plan.project.clone(),
-        layers: build.layers.iter().map(|entries| entries.iter().map(entry).collect()).collect(),
+        layers: chosen.map(|entries| entries.iter().filter(fits).map(entry).collect()).collect(),
         execution: Execution {
             entrypoint: build.entrypoint.clone(),
             command: build.command.clone(),
@@ -86,7 +156,7 @@ async fn layers(plan: &Plan, build: &LayersBuild, open: Open, clients: &Clients,
             labels: build.labels.clone(),
             stop_signal: build.stop_signal.clone(),
         },
-        platform: named.or(base_platform).unwrap_or_else(Platform::linux_here),
+        platform,
         created: None,
         compression: open.compression,
         cache: open.cache,
@@ -100,7 +170,10 @@ async fn dockerfile(
     open: Open,
     on_line: &mut (dyn FnMut(&str) + Send),
 ) -> Result<Built> {
-    let platform = platform(build.platform.as_deref(), open.platform.as_ref())?;
+    if !build.unset.is_empty() {
+        let error = Error::preflight(format!("secrets of the build are not set: {}", build.unset.join(", ")));
+        return Err(error.hint("set these variables, or name others in `build.secrets`"));
+    }
     let secret = |(name, value): (&String, &String)| (name.clone(), SecretString::from(value.clone()));
     let recipe = Build {
         context: build.context.clone(),
@@ -111,31 +184,46 @@ async fn dockerfile(
         labels: build.labels.clone(),
         cache_from: build.cache_from.clone(),
         cache_to: build.cache_to.clone(),
-        platform: platform.clone(),
+        platform: build.platforms.first().or(open.platform.as_ref()).cloned(),
     };
-    if !build.unset.is_empty() {
-        let error = Error::preflight(format!("secrets of the build are not set: {}", build.unset.join(", ")));
-        return Err(error.hint("set these variables, or name others in `build.secrets`"));
-    }
     let engine = engine::choose(build.builder).await?;
-    engine::image(&engine, &recipe, &plan.project, &Open { platform, ..open }, on_line).await
+    if let [] | [_] = build.platforms[..] {
+        let open = Open { platform: recipe.platform.clone(), ..open };
+        return engine::image(&engine, &recipe, &plan.project, &open, on_line).await;
+    }
+    // One at a time: every engine can do that, and only some put several into one image.
+    let mut images = Vec::new();
+    for platform in &build.platforms {
+        let platform = Some(platform.clone());
+        let recipe = Build { platform: platform.clone(), ..recipe.clone() };
+        let open = Open { platform, ..open.clone() };
+        images.push(engine::image(&engine, &recipe, &plan.project, &open, on_line).await?);
+    }
+    Ok(Built::Platforms(images))
 }
 
-/// An image that is there: a path, or a reference in some registry.
+/// An image that is there, with all its platforms or with those that are named: a path, or a reference in some registry.
+async fn whole(name: &str, platforms: &[Platform], open: Open, clients: &Clients) -> Result<Made> {
+    let path = PathBuf::from(name);
+    if path.is_absolute() || path.exists() {
+        let platforms = platforms.to_vec();
+        return blocking(move || crate::image::whole::draft(&path, &platforms, &open)).await.map(Made::Here);
+    }
+    let reference: Reference = name.parse()?;
+    let origin = origin::of(&reference, clients).await?;
+    let remote = registry::find(&origin, reference.tag_or_digest(), platforms).await?;
+    let platforms = remote.platforms().await?;
+    Ok(Made::Elsewhere(Box::new(remote), platforms))
+}
+
+/// One image to build upon: a path, or a reference in some registry.
 async fn existing_image(name: &str, open: Open, clients: &Clients, events: &Events) -> Result<Built> {
     let path = PathBuf::from(name);
     if path.is_absolute() || path.exists() {
         return blocking(move || crate::image::draft(Path::new(&path), &open)).await;
     }
     let reference: Reference = name.parse()?;
-    let (client, repository) = match reference.ecr() {
-        Some(_) => {
-            let repository = repository::of_ecr(&reference, clients).await?;
-            let session = login::session(&repository, clients).await?;
-            (session.client, repository.path().to_owned())
-        }
-        None => (login::elsewhere(&reference, clients).await?, reference.repository.clone()),
-    };
+    let Origin { client, repository } = origin::of(&reference, clients).await?;
     let platform = open.platform.unwrap_or_else(Platform::linux_here);
     let progress = |progress: registry::Progress| {
         events.emit(Event::Blob {
@@ -150,7 +238,7 @@ async fn existing_image(name: &str, open: Open, clients: &Clients, events: &Even
 }
 
 /// The image with its digest, its layers compressed into the cache.
-pub(super) async fn settled(built: Built) -> Result<Image> {
+async fn settled(built: Built) -> Result<Image> {
     blocking(|| built.settled()).await
 }
 

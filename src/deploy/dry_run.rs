@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::json;
 
+use super::build::Made;
 use super::decide::{Decision, decide};
 use super::event::{Event, Events, Step};
 use super::preflight::{self, Ground};
@@ -14,7 +15,6 @@ use crate::aws::reply::text;
 use crate::config::Plan;
 use crate::document::{self, Change, Values};
 use crate::error::Result;
-use crate::image::Built;
 
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -105,7 +105,7 @@ async fn image(
 ) -> Result<(Option<PushedImage>, bool)> {
     let (Some(image), Some(repository)) = (&plan.image, &ground.repository) else { return Ok((None, false)) };
     let work = build::image(plan, image, &ground.rehearsed.task_definition, clients, events);
-    let built = build::settled(super::step(events, Step::Build, work, Built::detail).await?).await?;
+    let digest = super::step(events, Step::Build, work, Made::detail).await?.digest().await?;
     let tags = render::tags(plan, &image.tags, &clients.region)?;
     let mut repository_uri = repository.uri();
     let pushes = match repository {
@@ -117,15 +117,13 @@ async fn image(
             }
             true
         }
-        Repository::Ecr { described: true, name, .. } => {
-            super::push::tags_of(name, &built.digest, clients).await?.is_none()
-        }
+        Repository::Ecr { described: true, name, .. } => super::push::tags_of(name, &digest, clients).await?.is_none(),
         // Other registries would need a login to be asked.
         _ => {
-            let message = format!("whether {repository_uri} has {} is not asked in a dry run", built.digest);
+            let message = format!("whether {repository_uri} has {digest} is not asked in a dry run");
             events.emit(Event::Notice { message });
             true
         }
     };
-    Ok((Some(PushedImage { repository_uri, digest: built.digest, tags }), pushes))
+    Ok((Some(PushedImage { repository_uri, digest, tags }), pushes))
 }

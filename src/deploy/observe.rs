@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::service;
 use super::steady::{Container, Deployment, Observation, ServiceDeployment, Target, Task};
+use super::{running, service};
 use crate::aws::reply::{self, list, number, optional, text};
 use crate::aws::{Clients, Failure};
 
@@ -28,6 +28,7 @@ pub struct Eye {
     /// Stopped tasks do not change: they are described once.
     stopped: Vec<Task>,
     seen_stopped: BTreeSet<String>,
+    known_images: running::Known,
 }
 
 impl Eye {
@@ -42,6 +43,7 @@ impl Eye {
             appeared: false,
             stopped: Vec::new(),
             seen_stopped: BTreeSet::new(),
+            known_images: running::Known::default(),
         }
     }
 
@@ -66,6 +68,7 @@ impl Eye {
             found = self.find_service_deployment(&service, deployment_id, clients).await?;
         }
         let tasks = tasks?;
+        self.known_images.ask(&tasks, clients).await;
         for task in tasks.iter().filter(|task| task.last_status == "STOPPED") {
             if self.seen_stopped.insert(task.id.clone()) {
                 self.stopped.push(task.clone());
@@ -89,6 +92,7 @@ impl Eye {
             targets,
             targets_denied: self.targets_denied.clone(),
             groups: groups(&service),
+            images: self.known_images.clone(),
         };
         Ok((observation, service))
     }

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use super::build::Made;
 use super::event::{Events, Step};
 use super::preflight::{self, Ground};
 use super::render::{self, Facts, PushedImage, Rendered};
@@ -12,7 +13,6 @@ use crate::aws::Clients;
 use crate::aws::reply::text;
 use crate::config::{ImagePlan, Plan};
 use crate::error::{Error, Result};
-use crate::image::Built;
 
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -20,7 +20,9 @@ pub struct BuildOutcome {
     pub digest: String,
     /// Of all layers and the config as they travel, in bytes.
     pub size: u64,
-    pub platform: String,
+    /// The image's; none of an index.
+    pub platform: Option<String>,
+    pub platforms: Vec<String>,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -55,9 +57,11 @@ pub struct RegisterOutcome {
 /// Builds the image and touches nothing at AWS.
 pub async fn build(plan: &Plan, clients: &Clients, events: &Events) -> Result<BuildOutcome> {
     let rehearsed = render::rehearse(plan, clients)?;
-    let built = built(plan, image_of(plan)?, &rehearsed.task_definition, clients, events).await?;
-    let built = building::settled(built).await?;
-    Ok(BuildOutcome { size: built.size(), platform: built.platform.to_string(), digest: built.digest })
+    let made = made(plan, image_of(plan)?, &rehearsed.task_definition, clients, events).await?;
+    let tree = made.tree().await?;
+    let platforms: Vec<String> = tree.platforms().iter().map(ToString::to_string).collect();
+    let platform = if let [one] = &platforms[..] { Some(one.clone()) } else { None };
+    Ok(BuildOutcome { size: tree.size(), platform, platforms, digest: tree.root.digest })
 }
 
 /// Builds and pushes.
@@ -137,8 +141,8 @@ async fn push_to(
     let image = image_of(plan)?;
     let tags = render::tags(plan, &image.tags, &clients.region)?;
     // The token does not depend on the build, and the repository has to be there only for the push.
-    let (built, session) = tokio::try_join!(
-        built(plan, image, &rehearsed.task_definition, clients, events),
+    let (made, session) = tokio::try_join!(
+        made(plan, image, &rehearsed.task_definition, clients, events),
         step(events, Step::Login, login::prepare(found, clients), |login| login.registry()),
     )?;
     let owner = format!("{}/{}", plan.cluster, plan.service);
@@ -146,20 +150,20 @@ async fn push_to(
         let create = image.create.as_ref();
         let repository = repository::ensure(found.clone(), create, policy, &owner, clients, events).await?;
         let session = session.at(&repository, clients)?;
-        pushing::push(&built, &tags, deployed, &repository, &session, clients, events).await
+        pushing::push(&made, &tags, deployed, &repository, &session, clients, events).await
     };
     step(events, Step::Push, work, PushedImage::uri).await
 }
 
-async fn built(
+async fn made(
     plan: &Plan,
     image: &ImagePlan,
     task_definition: &Value,
     clients: &Clients,
     events: &Events,
-) -> Result<Built> {
+) -> Result<Made> {
     let work = building::image(plan, image, task_definition, clients, events);
-    step(events, Step::Build, work, Built::detail).await
+    step(events, Step::Build, work, Made::detail).await
 }
 
 fn image_of(plan: &Plan) -> Result<&ImagePlan> {

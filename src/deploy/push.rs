@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
-use super::build::blob_state;
+use super::build::{Made, blob_state};
 use super::event::{BlobState, Event, Events};
 use super::login::Session;
 use super::render::PushedImage;
@@ -12,8 +12,8 @@ use super::repository::Repository;
 use crate::aws::Clients;
 use crate::aws::reply::{list, text, texts};
 use crate::error::{Error, Kind, Result};
-use crate::image::{Built, Draft, Image};
-use crate::registry;
+use crate::image::{Blob, Built, Draft, Tree, index};
+use crate::registry::{self, Origin, Pushed, Remote};
 
 /// ECR answers about at most this many layers at once.
 const LAYERS_PER_CALL: usize = 100;
@@ -21,7 +21,7 @@ const LAYERS_PER_CALL: usize = 100;
 /// Pushes what is missing and puts the tags on it. `deployed` is the task definition that runs now: its image has layers
 /// that this one may share.
 pub async fn push(
-    built: &Built,
+    made: &Made,
     tags: &[String],
     deployed: Option<&str>,
     repository: &Repository,
@@ -31,91 +31,126 @@ pub async fn push(
 ) -> Result<PushedImage> {
     let client = session.client.clone();
     let to = Destination { client, repository, clients, events };
-    match built {
-        Built::Image(image) => to.push(image, tags, HashSet::new()).await,
-        Built::Draft(draft) => to.push_draft(draft, tags, deployed).await,
-    }
+    let pushed = match made {
+        Made::Elsewhere(remote, _) => to.mirror(remote, tags).await?,
+        Made::Here(Built::Image(image)) => to.push(&Tree::from(image), tags, HashSet::new(), None).await?,
+        Made::Here(Built::Index(tree)) => to.push(tree, tags, HashSet::new(), None).await?,
+        Made::Here(one @ Built::Draft(_)) => to.push_drafts(&[one], tags, deployed).await?,
+        Made::Here(Built::Platforms(all)) => to.push_drafts(&all.iter().collect::<Vec<_>>(), tags, deployed).await?,
+    };
+    Ok(PushedImage { repository_uri: repository.uri(), digest: pushed.digest, tags: tags.to_vec() })
 }
 
-struct Destination<'a> {
-    client: registry::Client,
-    repository: &'a Repository,
-    clients: &'a Clients,
-    events: &'a Events,
+pub(super) struct Destination<'a> {
+    pub(super) client: registry::Client,
+    pub(super) repository: &'a Repository,
+    pub(super) clients: &'a Clients,
+    pub(super) events: &'a Events,
 }
 
 impl Destination<'_> {
-    /// `present` are digests that the repository has.
-    async fn push(&self, image: &Image, tags: &[String], present: HashSet<String>) -> Result<PushedImage> {
-        let digest = image.digest.clone();
-        let pushed = PushedImage { repository_uri: self.repository.uri(), digest: digest.clone(), tags: tags.to_vec() };
+    /// `present` are digests that the repository has, `origin` is where blobs are that are elsewhere.
+    async fn push(
+        &self,
+        tree: &Tree,
+        tags: &[String],
+        present: HashSet<String>,
+        origin: Option<&Origin>,
+    ) -> Result<Pushed> {
+        let digest = tree.digest();
         let has = match self.repository.ecr_name() {
-            Some(name) => tags_of(name, &digest, self.clients).await?,
+            Some(name) => tags_of(name, digest, self.clients).await?,
             None => None,
         };
         // The digest names the content: with the tags on it there is nothing left to send.
         if let Some(there) = &has
             && tags.iter().all(|tag| there.contains(tag))
         {
-            for blob in &image.blobs {
+            for blob in tree.blobs() {
                 let (digest, size) = (blob.descriptor.digest.clone(), blob.descriptor.size);
                 self.events.emit(Event::Blob { digest, size, sent: 0, state: BlobState::Exists });
             }
-            return Ok(pushed);
+            return Ok(Pushed::nothing(tree));
         }
+        let asked: Vec<String> = tree.blobs().map(|blob| blob.descriptor.digest.clone()).collect();
         let known = match self.repository.ecr_name() {
             // With the manifest there, all that it names is there.
             Some(name) if has.is_none() => {
-                let asked = image.blobs.iter().map(|blob| &blob.descriptor.digest);
-                let asked = asked.filter(|digest| !present.contains(*digest));
-                Some(available(name, asked.cloned().collect(), self.clients).await?)
+                let asked = asked.into_iter().filter(|digest| !present.contains(digest)).collect();
+                Some(available(name, asked, self.clients).await?)
             }
-            // The config of new layers is new.
-            None if image.layers().iter().any(|layer| present.contains(&layer.descriptor.digest)) => {
-                let all = image.layers().iter().all(|layer| present.contains(&layer.descriptor.digest));
-                all.then(HashSet::new)
+            // The config of new layers is new, and is all that is left.
+            None if !present.is_empty() => {
+                let left = asked.iter().filter(|digest| !present.contains(*digest)).count();
+                (left <= tree.below.len().max(1)).then(HashSet::new)
             }
             _ => None,
         };
         // A tag that is on this digest is left out: a repository with immutable tags refuses even the same again.
         let missing: Vec<String> =
             tags.iter().filter(|tag| !has.as_ref().is_some_and(|there| there.contains(*tag))).cloned().collect();
-        let options = registry::PushOptions { known, present, ..Default::default() };
+        let mount_from = match origin {
+            Some(origin) if origin.client.host() == self.client.host() => vec![origin.repository.clone()],
+            _ => Vec::new(),
+        };
+        let origin = origin.cloned();
+        let options = registry::PushOptions { known, present, mount_from, origin, ..Default::default() };
         let path = self.repository.path();
-        let done = registry::push(&self.client, path, image, &missing, &options, &self.progress()).await?;
+        let done = registry::push_tree(&self.client, path, tree, &missing, &options, &self.progress()).await?;
         if done.digest != digest {
             return Err(Error::build_or_push(format!("the registry says {} where {digest} was pushed", done.digest)));
         }
         if let Some(name) = self.repository.ecr_name()
-            && tags_of(name, &digest, self.clients).await?.is_none()
+            && tags_of(name, digest, self.clients).await?.is_none()
         {
             return Err(Error::build_or_push(format!(
                 "ECR.DescribeImages does not show {digest} in {name} after the push"
             ))
             .hint("run the same command again: what was pushed is not sent twice"));
         }
-        Ok(pushed)
+        Ok(done)
     }
 
-    /// Finds out what the layers were compressed to before, compresses and sends the others, and then the image.
-    async fn push_draft(&self, draft: &Draft, tags: &[String], deployed: Option<&str>) -> Result<PushedImage> {
+    /// From another registry: only what this repository lacks is asked for there.
+    pub(super) async fn mirror(&self, remote: &Remote, tags: &[String]) -> Result<Pushed> {
         let path = self.repository.path();
-        let mut known = registry::recall(&self.client, path, draft, &[]).await?;
-        if let Some(image) = draft.recalled(&|diff_id| known.get(diff_id).cloned()) {
-            let is_there = match self.repository.ecr_name() {
-                Some(name) => tags_of(name, &image.digest, self.clients).await?.is_some(),
-                None => registry::is_tagged(&self.client, path, tags, &image.digest).await?,
-            };
-            if is_there {
-                return self.push(&image, tags, HashSet::new()).await;
+        let tree = if self.is_there(remote.digest(), tags).await? {
+            remote.alone()
+        } else {
+            remote.tree(&remote.known_to(&self.client, path).await?).await?
+        };
+        self.push(&tree, tags, HashSet::new(), Some(&remote.origin)).await
+    }
+
+    /// Whether the repository has a manifest, as far as that costs one question.
+    async fn is_there(&self, digest: &str, tags: &[String]) -> Result<bool> {
+        match self.repository.ecr_name() {
+            Some(name) => Ok(tags_of(name, digest, self.clients).await?.is_some()),
+            None => registry::is_tagged(&self.client, self.repository.path(), tags, digest).await,
+        }
+    }
+
+    /// Finds out what the layers were compressed to before, compresses and sends the others, and then the image, or an index
+    /// of several.
+    async fn push_drafts(&self, all: &[&Built], tags: &[String], deployed: Option<&str>) -> Result<Pushed> {
+        let drafts: Vec<&Draft> = all.iter().filter_map(|one| one.draft()).collect();
+        let Some(together) = Draft::together(&drafts) else {
+            return self.push(&assembled(all, Vec::new())?, tags, HashSet::new(), None).await;
+        };
+        let path = self.repository.path();
+        let mut known = registry::recall(&self.client, path, &together, &[]).await?;
+        if let Some(image) = together.recalled(&|diff_id| known.get(diff_id).cloned()) {
+            let tree = assembled(all, image.layers().to_vec())?;
+            if self.is_there(tree.digest(), tags).await? {
+                return self.push(&tree, tags, HashSet::new(), None).await;
             }
         }
-        if !draft.is_recalled(&|diff_id| known.contains_key(diff_id)) {
+        if !together.is_recalled(&|diff_id| known.contains_key(diff_id)) {
             let mut earlier = tags.to_vec();
             if let Some(deployed) = deployed {
                 earlier.extend(self.deployed_digest(deployed).await);
             }
-            known = registry::recall(&self.client, path, draft, &earlier).await?;
+            known = registry::recall(&self.client, path, &together, &earlier).await?;
         }
         let exists = match self.repository.ecr_name() {
             Some(name) => {
@@ -125,8 +160,9 @@ impl Destination<'_> {
             None => None,
         };
         let options = registry::PushOptions { known: exists, ..Default::default() };
-        let settled = registry::settle(&self.client, path, draft, &known, &options, &self.progress()).await?;
-        self.push(&settled.image, tags, settled.present).await
+        let settled = registry::settle(&self.client, path, &together, &known, &options, &self.progress()).await?;
+        let tree = assembled(all, settled.image.layers().to_vec())?;
+        self.push(&tree, tags, settled.present, None).await
     }
 
     /// The digest of this repository's image in a task definition. Not finding it costs bytes, and no more.
@@ -149,6 +185,24 @@ impl Destination<'_> {
                 state: blob_state(progress.state),
             });
         }
+    }
+}
+
+/// One image, or the index of several; `layers` are those of all drafts, one draft's after the other's.
+fn assembled(all: &[&Built], mut layers: Vec<Blob>) -> Result<Tree> {
+    let mut images = Vec::new();
+    for one in all {
+        images.push(match one.draft() {
+            Some(draft) => {
+                let rest = layers.split_off(draft.layers.len().min(layers.len()));
+                draft.image(std::mem::replace(&mut layers, rest))
+            }
+            None => (*one).clone().settled()?,
+        });
+    }
+    match &images[..] {
+        [image] => Ok(Tree::from(image)),
+        images => index::of(images),
     }
 }
 

@@ -90,19 +90,24 @@ pub fn names_registry(repository: &str) -> bool {
 /// Finds the plan's repository without changing anything. `None` when the plan has no image.
 pub async fn find(plan: Option<&ImagePlan>, clients: &Clients) -> Result<Option<Repository>> {
     let Some(plan) = plan else { return Ok(None) };
-    let mut name = plan.repository.as_str();
+    find_named(&plan.repository, plan.create.is_some(), clients).await.map(Some)
+}
+
+/// Finds a repository by its name at ECR, or with its registry in full. With `create` it may be missing.
+pub async fn find_named(name: &str, create: bool, clients: &Clients) -> Result<Repository> {
+    let mut name = name;
     let reference: Reference;
     let mut full = None;
     if names_registry(name) {
         reference = name.parse()?;
-        let Some(host) = reference.ecr() else { return Ok(Some(Repository::of(&reference))) };
+        let Some(host) = reference.ecr() else { return Ok(Repository::of(&reference)) };
         // Another endpoint, such as the lab's, stands for all of AWS: its ECR is meant, and nothing goes to the real one.
         if clients.endpoint_url.is_none() {
             let caller = clients.identity().await.map_err(|failure| failure.error(Kind::Preflight))?;
             if (host.account_id.as_str(), host.region.as_str()) != (&*caller.account_id, &*clients.region) {
-                return match plan.create {
-                    Some(_) => Err(elsewhere_in_ecr(&reference, &caller.account_id, &clients.region)),
-                    None => Ok(Some(Repository::of(&reference))),
+                return match create {
+                    true => Err(elsewhere_in_ecr(&reference, &caller.account_id, &clients.region)),
+                    false => Ok(Repository::of(&reference)),
                 };
             }
             // The host as it was written: it may be one for FIPS or IPv6.
@@ -116,10 +121,10 @@ pub async fn find(plan: Option<&ImagePlan>, clients: &Clients) -> Result<Option<
             if found.is_empty() {
                 return Err(missing(name, &[]));
             }
-            Ok(Some(ecr(name, full.as_deref().unwrap_or(found), true)))
+            Ok(ecr(name, full.as_deref().unwrap_or(found), true))
         }
-        Err(failure) if failure.is("RepositoryNotFoundException") && plan.create.is_some() => {
-            Ok(Some(ecr(name, full.as_deref().unwrap_or(name), false)))
+        Err(failure) if failure.is("RepositoryNotFoundException") && create => {
+            Ok(ecr(name, full.as_deref().unwrap_or(name), false))
         }
         Err(failure) if failure.is("RepositoryNotFoundException") => {
             let all = clients.describe_repositories(json!({ "maxResults": 1000 })).await.unwrap_or_default();

@@ -1,5 +1,6 @@
 //! From what was observed to a verdict. Pure: all of a rollout's ends are rows of a table in the tests.
 
+use super::running::Known;
 use crate::aws::Failure;
 
 /// One look at a service. Enums stay the texts that AWS sent: what a newer API adds is shown and taken as not terminal.
@@ -25,6 +26,8 @@ pub struct Observation {
     /// The target groups of each load balancer that the service is attached to: one, or with blue/green deployments the
     /// two that take turns.
     pub groups: Vec<Vec<String>>,
+    /// What the indexes name that were deployed.
+    pub images: Known,
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -264,12 +267,12 @@ fn proved(seen: &Observation, ours: &Ours<'_>) -> Verdict {
         let containers = running.iter().flat_map(|task| task.containers.iter().filter(carries));
         let mut proofs = 0;
         for container in containers {
-            match container.digest.as_deref() {
-                Some(runs) if runs != digest => {
-                    let name = &container.name;
+            match seen.images.proves(container) {
+                Some(false) => {
+                    let (name, runs) = (&container.name, container.digest.as_deref().unwrap_or_default());
                     return Verdict::Failed(format!("the container `{name}` runs {runs} where {digest} was deployed"));
                 }
-                Some(_) => proofs += 1,
+                Some(true) => proofs += 1,
                 None => {}
             }
         }

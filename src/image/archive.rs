@@ -12,7 +12,7 @@ use super::digest::{self, Hasher};
 use super::draft::{Built, Draft, DraftLayer, LayerContent, PlainLayer};
 use super::layout::{self, Located};
 use super::manifest::{self, LAYER_GZIP, LAYER_TAR, LAYER_ZSTD};
-use super::{Blob, BlobSource, Descriptor, Image, Open, Platform, config};
+use super::{Blob, BlobSource, Descriptor, Image, Open, Platform, config, index};
 use crate::error::{Error, Result};
 
 /// Opens the one image of an archive, its layers compressed into the cache. Blocks.
@@ -30,11 +30,13 @@ pub fn open(path: &Path, open: &Open) -> Result<Image> {
 pub fn draft(path: &Path, open: &Open) -> Result<Built> {
     let archive = Archive::index(path)?;
     let name = format!("`{}`", path.display());
-    let built = if archive.members.contains_key("index.json") && archive.members.contains_key("oci-layout") {
-        let index = archive.read("index.json")?;
-        let locate =
-            |descriptor: &Descriptor| archive.locate(&format!("blobs/sha256/{}", digest::hex_of(&descriptor.digest)?));
-        let image = layout::resolve(&index, &locate, open.platform.as_ref(), &name)?;
+    let built = if archive.is_layout() {
+        let image = layout::resolve(
+            &archive.read("index.json")?,
+            &|descriptor| archive.blob(descriptor),
+            open.platform.as_ref(),
+            &name,
+        )?;
         of_layout(image, open)?
     } else if archive.members.contains_key("manifest.json") {
         Built::Draft(docker(&archive, open, &name)?)
@@ -43,11 +45,25 @@ pub fn draft(path: &Path, open: &Open) -> Result<Built> {
             .hint("`docker save -o image.tar NAME`, `podman save` and `skopeo copy … oci-archive:` write them"));
     };
     match &open.platform {
-        Some(wanted) if !built.platform().matches(wanted) => {
-            Err(Error::input(format!("{name} holds an image for {}, and {wanted} is wanted", built.platform())))
+        Some(wanted) if !built.is_for(wanted) => {
+            let has = index::listed(&built.platforms());
+            Err(Error::input(format!("{name} holds an image for {has}, and {wanted} is wanted")))
         }
         _ => Ok(built),
     }
+}
+
+/// Gives the `index.json` of an OCI layout in an archive, and how its blobs are found, to `read`. `None` when the archive
+/// holds none.
+pub(super) fn with_index<T>(
+    path: &Path,
+    read: &mut dyn FnMut(&[u8], &dyn Fn(&Descriptor) -> Option<Located>) -> Result<Option<T>>,
+) -> Result<Option<T>> {
+    let archive = Archive::index(path)?;
+    if !archive.is_layout() {
+        return Ok(None);
+    }
+    read(&archive.read("index.json")?, &|descriptor| archive.blob(descriptor))
 }
 
 #[derive(Deserialize)]
@@ -173,6 +189,14 @@ impl<'a> Archive<'a> {
             }
         }
         Ok(Archive { path, members })
+    }
+
+    fn is_layout(&self) -> bool {
+        self.members.contains_key("index.json") && self.members.contains_key("oci-layout")
+    }
+
+    fn blob(&self, descriptor: &Descriptor) -> Option<Located> {
+        self.locate(&format!("blobs/sha256/{}", digest::hex_of(&descriptor.digest)?))
     }
 
     fn locate(&self, name: &str) -> Option<Located> {

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::cache::BlobCache;
 use super::compression::Compression;
-use super::{Blob, BlobSource, Descriptor, Image, Platform, layers, manifest};
+use super::{Blob, BlobSource, Descriptor, Image, Platform, Tree, index, layers, manifest};
 use crate::error::{Error, Result};
 
 /// What a build came to.
@@ -18,6 +18,10 @@ use crate::error::{Error, Result};
 pub enum Built {
     Image(Image),
     Draft(Draft),
+    /// An index that exists, with all that it names.
+    Index(Tree),
+    /// An image for each platform, which become an index once each has its digest.
+    Platforms(Vec<Built>),
 }
 
 #[derive(Debug, Clone)]
@@ -71,29 +75,68 @@ impl Built {
         match self {
             Built::Image(image) => image.digest.clone(),
             Built::Draft(draft) => format!("{} layers for {}", draft.layers.len(), draft.platform),
+            Built::Index(tree) => format!("{} for {}", tree.root.digest, index::listed(&tree.platforms())),
+            Built::Platforms(_) => format!("an index for {}", index::listed(&self.platforms())),
         }
     }
 
-    pub fn platform(&self) -> &Platform {
+    /// What is not compressed yet.
+    pub fn draft(&self) -> Option<&Draft> {
         match self {
-            Built::Image(image) => &image.platform,
-            Built::Draft(draft) => &draft.platform,
+            Built::Draft(draft) => Some(draft),
+            _ => None,
         }
     }
 
-    /// The image, its layers compressed into the cache. Blocks.
+    pub fn platforms(&self) -> Vec<Platform> {
+        match self {
+            Built::Image(image) => vec![image.platform.clone()],
+            Built::Draft(draft) => vec![draft.platform.clone()],
+            Built::Index(tree) => tree.platforms(),
+            Built::Platforms(all) => all.iter().flat_map(Built::platforms).collect(),
+        }
+    }
+
+    /// Whether it runs on this platform.
+    pub fn is_for(&self, wanted: &Platform) -> bool {
+        self.platforms().iter().any(|platform| platform.matches(wanted))
+    }
+
+    /// The one image, its layers compressed into the cache. Blocks.
     ///
     /// # Errors
-    /// `BuildOrPush` when a layer cannot be read or is not what the config says.
+    /// `BuildOrPush` when a layer cannot be read or is not what the config says, and `Input` for several platforms.
     pub fn settled(self) -> Result<Image> {
         match self {
             Built::Image(image) => Ok(image),
             Built::Draft(draft) => draft.compressed(),
+            Built::Index(_) | Built::Platforms(_) => {
+                let has = index::listed(&self.platforms());
+                Err(Error::input(format!("this is an image for several platforms: {has}")).hint("name one of them"))
+            }
+        }
+    }
+
+    /// The image or the index, layers compressed into the cache. Blocks.
+    ///
+    /// # Errors
+    /// As [`Built::settled`].
+    pub fn tree(self) -> Result<Tree> {
+        match self {
+            Built::Index(tree) => Ok(tree),
+            Built::Platforms(all) => index::of(&all.into_iter().map(Built::settled).collect::<Result<Vec<Image>>>()?),
+            one => one.settled().map(|image| Tree::from(&image)),
         }
     }
 }
 
 impl Draft {
+    /// The layers of several drafts as if they were one image's: those that they share are sent once.
+    pub fn together(drafts: &[&Draft]) -> Option<Draft> {
+        let layers = drafts.iter().flat_map(|draft| draft.layers.clone()).collect();
+        drafts.first().map(|first| Draft { layers, ..(*first).clone() })
+    }
+
     /// The image that these layers make.
     pub fn image(&self, layers: Vec<Blob>) -> Image {
         manifest::write(layers, self.config.clone(), self.platform.clone())

@@ -19,13 +19,22 @@ const REF_NAME: &str = "org.opencontainers.image.ref.name";
 const MAX_DOCUMENT: u64 = 8 << 20;
 
 /// How deep an index may lie in an index.
-const MAX_DEPTH: usize = 4;
+pub(super) const MAX_DEPTH: usize = 4;
 
 /// Opens the image in a layout folder. Manifest and config are verified here, layers where they are read.
 ///
 /// # Errors
 /// `Input` when the folder is no layout, or has no image (or several) for the platform; `BuildOrPush` when it is damaged.
 pub fn open(folder: &Path, open: &Open) -> Result<Image> {
+    let name = format!("`{}`", folder.display());
+    with_index(folder, &mut |index, locate| resolve(index, locate, open.platform.as_ref(), &name))
+}
+
+/// Gives the layout's `index.json`, and how its blobs are found, to `read`.
+pub(super) fn with_index<T>(
+    folder: &Path,
+    read: &mut dyn FnMut(&[u8], &dyn Fn(&Descriptor) -> Option<Located>) -> Result<T>,
+) -> Result<T> {
     if !folder.join("oci-layout").is_file() {
         return Err(Error::input(format!("`{}` is not an OCI layout", folder.display())).hint(
             "an OCI layout folder holds `oci-layout`, `index.json` and `blobs`; `skopeo copy … oci:FOLDER` writes one",
@@ -40,7 +49,7 @@ pub fn open(folder: &Path, open: &Open) -> Result<Image> {
         let size = std::fs::metadata(&path).ok()?.len();
         Some(Located { path, offset: 0, size })
     };
-    resolve(&index, &locate, open.platform.as_ref(), &format!("`{}`", folder.display()))
+    read(&index, &locate)
 }
 
 /// Where a blob lies, and how many bytes are there.
@@ -126,7 +135,11 @@ fn image(
     Ok(Image { digest, manifest: bytes, media_type, config, blobs, platform })
 }
 
-fn located(descriptor: &Descriptor, locate: &dyn Fn(&Descriptor) -> Option<Located>, name: &str) -> Result<Located> {
+pub(super) fn located(
+    descriptor: &Descriptor,
+    locate: &dyn Fn(&Descriptor) -> Option<Located>,
+    name: &str,
+) -> Result<Located> {
     let found = locate(descriptor)
         .ok_or_else(|| Error::build_or_push(format!("{name} lacks the blob `{}`", descriptor.digest)))?;
     if found.size != descriptor.size {
@@ -139,7 +152,11 @@ fn located(descriptor: &Descriptor, locate: &dyn Fn(&Descriptor) -> Option<Locat
 }
 
 /// A manifest or config, whole and verified.
-fn document(descriptor: &Descriptor, locate: &dyn Fn(&Descriptor) -> Option<Located>, name: &str) -> Result<Bytes> {
+pub(super) fn document(
+    descriptor: &Descriptor,
+    locate: &dyn Fn(&Descriptor) -> Option<Located>,
+    name: &str,
+) -> Result<Bytes> {
     let found = located(descriptor, locate, name)?;
     let bytes = read_range(&found)
         .map_err(|error| Error::build_or_push(format!("cannot read `{}` of {name}", descriptor.digest)).cause(error))?;
@@ -246,7 +263,9 @@ fn copy_blob(blob: &Blob, folder: &Path, target: &Path) -> Result<()> {
             Box::new(file.take(blob.descriptor.size))
         }
         BlobSource::Cached(path) => Box::new(File::open(path).map_err(failed)?),
-        BlobSource::InRegistry => return Err(failed(io::Error::other("only a registry has it"))),
+        BlobSource::InRegistry | BlobSource::Elsewhere => {
+            return Err(failed(io::Error::other("only a registry has it")));
+        }
     };
     let mut file = tempfile::NamedTempFile::with_prefix_in(".writing-", folder).map_err(failed)?;
     let mut hasher = digest::Hasher::new();

@@ -13,11 +13,13 @@ pub mod ecr_host;
 pub mod engine;
 pub mod entries;
 pub mod group;
+pub mod index;
 pub mod layers;
 pub mod layout;
 pub mod manifest;
 pub mod platform;
 pub mod reference;
+pub mod whole;
 
 use std::path::{Path, PathBuf};
 
@@ -28,6 +30,7 @@ pub use cache::BlobCache;
 pub use compression::Compression;
 pub use draft::{Built, Draft};
 pub use ecr_host::EcrHost;
+pub use index::{Manifested, Tree};
 pub use platform::Platform;
 pub use reference::Reference;
 
@@ -85,6 +88,8 @@ pub enum BlobSource {
     Cached(PathBuf),
     /// Nowhere here: the registry that the image goes to has it.
     InRegistry,
+    /// In the registry that the image comes from.
+    Elsewhere,
 }
 
 /// How to open an image that exists.

@@ -68,7 +68,7 @@ pub(super) async fn stream(
             (Reader::File(file), None)
         }
         BlobSource::Cached(path) => (Reader::File(File::open(path).await?), Some(path.clone())),
-        BlobSource::InRegistry => return Err(io::Error::other("only a registry has it")),
+        BlobSource::InRegistry | BlobSource::Elsewhere => return Err(io::Error::other("only a registry has it")),
     };
     let descriptor = &blob.descriptor;
     let (left, digest) = (descriptor.size, descriptor.digest.clone());

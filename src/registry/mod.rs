@@ -12,6 +12,8 @@ mod gate;
 mod packing;
 mod pull;
 mod push;
+mod relay;
+mod remote;
 mod retry;
 mod settle;
 mod upload;
@@ -27,8 +29,10 @@ use serde::Serialize;
 use crate::error::Result;
 pub use client::{Client, use_ring};
 pub use docker_login::{DockerLogins, docker_config_file};
-pub use pull::{ManifestHead, head_manifest, is_tagged, platforms, pull_image};
-pub use push::{PushOptions, Pushed, push};
+pub use pull::{ManifestHead, has_names, head_manifest, is_tagged, platforms, pull_image};
+pub use push::{PushOptions, Pushed, push, push_tree};
+pub use relay::Origin;
+pub use remote::{Remote, find};
 pub use settle::{Settled, recall, settle};
 
 /// With this for a username, a password is an identity token, with which a token service gives tokens: so say docker's

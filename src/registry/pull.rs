@@ -14,17 +14,20 @@ use super::retry::{Failure, Refusal, persist};
 use super::upload::check_digest;
 use super::{BlobState, Progress, Scope};
 use crate::error::{Error, Result};
-use crate::image::manifest::{self, Document};
+use crate::image::manifest::{self, Document, Manifest};
 use crate::image::{Blob, BlobCache, BlobSource, Compression, Descriptor, Image, Platform, config, digest};
 
 /// Downloads at once.
 const PARALLEL: usize = 4;
 
 /// Manifests and configs are read whole; nothing sound is larger.
-const MAX_DOCUMENT: usize = 8 << 20;
+pub(super) const MAX_DOCUMENT: usize = 8 << 20;
+
+/// So many images of an index are asked for their layers.
+const MAX_PLATFORMS: usize = 8;
 
 /// How often an index may point to an index.
-const MAX_DEPTH: usize = 4;
+pub(super) const MAX_DEPTH: usize = 4;
 
 const ACCEPT: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
     application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json";
@@ -123,6 +126,18 @@ pub async fn pull_image(
     Ok(Image { digest, manifest: bytes, media_type, config, blobs, platform: found })
 }
 
+/// Whether all of these tags name this manifest; without tags, whether it is there.
+///
+/// # Errors
+/// `BuildOrPush` when the registry cannot be asked.
+pub async fn has_names(client: &Client, repository: &str, tags: &[String], digest: &str) -> Result<bool> {
+    let untagged = [digest.to_owned()];
+    let names = if tags.is_empty() { &untagged } else { tags };
+    let heads = names.iter().map(|name| head_manifest(client, repository, name));
+    let heads = futures_util::future::try_join_all(heads).await?;
+    Ok(heads.into_iter().all(|head| head.is_some_and(|head| head.digest == digest)))
+}
+
 /// Whether one of these tags names this manifest.
 ///
 /// # Errors
@@ -154,8 +169,8 @@ pub async fn platforms(client: &Client, repository: &str, reference: &str) -> Re
     }
 }
 
-/// The layers of the image that `reference` names, by diffID, where they are compressed this way. Nothing when there is no
-/// such image, or more than one: what is not found is sent.
+/// The layers of the image that `reference` names, or of the images of an index, by diffID, where they are compressed this
+/// way. Nothing when there is no such image: what is not found is sent.
 pub(super) async fn earlier_layers(
     client: &Client,
     repository: &str,
@@ -166,9 +181,31 @@ pub(super) async fn earlier_layers(
         return Ok(Vec::new());
     }
     let (bytes, media_type) = get_manifest(client, repository, reference).await?;
-    let Ok(Document::Image(manifest)) = manifest::parse(&bytes, media_type.as_deref(), reference) else {
-        return Ok(Vec::new());
+    let images = match manifest::parse(&bytes, media_type.as_deref(), reference) {
+        Ok(Document::Image(manifest)) => vec![*manifest],
+        Ok(Document::Index(entries)) => {
+            let mut images = Vec::new();
+            for entry in entries.iter().filter(|entry| !entry.attestation).take(MAX_PLATFORMS) {
+                let digest = &entry.descriptor.digest;
+                let (bytes, media_type) = get_manifest(client, repository, digest).await?;
+                if let Ok(Document::Image(manifest)) = manifest::parse(&bytes, media_type.as_deref(), digest) {
+                    images.push(*manifest);
+                }
+            }
+            images
+        }
+        Err(_) => Vec::new(),
     };
+    let layers = images.into_iter().map(|manifest| layers_of(client, repository, manifest, compression));
+    Ok(futures_util::future::try_join_all(layers).await?.concat())
+}
+
+async fn layers_of(
+    client: &Client,
+    repository: &str,
+    manifest: Manifest,
+    compression: Compression,
+) -> Result<Vec<(String, Descriptor)>> {
     if manifest.config.size > MAX_DOCUMENT as u64 {
         return Ok(Vec::new());
     }
@@ -185,7 +222,7 @@ pub(super) async fn earlier_layers(
 }
 
 /// A config, whole and verified.
-async fn get_small_blob(client: &Client, repository: &str, descriptor: &Descriptor) -> Result<Bytes> {
+pub(super) async fn get_small_blob(client: &Client, repository: &str, descriptor: &Descriptor) -> Result<Bytes> {
     let url = client.url(&format!("/v2/{repository}/blobs/{}", descriptor.digest))?;
     let scope = Scope::Pull(repository.to_owned());
     persist(client, &scope, None, async || {
@@ -211,7 +248,11 @@ async fn get_small_blob(client: &Client, repository: &str, descriptor: &Descript
     .await
 }
 
-async fn get_manifest(client: &Client, repository: &str, reference: &str) -> Result<(Bytes, Option<String>)> {
+pub(super) async fn get_manifest(
+    client: &Client,
+    repository: &str,
+    reference: &str,
+) -> Result<(Bytes, Option<String>)> {
     let url = client.url(&format!("/v2/{repository}/manifests/{reference}"))?;
     let scope = Scope::Pull(repository.to_owned());
     persist(client, &scope, None, async || {

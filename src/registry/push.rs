@@ -10,11 +10,13 @@ use reqwest::{Body, Method};
 use super::client::Client;
 use super::gate::Gate;
 use super::pull::head_manifest;
+use super::relay::Origin;
+use super::remote;
 use super::retry::{Failure, Refusal, persist};
 use super::upload::{Transfer, check_digest};
 use super::{BlobState, Progress, Scope};
 use crate::error::{Error, Result};
-use crate::image::{Blob, Image, reference};
+use crate::image::{Blob, Image, Manifested, Tree, manifest, reference};
 
 /// Uploads at once; halved each time the registry says that it is too much.
 const PARALLEL: usize = 8;
@@ -28,12 +30,14 @@ pub struct PushOptions {
     pub present: HashSet<String>,
     /// Repositories of the same registry to mount blobs from.
     pub mount_from: Vec<String>,
+    /// Where the blobs come from that are in another registry.
+    pub origin: Option<Origin>,
     pub parallel: usize,
 }
 
 impl Default for PushOptions {
     fn default() -> Self {
-        PushOptions { known: None, present: HashSet::new(), mount_from: Vec::new(), parallel: PARALLEL }
+        PushOptions { known: None, present: HashSet::new(), mount_from: Vec::new(), origin: None, parallel: PARALLEL }
     }
 }
 
@@ -42,12 +46,24 @@ impl Default for PushOptions {
 pub struct Pushed {
     /// The manifest's; it is ours and the registry's.
     pub digest: String,
-    /// Bytes of all blobs, compressed.
+    /// Bytes of all blobs that were looked at, compressed.
     pub size: u64,
     /// Blobs that had to be sent.
     pub uploaded: usize,
     /// Their bytes.
     pub uploaded_bytes: u64,
+    /// Blobs that the registry took from another of its repositories.
+    pub mounted: usize,
+    /// Blobs that the repository had.
+    pub existed: usize,
+}
+
+impl Pushed {
+    /// All of it was there.
+    pub fn nothing(tree: &Tree) -> Self {
+        let (digest, size) = (tree.root.digest.clone(), tree.size());
+        Pushed { digest, size, uploaded: 0, uploaded_bytes: 0, mounted: 0, existed: tree.blobs().count() }
+    }
 }
 
 /// Pushes `image` under all of `tags`, or by its digest alone when there are none. Sends nothing when the registry has
@@ -63,84 +79,137 @@ pub async fn push(
     options: &PushOptions,
     progress: &(dyn Fn(Progress) + Send + Sync),
 ) -> Result<Pushed> {
+    push_tree(client, repository, &Tree::from(image), tags, options, progress).await
+}
+
+/// The same for an image or an index: of an index first all blobs, then what it names by digest, side by side, and last
+/// the index under its tags. What the repository has of it is left out.
+///
+/// # Errors
+/// As [`push`].
+pub async fn push_tree(
+    client: &Client,
+    repository: &str,
+    tree: &Tree,
+    tags: &[String],
+    options: &PushOptions,
+    progress: &(dyn Fn(Progress) + Send + Sync),
+) -> Result<Pushed> {
     tags.iter().try_for_each(|tag| reference::check_tag(tag))?;
-    let mut pushed = Pushed { digest: image.digest.clone(), size: image.size(), uploaded: 0, uploaded_bytes: 0 };
-    let untagged = [image.digest.clone()];
+    let Manifested { digest, .. } = &tree.root;
+    let mut pushed = Pushed::nothing(tree);
+    let untagged = [digest.clone()];
     let names = if tags.is_empty() { &untagged } else { tags };
     let heads = names.iter().map(|name| head_manifest(client, repository, name));
     let heads = futures_util::future::try_join_all(heads).await?;
     let is_ours: Vec<bool> =
-        heads.iter().map(|head| head.as_ref().is_some_and(|head| head.digest == image.digest)).collect();
+        heads.iter().map(|head| head.as_ref().is_some_and(|head| head.digest == *digest)).collect();
 
     // Where one name has the manifest, the repository has all that it names.
     if is_ours.contains(&true) {
         let told = |blob: &&Blob| options.present.contains(&blob.descriptor.digest);
-        for Blob { descriptor, .. } in image.blobs.iter().filter(|blob| !told(blob)) {
+        for Blob { descriptor, .. } in tree.blobs().filter(|blob| !told(blob)) {
             let (digest, size) = (descriptor.digest.clone(), descriptor.size);
             progress(Progress { digest, size, sent: size, state: BlobState::Exists });
         }
     } else {
-        let sent = put_blobs(client, repository, image, options, progress).await?;
-        pushed.uploaded = sent.len();
-        pushed.uploaded_bytes = sent.iter().sum();
+        let transfer = Transfer {
+            client,
+            repository,
+            scope: Scope::Push(repository.to_owned()),
+            gate: Gate::new(options.parallel.max(1)),
+            mount_from: &options.mount_from,
+            origin: options.origin.as_ref(),
+            progress,
+        };
+        put_below(&transfer, tree, options, &mut pushed).await?;
     }
     let mut put = false;
     for (name, _) in names.iter().zip(&is_ours).filter(|(_, ours)| !**ours) {
-        put_manifest(client, repository, image, name).await?;
+        put_manifest(client, repository, &tree.root, name, None).await?;
         put = true;
     }
     if put {
-        confirm(client, repository, image).await?;
+        confirm(client, repository, digest).await?;
     }
     Ok(pushed)
 }
 
-/// Sizes of the blobs that were sent.
+/// All that the root names, directly or not.
+async fn put_below(transfer: &Transfer<'_>, tree: &Tree, options: &PushOptions, pushed: &mut Pushed) -> Result<()> {
+    let (client, repository) = (transfer.client, transfer.repository);
+    let there = match options.origin {
+        // Of what comes from another registry only that is named which this one lacks.
+        Some(_) => HashSet::new(),
+        None => remote::known(client, repository, tree.below.iter().map(|one| one.digest.as_str())).await?,
+    };
+    let below = tree.below.iter().filter(|one| !there.contains(&one.digest));
+    let (indexes, images): (Vec<_>, Vec<_>) = below.partition(|one| manifest::is_index(&one.media_type));
+    let blobs = images.iter().copied().chain([&tree.root]).flat_map(|one| &one.blobs).collect();
+    pushed.existed = 0;
+    for (state, size) in put_blobs(transfer, blobs, options).await? {
+        match state {
+            BlobState::Pushed => {
+                pushed.uploaded += 1;
+                pushed.uploaded_bytes += size;
+            }
+            BlobState::Mounted => pushed.mounted += 1,
+            _ => pushed.existed += 1,
+        }
+    }
+    let puts = images.into_iter().map(|image| async {
+        let _pass = transfer.gate.enter().await;
+        put_manifest(client, repository, image, &image.digest, Some(&transfer.gate)).await
+    });
+    futures_util::stream::iter(puts).buffer_unordered(options.parallel.max(1)).try_collect::<Vec<()>>().await?;
+    // An index comes after those that it names.
+    for index in indexes {
+        put_manifest(client, repository, index, &index.digest, None).await?;
+    }
+    Ok(())
+}
+
+/// What became of each blob, and its size.
 async fn put_blobs(
-    client: &Client,
-    repository: &str,
-    image: &Image,
+    transfer: &Transfer<'_>,
+    mut blobs: Vec<&Blob>,
     options: &PushOptions,
-    progress: &(dyn Fn(Progress) + Send + Sync),
-) -> Result<Vec<u64>> {
-    let parallel = options.parallel.max(1);
-    let scope = Scope::Push(repository.to_owned());
-    let mount_from = &options.mount_from;
-    let transfer = Transfer { client, repository, scope, gate: Gate::new(parallel), mount_from, progress };
+) -> Result<Vec<(BlobState, u64)>> {
     let mut seen = HashSet::new();
-    let mut blobs: Vec<&Blob> = image.blobs.iter().filter(|blob| seen.insert(&blob.descriptor.digest)).collect();
+    blobs.retain(|blob| seen.insert(&blob.descriptor.digest));
     // Whoever knows of it has told of it.
     blobs.retain(|blob| !options.present.contains(&blob.descriptor.digest));
     for Blob { descriptor, .. } in &blobs {
         let (digest, size) = (descriptor.digest.clone(), descriptor.size);
-        progress(Progress { digest, size, sent: 0, state: BlobState::Checking });
+        (transfer.progress)(Progress { digest, size, sent: 0, state: BlobState::Checking });
     }
     blobs.sort_by_key(|blob| Reverse(blob.descriptor.size));
     let puts = blobs.into_iter().map(|blob| {
         let digest = &blob.descriptor.digest;
         let known = options.known.as_ref().map(|known| known.contains(digest));
-        let transfer = &transfer;
-        async move {
-            let state = transfer.put(blob, known).await?;
-            Ok::<_, Error>((state == BlobState::Pushed).then_some(blob.descriptor.size))
-        }
+        async move { Ok::<_, Error>((transfer.put(blob, known).await?, blob.descriptor.size)) }
     });
-    let sent: Vec<Option<u64>> = futures_util::stream::iter(puts).buffer_unordered(parallel).try_collect().await?;
-    Ok(sent.into_iter().flatten().collect())
+    futures_util::stream::iter(puts).buffer_unordered(options.parallel.max(1)).try_collect().await
 }
 
-async fn put_manifest(client: &Client, repository: &str, image: &Image, name: &str) -> Result<()> {
+async fn put_manifest(
+    client: &Client,
+    repository: &str,
+    image: &Manifested,
+    name: &str,
+    gate: Option<&Gate>,
+) -> Result<()> {
     let url = client.url(&format!("/v2/{repository}/manifests/{name}"))?;
     let scope = Scope::Push(repository.to_owned());
     let media_type = HeaderValue::from_str(&image.media_type)
         .map_err(|error| Error::build_or_push("the manifest's media type is malformed").cause(error))?;
     let mut immutable = None;
-    persist(client, &scope, None, async || {
+    persist(client, &scope, gate, async || {
         let headers = HeaderMap::from_iter([
             (CONTENT_TYPE, media_type.clone()),
-            (CONTENT_LENGTH, HeaderValue::from(image.manifest.len())),
+            (CONTENT_LENGTH, HeaderValue::from(image.bytes.len())),
         ]);
-        let body = Some(Body::from(image.manifest.clone()));
+        let body = Some(Body::from(image.bytes.clone()));
         let limit = Some(client.patience().stall);
         let response = client.request(Method::PUT, &url, &scope, headers, body, limit).await?;
         if response.status().is_success() {
@@ -148,8 +217,8 @@ async fn put_manifest(client: &Client, repository: &str, image: &Image, name: &s
         }
         let refusal = Refusal::read(response, client).await;
         let error = refusal.error(client, &format!("take the manifest as `{name}`"));
-        if refusal.has("MANIFEST_BLOB_UNKNOWN") || refusal.has("BLOB_UNKNOWN") {
-            // ECR needs a moment until it finds blobs that it has just taken.
+        if ["MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN"].iter().any(|code| refusal.has(code)) {
+            // ECR needs a moment until it finds what it has just taken.
             return Err(Failure::again(error));
         }
         if refusal.is_immutable_tag() {
@@ -175,20 +244,18 @@ async fn put_manifest(client: &Client, repository: &str, image: &Image, name: &s
 }
 
 /// Whether the registry finds the manifest under our digest.
-async fn confirm(client: &Client, repository: &str, image: &Image) -> Result<()> {
+async fn confirm(client: &Client, repository: &str, digest: &str) -> Result<()> {
     persist(client, &Scope::Push(repository.to_owned()), None, async || {
-        match head_manifest(client, repository, &image.digest).await? {
-            Some(head) if head.digest == image.digest => Ok(()),
+        match head_manifest(client, repository, digest).await? {
+            Some(head) if head.digest == digest => Ok(()),
             Some(head) => Err(Failure::Final(Error::build_or_push(format!(
-                "the registry {} has `{}` under the digest `{}`",
+                "the registry {} has `{}` under the digest `{digest}`",
                 client.host(),
-                head.digest,
-                image.digest
+                head.digest
             )))),
             None => Err(Failure::again(Error::build_or_push(format!(
-                "the registry {} took the manifest and does not find it as `{}`",
-                client.host(),
-                image.digest
+                "the registry {} took the manifest and does not find it as `{digest}`",
+                client.host()
             )))),
         }
     })

@@ -83,9 +83,15 @@ pub async fn settle(
         BlobState::Uploading if diff_ids.contains(&*of.digest) => progress(of),
         _ => {}
     };
-    let progress = &on_its_way;
-    let transfer =
-        Transfer { client, repository, scope, gate: Gate::new(parallel), mount_from: &options.mount_from, progress };
+    let transfer = Transfer {
+        client,
+        repository,
+        scope,
+        gate: Gate::new(parallel),
+        mount_from: &options.mount_from,
+        origin: None,
+        progress: &on_its_way,
+    };
     let compressing = Semaphore::new(COMPRESSING);
     let mut seen = HashSet::new();
     let mut layers: Vec<(&DraftLayer, &PlainLayer)> = draft.layers.iter().filter_map(plain).collect();

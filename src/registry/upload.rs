@@ -13,6 +13,7 @@ use super::body::{self, Meter};
 use super::client::Client;
 use super::gate::Gate;
 use super::packing::{self, Spoiled};
+use super::relay::Origin;
 use super::retry::{Failure, Refusal, persist};
 use super::{BlobState, Progress, Scope};
 use crate::error::{Error, Result};
@@ -23,7 +24,7 @@ use crate::image::{Blob, BlobSource, Compression, Descriptor};
 /// How often progress is told and stalls are looked for.
 const TICK: Duration = Duration::from_millis(100);
 
-const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
+pub(super) const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
 /// A layer up to this size is compressed in memory before it is sent.
 const SMALL: u64 = 1 << 20;
@@ -39,6 +40,8 @@ pub(super) struct Transfer<'a> {
     pub(super) gate: Gate,
     /// Repositories of the same registry that may have the blob.
     pub(super) mount_from: &'a [String],
+    /// Where blobs are that are in another registry.
+    pub(super) origin: Option<&'a Origin>,
     pub(super) progress: &'a (dyn Fn(Progress) + Send + Sync),
 }
 
@@ -95,6 +98,11 @@ impl Transfer<'_> {
         };
         session.query_pairs_mut().append_pair("digest", &descriptor.digest);
         self.tell(descriptor, 0, BlobState::Uploading);
+        if matches!(blob.source, BlobSource::Elsewhere) {
+            let response = self.relay(descriptor, &session).await?;
+            self.committed(response, &descriptor.digest).await?;
+            return Ok(BlobState::Pushed);
+        }
         let meter = Arc::new(Meter::default());
         let response = self.send(blob, &session, &meter).await;
         if meter.changed() {
@@ -228,7 +236,7 @@ impl Transfer<'_> {
     }
 
     /// Tells how far an upload is, and gives it up when nothing moves.
-    async fn watched(
+    pub(super) async fn watched(
         &self,
         request: impl Future<Output = Result<Response, Failure>>,
         descriptor: &Descriptor,

@@ -114,8 +114,16 @@ impl Display {
             Show::Json => format!("{}\n", json!({ "event": "failed", "error": failure::json(error) })),
             _ => failure::text(error, self.stderr),
         });
-        if self.output == Output::Json {
-            to_stdout(&pretty(&json!({ "status": error.kind().name(), "error": failure::json(error) })));
+        let mut ended = json!({ "status": error.kind().name(), "error": failure::json(error) });
+        match (self.output, error.results()) {
+            (Output::Json, results) => {
+                if let Some(results) = results {
+                    ended["results"] = results.clone();
+                }
+                to_stdout(&pretty(&ended));
+            }
+            (Output::Text, Some(results)) => to_stdout(&result::text(results, self.stdout)),
+            (Output::Text, None) => {}
         }
     }
 }

@@ -30,7 +30,7 @@ def hello_image(program, release):
     return image(files, {"Entrypoint": ["/hello"], "Env": ["PORT=80", f"RELEASE={release}"]})
 
 
-def image(files, config):
+def image(files, config, architecture="amd64"):
     """An image of one layer with these files, each with its mode."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
@@ -40,7 +40,7 @@ def image(files, config):
             tar.addfile(member, io.BytesIO(content))
     layer = gzip.compress(packed.getvalue(), mtime=0)
     config = {
-        "architecture": "amd64",
+        "architecture": architecture,
         "os": "linux",
         "config": config,
         "rootfs": {"type": "layers", "diff_ids": [digest_of(packed.getvalue())]},

@@ -19,6 +19,7 @@ mod lab_secrets;
 mod lab_words;
 mod layers;
 mod login;
+mod mirror;
 mod model;
 mod ports;
 mod program;

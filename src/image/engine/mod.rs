@@ -43,7 +43,7 @@ pub async fn image(
         Ok(match archive::draft(&path, &open)? {
             Built::Draft(draft) => Built::Draft(Draft { scratch: Some(Arc::new(scratch)), ..draft }),
             // Blobs that still point into the archive must outlive it.
-            Built::Image(image) => Built::Image(open.cache.take_in(image)?),
+            built => Built::Image(open.cache.take_in(built.settled()?)?),
         })
     });
     opened.await.map_err(|error| Error::build_or_push("reading the engine's image failed").cause(error))?

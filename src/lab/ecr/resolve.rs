@@ -13,7 +13,13 @@ use crate::lab::state::State;
 ///
 /// The lab's registry answers to every loopback name and port (it may have been on another port when the
 /// image was pushed) and to the ECR host name of its account. Nothing is fetched from elsewhere.
-pub fn resolve_image(state: &State, settings: &Settings, reference: &str) -> Result<ImageSource, String> {
+/// Of an index the image for `architecture` is taken, in ECS's words; for this machine's where the task does not say.
+pub fn resolve_image(
+    state: &State,
+    settings: &Settings,
+    reference: &str,
+    architecture: Option<&str>,
+) -> Result<ImageSource, String> {
     let (host, path) = match reference.split_once('/') {
         Some((host, path)) if host.contains(['.', ':']) || host == "localhost" => (host, path),
         _ => ("docker.io", reference),
@@ -30,10 +36,16 @@ pub fn resolve_image(state: &State, settings: &Settings, reference: &str) -> Res
              {host}/{path}: {host}/{path}: not found{elsewhere}"
         ));
     };
-    source(settings, repository, digest, &format!("{host}/{path}"))
+    source(settings, repository, digest, &format!("{host}/{path}"), wanted_architecture(architecture))
 }
 
-fn source(settings: &Settings, repository: &Repository, digest: &str, name: &str) -> Result<ImageSource, String> {
+fn source(
+    settings: &Settings,
+    repository: &Repository,
+    digest: &str,
+    name: &str,
+    architecture: &str,
+) -> Result<ImageSource, String> {
     let read = |digest: &str| -> Result<Manifest, String> {
         let failed = |why: String| format!("CannotPullContainerError: failed to fetch {name}: {digest}: {why}");
         let content = fs::read(blob_path(&settings.data, digest)).map_err(|error| failed(error.to_string()))?;
@@ -42,8 +54,8 @@ fn source(settings: &Settings, repository: &Repository, digest: &str, name: &str
     };
     let mut manifest = read(digest)?;
     if manifest.is_index() {
-        let platform = format!("linux/{}", architecture());
-        let child = manifest.manifests.iter().find(|child| runs_here(child)).ok_or_else(|| {
+        let platform = format!("linux/{architecture}");
+        let child = manifest.manifests.iter().find(|child| is_for(child, architecture)).ok_or_else(|| {
             format!(
                 "CannotPullContainerError: image Manifest does not contain descriptor matching platform '{platform}'"
             )
@@ -91,15 +103,15 @@ fn is_own_ecr(host: &str, settings: &Settings) -> bool {
     host == format!("{}.dkr.ecr.{}.amazonaws.com", settings.account_id, settings.region)
 }
 
-fn runs_here(child: &Descriptor) -> bool {
-    child.platform.as_ref().is_some_and(|platform| platform.os == "linux" && platform.architecture == architecture())
+fn is_for(child: &Descriptor, architecture: &str) -> bool {
+    child.platform.as_ref().is_some_and(|platform| platform.os == "linux" && platform.architecture == architecture)
 }
 
-/// This machine's architecture in OCI's (Go's) words.
-fn architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
+/// An architecture in OCI's (Go's) words.
+fn wanted_architecture(of_the_task: Option<&str>) -> &str {
+    match of_the_task.unwrap_or(std::env::consts::ARCH) {
+        "x86_64" | "X86_64" => "amd64",
+        "aarch64" | "ARM64" => "arm64",
         other => other,
     }
 }

@@ -56,7 +56,10 @@ pub(super) fn spec(state: &State, settings: &Settings, clock: Clock, task_id: &s
     for container in &mut spec.containers {
         let name = &container.name;
         let of = task.containers.iter().find(|of| of.name == *name).ok_or_else(gone)?;
-        container.image = ecr::resolve_image(state, settings, &of.image).map_err(|reason| refuse(name, reason))?;
+        let platform = definition.document.get("runtimePlatform");
+        let architecture = platform.and_then(|platform| platform["cpuArchitecture"].as_str());
+        let image = ecr::resolve_image(state, settings, &of.image, architecture);
+        container.image = image.map_err(|reason| refuse(name, reason))?;
     }
     Ok(spec)
 }

@@ -66,6 +66,21 @@ fn what_cannot_be_meant_is_named_with_its_place_and_all_at_once() {
     steady.yaml:4:81 [me] `services.hello.image.build.layers.owner` has to be numeric ids, not `me`
       help: write it as "1000:1000"; names are only known inside of an image
     "#);
+    insta::assert_snapshot!(refusal(&with(
+        "    image: { repository: a, build: { dockerfile: D, platform: linux/amd46, platforms: [arm64, linux/arm64, linux/arm64] } }\n"
+    )), @r#"
+    steady.yaml:4:63 [linux/amd46] `linux/amd46` is not a platform
+      help: did you mean `linux/amd64`?
+    steady.yaml:4:88 [arm64] `arm64` is not a platform
+      help: did you mean `linux/arm64`?
+    steady.yaml:4:108 [linux/arm64] `services.hello.image.build.platforms` names linux/arm64 twice
+    "#);
+    insta::assert_snapshot!(refusal(&with(
+        "    image: { repository: a, build: { layers: [{ from: a, to: /a, platform: linux/arm64 }], platform: linux/amd64 } }\n"
+    )), @r#"
+    steady.yaml:4:47 [{] `services.hello.image.build.layers` has an entry for linux/arm64, which is not built
+      help: name it in `services.hello.image.build.platforms`
+    "#);
     insta::assert_snapshot!(refusal("services:\n  hello:\n    task_definition: task-definition.json\n    desired_count: -1\n"), @r#"
     steady.yaml:3:22 [task-definition.json] cannot read `task-definition.json`: No such file or directory (os error 2)
       help: did you mean `task-definition.json.hbs`?

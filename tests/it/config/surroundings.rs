@@ -176,13 +176,20 @@ fn the_other_ways_to_an_image() {
         (format!("{:?}", image.source).replace(folder.path().to_str().unwrap(), "FOLDER"), image.create)
     };
     insta::assert_snapshot!(image("{ dockerfile: Dockerfile, args: { TOKEN: secret }, target: final }").0, @r#"
-    Dockerfile(DockerfileBuild { run: None, dockerfile: "FOLDER/Dockerfile", context: "FOLDER", target: Some("final"), args: ["TOKEN"], builder: None, secrets: [], labels: {}, cache_from: [], cache_to: [], platform: None })
+    Dockerfile(DockerfileBuild { run: None, dockerfile: "FOLDER/Dockerfile", context: "FOLDER", target: Some("final"), args: ["TOKEN"], builder: None, secrets: [], labels: {}, cache_from: [], cache_to: [], platforms: [] })
     "#);
     insta::assert_snapshot!(image("{ image: amazon/amazon-ecs-sample, run: make }").0, @r#"
-    Existing(ExistingImage { run: Some("make"), image: "amazon/amazon-ecs-sample" })
+    Existing(ExistingImage { run: Some("make"), image: "amazon/amazon-ecs-sample", platforms: [] })
     "#);
     insta::assert_snapshot!(image("{ image: ./layout }").0, @r#"
-    Existing(ExistingImage { run: None, image: "FOLDER/./layout" })
+    Existing(ExistingImage { run: None, image: "FOLDER/./layout", platforms: [] })
     "#);
     assert_eq!(image("{ image: ./layout }").1, None);
+    let platforms = |build: &str| {
+        let shown = image(build).0;
+        shown.split_once("platforms: ").map(|(_, rest)| rest.matches("architecture").count()).unwrap()
+    };
+    assert_eq!(platforms("{ image: nginx, platforms: [linux/amd64, linux/arm64] }"), 2);
+    assert_eq!(platforms("{ dockerfile: D, platform: linux/arm64/v8 }"), 1);
+    assert_eq!(platforms("{ layers: [{ from: a, to: /a, platform: linux/arm64 }], platforms: [linux/arm64] }"), 1);
 }

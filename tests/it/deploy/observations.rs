@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use steadystate::aws::Failure;
+use steadystate::deploy::running::Known;
 use steadystate::deploy::steady::{
     Container, Deployment, Observation, Ours, Previous, ServiceDeployment, Target, Task, Verdict,
 };
@@ -92,6 +93,7 @@ pub fn good() -> Observation {
         targets: vec![target("healthy")],
         targets_denied: None,
         groups: vec![vec!["tg".into()]],
+        images: Known::default(),
     }
 }
 

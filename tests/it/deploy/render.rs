@@ -17,7 +17,7 @@ pub fn plan() -> Plan {
         image: Some(ImagePlan {
             repository: "web".into(),
             tags: vec!["latest".into()],
-            source: ImageSource::Existing(ExistingImage { run: None, image: "/layout".into() }),
+            source: ImageSource::Existing(ExistingImage { run: None, image: "/layout".into(), platforms: Vec::new() }),
             compression: Default::default(),
             container: None,
             create: None,

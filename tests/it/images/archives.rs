@@ -93,6 +93,20 @@ pub fn small_archive(workshop: &Workshop, name: &str, content: &str) -> Vec<u8> 
     config
 }
 
+/// What an engine saves of a build for an architecture: a layer that all architectures share, and one of its own.
+pub fn saved_for(workshop: &Workshop, name: &str, architecture: &str) -> PathBuf {
+    let (shared, own) = (layer("shared"), layer(architecture));
+    let config = String::from_utf8(config(&[&shared, &own])).unwrap().replace("arm64", architecture);
+    let manifest = json!([{ "Config": "c.json", "RepoTags": null, "Layers": ["1/layer.tar", "2/layer.tar"] }]);
+    let members = [
+        Member::File("1/layer.tar", shared),
+        Member::File("2/layer.tar", own),
+        Member::File("c.json", config.into_bytes()),
+        Member::File("manifest.json", manifest.to_string().into_bytes()),
+    ];
+    archive_of(workshop, name, &members)
+}
+
 #[test]
 fn what_docker_saves() {
     let workshop = Workshop::new();

@@ -5,6 +5,7 @@ mod assemble;
 mod bases;
 mod caches;
 mod engine;
+pub mod indexes;
 mod layouts;
 mod references;
 
@@ -76,7 +77,7 @@ pub fn bytes_of(blob: &Blob) -> Vec<u8> {
     match &blob.source {
         BlobSource::Memory(bytes) => bytes.to_vec(),
         BlobSource::Cached(path) => fs::read(path).unwrap(),
-        BlobSource::InRegistry => panic!("it is in a registry"),
+        BlobSource::InRegistry | BlobSource::Elsewhere => panic!("it is in a registry"),
         BlobSource::File { path, offset } => {
             let (offset, size) = (*offset as usize, blob.descriptor.size as usize);
             fs::read(path).unwrap()[offset..offset + size].to_vec()

@@ -43,7 +43,7 @@ async fn a_reference_finds_its_image() {
         (format!("{ecr}:v2"), &two),
     ];
     for (reference, digest) in found {
-        let source = resolve_image(&state, &settings, &reference).unwrap();
+        let source = resolve_image(&state, &settings, &reference, None).unwrap();
         assert_eq!(&source.digest, digest, "{reference}");
         assert_eq!(source.layers.len(), 1);
         assert_eq!(source.layers[0].media_type, "application/vnd.oci.image.layer.v1.tar+gzip");
@@ -61,15 +61,15 @@ async fn a_reference_finds_its_image() {
         "",
     ];
     for reference in missing {
-        let why = resolve_image(&state, &settings, reference).unwrap_err();
+        let why = resolve_image(&state, &settings, reference, None).unwrap_err();
         let begin = "CannotPullContainerError: pull image manifest has been retried 7 time(s): failed to resolve ref ";
         assert!(why.starts_with(begin) && why.contains(": not found"), "{reference}: {why}");
     }
-    let hub = resolve_image(&state, &settings, "amazon/amazon-ecs-sample").unwrap_err();
+    let hub = resolve_image(&state, &settings, "amazon/amazon-ecs-sample", None).unwrap_err();
     assert!(hub.contains("docker.io/amazon/amazon-ecs-sample") && hub.contains("its own registry only"), "{hub}");
 
     std::fs::remove_file(folder.path().join("blobs/sha256").join(&digest(b"two")[7..])).unwrap();
-    let why = resolve_image(&state, &settings, &format!("{ecr}:v2")).unwrap_err();
+    let why = resolve_image(&state, &settings, &format!("{ecr}:v2"), None).unwrap_err();
     assert!(why.starts_with("CannotPullContainerError: failed to fetch"), "{why}");
 }
 
@@ -98,11 +98,17 @@ async fn an_index_gives_this_machines_image_under_its_own_digest() {
     }
     let folder = lab.end().await;
     let (settings, state) = (settings(folder.path()), state(folder.path()));
-    let source = resolve_image(&state, &settings, "localhost:4580/there:both").unwrap();
+    let source = resolve_image(&state, &settings, "localhost:4580/there:both", None).unwrap();
     assert_eq!(source.digest, digest(both.as_bytes()), "what was asked for");
     assert_eq!(source.layers[0].digest, digest(b"child"));
     assert_eq!(digest(&manifest(b"{}", &[b"child"])), child);
-    let why = resolve_image(&state, &settings, "localhost:4580/there:theirs").unwrap_err();
+    // A task that says what it runs on gets that, wherever the lab is.
+    for (says, found) in [(&ours, b"child".as_slice()), (&theirs, b"other")] {
+        let says = if *says == "arm64" { "ARM64" } else { "X86_64" };
+        let source = resolve_image(&state, &settings, "localhost:4580/there:both", Some(says)).unwrap();
+        assert_eq!(source.layers[0].digest, digest(found), "{says}");
+    }
+    let why = resolve_image(&state, &settings, "localhost:4580/there:theirs", None).unwrap_err();
     let text = "CannotPullContainerError: image Manifest does not contain descriptor matching platform 'linux/";
     assert_eq!(why, format!("{text}{ours}'"));
 }

@@ -3,7 +3,9 @@
 mod auth;
 mod docker_login;
 mod drafts;
-mod fake;
+pub mod fake;
+mod indexes;
+mod mirrors;
 mod pull;
 mod push;
 mod trouble;

@@ -3,6 +3,7 @@
 
 mod attach;
 mod mistakes;
+mod platforms;
 mod recorder;
 mod samples;
 mod surroundings;
