@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::error::SourceText;
 use crate::image::Compression;
 use crate::image::engine::{Builder, Secret};
+pub use crate::image::layers::LayerEntry;
 
 #[derive(Clone)]
 pub struct Plan {
@@ -118,7 +119,7 @@ pub struct ExistingImage {
 }
 
 /// An image that is assembled from files, with no engine.
-#[derive(Clone, Default, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct LayersBuild {
     pub run: Option<String>,
     /// A reference or the absolute path of an OCI layout or archive; `None` is `scratch`.
@@ -134,6 +135,8 @@ pub struct LayersBuild {
     pub exposed_ports: Vec<String>,
     pub labels: BTreeMap<String, String>,
     pub stop_signal: Option<String>,
+    /// Whether the image says which commit of which repository it is from.
+    pub annotations: bool,
     /// `linux/amd64`; `None` is the base's, else this machine's.
     pub platform: Option<String>,
 }
@@ -153,22 +156,10 @@ impl fmt::Debug for LayersBuild {
             .field("exposed_ports", &self.exposed_ports)
             .field("labels", &self.labels)
             .field("stop_signal", &self.stop_signal)
+            .field("annotations", &self.annotations)
             .field("platform", &self.platform)
             .finish()
     }
-}
-
-/// A file or a folder of the project in a layer.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LayerEntry {
-    /// Absolute; need not exist before `run` did.
-    pub from: PathBuf,
-    /// Absolute in the image.
-    pub to: String,
-    /// Permission bits, such as 0o755; `None` keeps only whether a file can be executed.
-    pub mode: Option<u32>,
-    /// User and group id; `None` is 0:0.
-    pub owner: Option<(u32, u32)>,
 }
 
 #[derive(Clone, PartialEq)]
@@ -187,6 +178,8 @@ pub struct DockerfileBuild {
     /// Variables of secrets that are not set: only a build needs them.
     pub unset: Vec<String>,
     pub labels: BTreeMap<String, String>,
+    /// Whether the image says which commit of which repository it is from.
+    pub annotations: bool,
     pub cache_from: Vec<String>,
     pub cache_to: Vec<String>,
     pub platform: Option<String>,
@@ -204,6 +197,7 @@ impl fmt::Debug for DockerfileBuild {
             .field("builder", &self.builder)
             .field("secrets", &self.secrets.keys())
             .field("labels", &self.labels)
+            .field("annotations", &self.annotations)
             .field("cache_from", &self.cache_from)
             .field("cache_to", &self.cache_to)
             .field("platform", &self.platform)

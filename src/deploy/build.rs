@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use secrecy::SecretString;
 use serde_json::Value;
 
+use super::annotations::Origin;
 use super::event::{BlobState, Event, Events};
 use super::{login, repository};
 use crate::aws::Clients;
@@ -13,7 +14,7 @@ use crate::config::{DockerfileBuild, ImagePlan, ImageSource, LayersBuild, Plan};
 use crate::error::{Error, Kind, Result};
 use crate::image::config::Execution;
 use crate::image::engine::{self, Build};
-use crate::image::layers::{self, LayerEntry, LayersSpec};
+use crate::image::layers::{self, LayersSpec};
 use crate::image::{BlobCache, Built, Image, Open, Platform, Reference};
 use crate::registry;
 
@@ -26,6 +27,8 @@ pub async fn image(
     events: &Events,
 ) -> Result<Built> {
     let mut on_line = |line: &str| events.emit(Event::BuildOutput { line: line.to_owned() });
+    // before anything is built for nothing
+    Origin::of(plan, false)?;
     if let Some(run) = image.run() {
         engine::run(&engine::shell(run, &plan.project), &mut on_line).await?;
     }
@@ -58,6 +61,7 @@ fn platform(named: Option<&str>, wanted: Option<&Platform>) -> Result<Option<Pla
 }
 
 async fn layers(plan: &Plan, build: &LayersBuild, open: Open, clients: &Clients, events: &Events) -> Result<Image> {
+    let origin = Origin::of(plan, build.annotations)?;
     let named = platform(build.platform.as_deref(), open.platform.as_ref())?;
     let base = match &build.base {
         Some(base) => {
@@ -67,15 +71,9 @@ async fn layers(plan: &Plan, build: &LayersBuild, open: Open, clients: &Clients,
         None => None,
     };
     let base_platform = base.as_ref().map(|base| base.platform.clone());
-    let entry = |entry: &crate::config::LayerEntry| LayerEntry {
-        from: entry.from.clone(),
-        to: entry.to.clone(),
-        mode: entry.mode,
-        owner: entry.owner,
-    };
     let spec = LayersSpec {
         project: plan.project.clone(),
-        layers: build.layers.iter().map(|entries| entries.iter().map(entry).collect()).collect(),
+        layers: build.layers.clone(),
         execution: Execution {
             entrypoint: build.entrypoint.clone(),
             command: build.command.clone(),
@@ -83,11 +81,12 @@ async fn layers(plan: &Plan, build: &LayersBuild, open: Open, clients: &Clients,
             working_dir: build.working_dir.clone(),
             user: build.user.clone(),
             exposed_ports: build.exposed_ports.clone(),
-            labels: build.labels.clone(),
+            labels: origin.labels(&build.labels),
             stop_signal: build.stop_signal.clone(),
         },
         platform: named.or(base_platform).unwrap_or_else(Platform::linux_here),
-        created: None,
+        created: origin.created,
+        annotations: origin.annotations(&build.labels),
         compression: open.compression,
         cache: open.cache,
     };
@@ -101,6 +100,8 @@ async fn dockerfile(
     on_line: &mut (dyn FnMut(&str) + Send),
 ) -> Result<Built> {
     let platform = platform(build.platform.as_deref(), open.platform.as_ref())?;
+    let text = std::fs::read(&build.dockerfile).unwrap_or_default();
+    let origin = Origin::of(plan, build.annotations)?.without_those_in(&String::from_utf8_lossy(&text));
     let secret = |(name, value): (&String, &String)| (name.clone(), SecretString::from(value.clone()));
     let recipe = Build {
         context: build.context.clone(),
@@ -108,7 +109,8 @@ async fn dockerfile(
         target: build.target.clone(),
         build_args: build.args.iter().map(secret).collect(),
         secrets: build.secrets.clone(),
-        labels: build.labels.clone(),
+        labels: origin.labels(&build.labels),
+        epoch: origin.epoch,
         cache_from: build.cache_from.clone(),
         cache_to: build.cache_to.clone(),
         platform: platform.clone(),

@@ -1,6 +1,7 @@
 //! The walk from source to steady state. [`run`] is its table of contents; each step is a module of its own, takes what
 //! the step before it returned, and says what it does through [`event`]s.
 
+pub mod annotations;
 pub mod build;
 pub mod check_url;
 pub mod decide;

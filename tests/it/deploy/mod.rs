@@ -9,6 +9,7 @@ mod going_back;
 mod history;
 mod listener;
 mod observations;
+mod origin;
 mod register;
 mod render;
 mod repository;

@@ -76,7 +76,7 @@ fn modes_owners_and_targets() {
     symlink("tool", workshop.path("project/link")).unwrap();
     let layer = vec![
         entry("tool", "/usr/local/bin/"),
-        LayerEntry { mode: Some(0o4755), owner: Some((1000, 100)), ..entry("tool", "/opt/suid") },
+        LayerEntry { mode: Some(0o4755), owner: "1000:100".parse().ok(), ..entry("tool", "/opt/suid") },
         entry("secret", "/etc/secret"),
         entry("link", "/linked"),
         entry("tool", "//twice/./a"),
@@ -85,12 +85,12 @@ fn modes_owners_and_targets() {
     let image = assemble(workshop.spec(vec![layer]), None).unwrap();
     insta::assert_snapshot!(listing(&image.layers()[0]).join("\n"), @r"
     0755 0:0 etc/
-    0600 0:0 etc/secret
+    0644 0:0 etc/secret
     0755 0:0 linked
     0755 0:0 opt/
     4755 1000:100 opt/suid
     0755 0:0 twice/
-    0600 0:0 twice/a
+    0644 0:0 twice/a
     0755 0:0 usr/
     0755 0:0 usr/local/
     0755 0:0 usr/local/bin/
@@ -193,9 +193,8 @@ fn the_config_says_what_runs() {
 fn an_earlier_layers_folders_keep_their_looks() {
     let workshop = Workshop::new();
     workshop.file("data/a", "x");
-    set_mode(&workshop.path("project/data"), 0o700);
     workshop.file("b", "x");
-    let owned = LayerEntry { owner: Some((5, 6)), ..entry("data", "/data") };
+    let owned = LayerEntry { owner: "5:6".parse().ok(), folder_mode: Some(0o700), ..entry("data", "/data") };
     let image = assemble(workshop.spec(vec![vec![owned], vec![entry("b", "/data/b")]]), None).unwrap();
     assert_eq!(listing(&image.layers()[0]), ["0700 5:6 data/", "0644 5:6 data/a"]);
     assert_eq!(listing(&image.layers()[1]), ["0700 5:6 data/", "0644 0:0 data/b"]);
@@ -231,7 +230,7 @@ fn what_cannot_be_assembled_says_why() {
             "did you mean `to: /hello`?",
         ),
         (vec![entry("tree", "/srv")], Kind::Input, "cannot be in a layer", "`.wh.`"),
-        (vec![entry("socket", "/s")], Kind::Input, "is a socket", ""),
+        (vec![entry("socket", "/s")], Kind::Input, "is a socket", "`.dockerignore`"),
         (vec![LayerEntry { mode: Some(755), ..entry("target/release/hello", "/h") }], Kind::Input, "", ""),
         (
             vec![LayerEntry { mode: Some(0o77777), ..entry("target/release/hello", "/h") }],

@@ -5,15 +5,19 @@ mod assemble;
 mod bases;
 mod caches;
 mod engine;
+mod ignored;
 mod layouts;
+mod members;
+mod random;
 mod references;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::path::Path;
 
 use steadystate::image::config::Execution;
-use steadystate::image::layers::{LayerEntry, LayersSpec, assemble};
+use steadystate::image::layers::{Ignore, LayerEntry, LayersSpec, assemble};
 use steadystate::image::{Blob, BlobCache, BlobSource, Compression, Image, Open, Platform};
 use tempfile::TempDir;
 
@@ -51,6 +55,7 @@ impl Workshop {
             execution: Execution { entrypoint: Some(vec!["/hello".into()]), ..Execution::default() },
             platform: Platform::linux_amd64(),
             created: None,
+            annotations: BTreeMap::new(),
             compression: Compression::Gzip,
             cache: self.cache.clone(),
         }
@@ -69,7 +74,7 @@ impl Workshop {
 }
 
 pub fn entry(from: &str, to: &str) -> LayerEntry {
-    LayerEntry { from: from.into(), to: to.into(), mode: None, owner: None }
+    LayerEntry { from: from.into(), to: to.into(), mode: None, folder_mode: None, owner: None, ignore: Ignore::Usual }
 }
 
 pub fn bytes_of(blob: &Blob) -> Vec<u8> {
