@@ -27,8 +27,10 @@ pub async fn image(
     events: &Events,
 ) -> Result<Built> {
     let mut on_line = |line: &str| events.emit(Event::BuildOutput { line: line.to_owned() });
-    // before anything is built for nothing
-    Origin::of(plan, false)?;
+    if !matches!(image.source, ImageSource::Existing(_)) {
+        // before anything is built for nothing
+        Origin::of(plan, false)?;
+    }
     if let Some(run) = image.run() {
         engine::run(&engine::shell(run, &plan.project), &mut on_line).await?;
     }

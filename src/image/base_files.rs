@@ -11,7 +11,7 @@ use super::{Blob, BlobSource, Image};
 use crate::error::{Error, Result};
 
 /// Files that are looked at are small; of a larger one nothing is kept.
-const MAX_FILE: u64 = 4 << 20;
+pub(super) const MAX_FILE: u64 = 4 << 20;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Found {

@@ -7,8 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use super::base_files::Found;
-use super::ignore::{self, Ignore, Verdict};
+use super::base_files::{self, Found};
+use super::ignore::{self, Fate, Filter, Ignore};
 use super::layer_tar::{self, Seen};
 use super::owners::{Accounts, Owner};
 use crate::error::{Error, Result, nearest};
@@ -152,7 +152,10 @@ impl Tree {
         Some(match &self.nodes.get(path)?.content {
             Content::Folder { .. } => Ok(Found::Folder),
             Content::Symlink(_) => Ok(Found::Other),
-            Content::File(from, _) => std::fs::read(from).map(Found::File).map_err(|error| unreadable(from, error)),
+            Content::File(from, seen) if seen.size <= base_files::MAX_FILE => {
+                std::fs::read(from).map(Found::File).map_err(|error| unreadable(from, error))
+            }
+            Content::File(..) => Ok(Found::Other),
         })
     }
 
@@ -174,77 +177,53 @@ impl Tree {
         self.insert(path, &from, &metadata, true, look)
     }
 
-    /// What the rules leave of a folder. One that is left out and holds an exception is there for it.
+    /// What the rules leave of a folder. A folder that is left out is there if something in it is taken.
     fn add_folder(&mut self, project: &Path, from: &Path, to: &[u8], entry: &LayerEntry, look: &Look) -> Result<()> {
-        let (rules, above) = ignore::rules_for(project, from, &entry.ignore)?;
-        let top = match above.is_empty() {
-            true => None,
-            false => above.iter().fold(None, |folder: Option<(String, Verdict)>, name| {
-                let path = folder.as_ref().map_or(name.clone(), |(path, _)| format!("{path}/{name}"));
-                let verdict = rules.judge(&path, folder.as_ref().map(|(_, verdict)| verdict));
-                Some((path, verdict))
-            }),
-        };
-        let (prefix, top) = top.map_or((String::new(), None), |(path, verdict)| (format!("{path}/"), Some(verdict)));
-        if top.as_ref().is_some_and(|top| top.excluded && !rules.may_except_below(prefix.trim_end_matches('/'))) {
-            return Err(ignore::left_out(&entry.from, &entry.ignore));
-        }
-        let mut folders: Vec<(Option<Verdict>, Vec<u8>, bool)> = Vec::new();
-        let kept = top.as_ref().is_none_or(|top| !top.excluded);
-        if kept && !to.is_empty() {
-            self.folder(to.to_vec(), look);
-        }
-        folders.push((top, to.to_vec(), kept || to.is_empty()));
-        let mut walk = walkdir::WalkDir::new(from).min_depth(1).follow_links(false).follow_root_links(true).into_iter();
+        let mut filter = Filter::new(project, from, &entry.ignore)?;
+        let mut taken = filter.top == Fate::Taken;
+        // By depth: the path in the image, and whether it is there.
+        let mut folders = vec![(to.to_vec(), false)];
+        let mut walk = walkdir::WalkDir::new(from).follow_links(false).follow_root_links(true).into_iter();
         while let Some(found) = walk.next() {
             let found = found.map_err(|error| {
                 let path = error.path().unwrap_or(from).to_owned();
                 Error::build_or_push(format!("cannot read `{}`", path.display())).cause(error)
             })?;
+            let (depth, is_folder) = (found.depth(), found.depth() == 0 || found.file_type().is_dir());
             let inside = found.path().strip_prefix(from).unwrap_or(found.path());
-            folders.truncate(found.depth());
-            let verdict = {
-                let path = format!("{prefix}{}", inside.to_string_lossy());
-                let verdict = rules.judge(&path, folders.last().and_then(|(verdict, ..)| verdict.as_ref()));
-                if verdict.excluded && found.file_type().is_dir() && !rules.may_except_below(&path) {
-                    walk.skip_current_dir();
-                    continue;
-                }
-                verdict
-            };
+            let fate = if depth == 0 { filter.top } else { filter.fate(inside, depth, is_folder) };
             let mut path = to.to_vec();
-            push_name(&mut path, inside.as_os_str().as_bytes());
-            let excluded = verdict.excluded;
-            if found.file_type().is_dir() {
-                folders.push((Some(verdict), path.clone(), !excluded));
+            if depth > 0 {
+                push_name(&mut path, inside.as_os_str().as_bytes());
+                folders.truncate(depth);
             }
-            if excluded {
-                continue;
+            if is_folder && depth > 0 {
+                folders.push((path.clone(), false));
             }
-            for (_, folder, there) in folders.iter_mut().filter(|(.., there)| !there) {
-                self.folder(folder.clone(), look);
-                *there = true;
+            match fate {
+                Fate::Left if is_folder => walk.skip_current_dir(),
+                Fate::Left | Fate::LeftButForExceptions => {}
+                Fate::Taken => {
+                    taken = true;
+                    for (folder, there) in folders.iter_mut().filter(|(folder, there)| !there && !folder.is_empty()) {
+                        refuse_whiteout(folder)?;
+                        self.folder(folder.clone(), look);
+                        *there = true;
+                    }
+                    if !is_folder {
+                        let metadata = found.metadata().map_err(|error| unreadable(found.path(), error.into()))?;
+                        self.insert(path, found.path(), &metadata, false, look)?;
+                    }
+                }
             }
-            let metadata = found.metadata().map_err(|error| unreadable(found.path(), io::Error::from(error)))?;
-            self.insert(path, found.path(), &metadata, false, look)?;
         }
-        if folders.first().is_some_and(|(.., there)| !there) {
-            return Err(ignore::left_out(&entry.from, &entry.ignore));
-        }
-        Ok(())
+        if taken { Ok(()) } else { Err(ignore::left_out(&entry.from, &entry.ignore)) }
     }
 
     fn insert(&mut self, path: Vec<u8>, from: &Path, found: &Metadata, named: bool, look: &Look) -> Result<()> {
-        let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-        if name.starts_with(b".wh.") {
-            return Err(Error::input(format!("`{}` cannot be in a layer", from.display()))
-                .hint("a name that begins with `.wh.` deletes a file of a lower layer"));
-        }
+        refuse_whiteout(&path)?;
         let kind = found.file_type();
-        let node = if kind.is_dir() {
-            self.folder(path, look);
-            return Ok(());
-        } else if kind.is_symlink() {
+        let node = if kind.is_symlink() {
             let link = std::fs::read_link(from).map_err(|error| unreadable(from, error))?;
             Node { mode: 0o777, owner: look.folder.owner, content: Content::Symlink(link) }
         } else if kind.is_file() {
@@ -292,6 +271,15 @@ impl Tree {
     pub fn write(&self, out: &mut dyn Write) -> Result<()> {
         layer_tar::write(self.nodes.iter().map(|(path, node)| (&path[..], node)), out)
     }
+}
+
+fn refuse_whiteout(path: &[u8]) -> Result<()> {
+    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    if !name.starts_with(b".wh.") {
+        return Ok(());
+    }
+    Err(Error::input(format!("`/{}` cannot be in a layer", String::from_utf8_lossy(path)))
+        .hint("a name that begins with `.wh.` deletes a file of a lower layer"))
 }
 
 fn unreadable(path: &Path, error: io::Error) -> Error {

@@ -49,8 +49,8 @@ enum Pattern {
 
 /// What the rules say of a path; its folder's is needed for what lies in it.
 #[derive(Debug, Clone)]
-pub struct Verdict {
-    pub excluded: bool,
+struct Verdict {
+    excluded: bool,
     /// Of each rule, whether it matched the path or a folder above.
     matched: Vec<bool>,
 }
@@ -105,7 +105,7 @@ impl Rules {
     }
 
     /// `path` is relative to the folder that the rules are for; `folder` is the verdict on what it lies in.
-    pub fn judge(&self, path: &str, folder: Option<&Verdict>) -> Verdict {
+    fn judge(&self, path: &str, folder: Option<&Verdict>) -> Verdict {
         let mut verdict = Verdict { excluded: false, matched: vec![false; self.rules.len()] };
         for (index, rule) in self.rules.iter().enumerate() {
             let from_above = folder.is_some_and(|folder| folder.matched[index]);
@@ -118,8 +118,16 @@ impl Rules {
         verdict
     }
 
+    fn fate(&self, path: &str, verdict: &Verdict, is_folder: bool) -> Fate {
+        match verdict.excluded {
+            false => Fate::Taken,
+            true if is_folder && self.may_except_below(path) => Fate::LeftButForExceptions,
+            true => Fate::Left,
+        }
+    }
+
     /// Whether something below an excluded folder may be taken after all.
-    pub fn may_except_below(&self, folder: &str) -> bool {
+    fn may_except_below(&self, folder: &str) -> bool {
         let below = format!("{folder}/");
         self.rules.iter().filter(|rule| rule.exception).any(|rule| match &rule.begins {
             Some(begins) => begins.starts_with(&below) || below.starts_with(begins),
@@ -128,8 +136,55 @@ impl Rules {
     }
 }
 
+/// What becomes of a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    Taken,
+    /// With all that is in it.
+    Left,
+    /// A folder in which something may be taken.
+    LeftButForExceptions,
+}
+
+/// The rules for one folder, on a walk through it.
+pub(super) struct Filter {
+    rules: Rules,
+    /// What the rules know the folder by, with a slash; empty for the one that they are for.
+    prefix: String,
+    /// Of the folder itself.
+    pub(super) top: Fate,
+    /// Of the folders on the way to where the walk is.
+    folders: Vec<Option<Verdict>>,
+}
+
+impl Filter {
+    pub(super) fn new(project: &Path, from: &Path, ignore: &Ignore) -> Result<Filter> {
+        let (rules, names) = rules_for(project, from, ignore)?;
+        let mut filter = Filter { rules, prefix: String::new(), top: Fate::Taken, folders: vec![None] };
+        for name in names {
+            let path = format!("{}{name}", filter.prefix);
+            let verdict = filter.rules.judge(&path, filter.folders[0].as_ref());
+            filter.top = filter.rules.fate(&path, &verdict, true);
+            (filter.prefix, filter.folders[0]) = (path + "/", Some(verdict));
+        }
+        Ok(filter)
+    }
+
+    /// What becomes of the path that is `inside` the folder, so deep; its folders have to be asked for before.
+    pub(super) fn fate(&mut self, inside: &Path, depth: usize, is_folder: bool) -> Fate {
+        let path = format!("{}{}", self.prefix, inside.to_string_lossy());
+        self.folders.truncate(depth);
+        let verdict = self.rules.judge(&path, self.folders.last().and_then(Option::as_ref));
+        let fate = self.rules.fate(&path, &verdict, is_folder);
+        if is_folder {
+            self.folders.push(Some(verdict));
+        }
+        fate
+    }
+}
+
 /// The rules for a folder, and its path by components in the folder that they are for.
-pub(super) fn rules_for(project: &Path, from: &Path, ignore: &Ignore) -> Result<(Rules, Vec<String>)> {
+fn rules_for(project: &Path, from: &Path, ignore: &Ignore) -> Result<(Rules, Vec<String>)> {
     let (project, from) = (lexical(project), lexical(from));
     let inside = from.strip_prefix(&project).ok();
     let file = match ignore {

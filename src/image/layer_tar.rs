@@ -19,7 +19,7 @@ const NAME: usize = 100;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Seen {
     // Not its inode: some network and user-space file systems number a file anew each time.
-    size: u64,
+    pub(super) size: u64,
     modified: (i64, i64),
     /// An entry named it, perhaps by a link. What a folder holds is itself, or it is not read.
     named: bool,

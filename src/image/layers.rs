@@ -51,17 +51,15 @@ pub fn assemble(spec: LayersSpec, base: Option<Image>) -> Result<Image> {
     let mut accounts = Accounts::new(base.as_ref());
     for entries in &spec.layers {
         let mut tree = Tree::collect(&spec.project, entries, &earlier, &mut accounts)?;
-        match &base {
-            Some(base) => {
-                tree = tree.over_a_base();
-                let folders = tree.folders();
-                if !folders.is_empty() {
-                    let of_base = base_files::find(base, &folders)?;
-                    tree = tree.leave(&of_base);
-                }
+        if let Some(base) = &base {
+            tree = tree.over_a_base();
+            let folders = tree.folders();
+            if !folders.is_empty() {
+                let of_base = base_files::find(base, &folders)?;
+                tree = tree.leave(&of_base);
             }
-            None => tree.follow(&earlier),
         }
+        tree.follow(&earlier);
         let (diff_id, blob) = layer(&tree, spec.compression, &spec.cache)?;
         blobs.push(blob);
         let targets: Vec<&str> = entries.iter().map(|entry| entry.to.as_str()).collect();

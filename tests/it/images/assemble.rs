@@ -51,6 +51,23 @@ fn a_layer_is_listed_in_order_with_its_parents() {
 }
 
 #[test]
+fn annotations_are_the_manifests_alone() {
+    let workshop = Workshop::new();
+    let mut spec = workshop.spec(hello(&workshop));
+    let plain = assemble(spec.clone(), None).unwrap();
+    spec.annotations = BTreeMap::from([("org.opencontainers.image.revision".into(), "abc".into())]);
+    let said = assemble(spec, None).unwrap();
+    let manifest =
+        |image: &steadystate::image::Image| -> serde_json::Value { serde_json::from_slice(&image.manifest).unwrap() };
+    assert_eq!(manifest(&said)["annotations"], json!({ "org.opencontainers.image.revision": "abc" }));
+    assert!(manifest(&plain).get("annotations").is_none());
+    assert_eq!((&said.config, said.size()), (&plain.config, plain.size()));
+    check_sound(&said);
+    layout::write(&said, &workshop.path("out"), None).unwrap();
+    assert_eq!(layout::open(&workshop.path("out"), &workshop.open(None)).unwrap().digest, said.digest);
+}
+
+#[test]
 fn a_changed_page_changes_no_other_layer() {
     let workshop = Workshop::new();
     let layers = hello(&workshop);
@@ -205,6 +222,7 @@ fn what_cannot_be_assembled_says_why() {
     let workshop = Workshop::new();
     workshop.file("target/release/hello", "x");
     workshop.file("tree/.wh.gone", "x");
+    fs::create_dir_all(workshop.path("project/folders/.wh.folder")).unwrap();
     std::os::unix::net::UnixListener::bind(workshop.path("project/socket")).unwrap();
     let both = |a: LayerEntry, b: LayerEntry| vec![a, b];
     let table = [
@@ -229,7 +247,8 @@ fn what_cannot_be_assembled_says_why() {
             "cannot be the image's `/`",
             "did you mean `to: /hello`?",
         ),
-        (vec![entry("tree", "/srv")], Kind::Input, "cannot be in a layer", "`.wh.`"),
+        (vec![entry("tree", "/srv")], Kind::Input, "`/srv/.wh.gone` cannot be in a layer", "`.wh.`"),
+        (vec![entry("folders", "/srv")], Kind::Input, "`/srv/.wh.folder` cannot be in a layer", "`.wh.`"),
         (vec![entry("socket", "/s")], Kind::Input, "is a socket", "`.dockerignore`"),
         (vec![LayerEntry { mode: Some(755), ..entry("target/release/hello", "/h") }], Kind::Input, "", ""),
         (

@@ -116,12 +116,18 @@ fn rules_are_looked_for_where_docker_looks() {
         (entry("dist", "/"), "`dist` is left out by `.dockerignore`", "`dockerignore: false`"),
         (entry("dist/keep", "/"), "`dist/keep` is left out by `.dockerignore`", "begins with `!`"),
         (entry("web/src", "/"), "`web/src` is left out", "`dockerignore: false`"),
+        (entry("dist/keep", "/k"), "`dist/keep` is left out", "`dockerignore: false`"),
         (with(Ignore::File("none.ignore".into()), entry("web", "/")), "there is no `", "`dockerignore` names a file"),
     ];
     for (entry, message, hint) in refusals {
         let error = assemble(workshop.spec(vec![vec![entry]]), None).unwrap_err();
         assert_eq!(error.kind(), Kind::Input);
         assert!(error.to_string().contains(message) && error.hints()[0].contains(hint), "{error:?}");
+    }
+    // An exception that nothing meets excepts nothing.
+    workshop.file(".dockerignore", "dist\n!dist/**/none\nweb/*\n");
+    for to in ["/", "/d"] {
+        assert!(assemble(workshop.spec(vec![vec![entry("dist", to)]]), None).is_err());
     }
     // All that is in it may be left out, though.
     assert_eq!(paths(&workshop, entry("web", "/w")), ["w/"]);

@@ -181,7 +181,7 @@ async fn comes_back(image: &Image, workshop: &Workshop, out: &Path) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn files_come_back(
