@@ -33,6 +33,14 @@ impl Reader {
         }
     }
 
+    /// Notes a finding that has a place of its own, in another file; once, as [`Reader::note`] does.
+    pub fn found(&self, error: Error) {
+        let mut findings = self.findings.borrow_mut();
+        if !findings.iter().any(|known| known.place() == error.place() && known.to_string() == error.to_string()) {
+            findings.push(error);
+        }
+    }
+
     pub fn is_clean(&self) -> bool {
         self.findings.borrow().is_empty()
     }

@@ -38,8 +38,8 @@ pub fn content(file: &Path) -> std::result::Result<String, String> {
     String::from_utf8(bytes).map_err(|error| format!("byte {} is not UTF-8", error.utf8_error().valid_up_to()))
 }
 
-// A path as a person would type it from where the project file's own path was typed.
-fn shown(project_file: &str, path: &str) -> String {
+/// A path as a person would type it from where the project file's own path was typed.
+pub fn shown(project_file: &str, path: &str) -> String {
     match Path::new(project_file).parent().filter(|folder| !folder.as_os_str().is_empty()) {
         Some(folder) if Path::new(path).is_relative() => folder.join(path).display().to_string(),
         _ => path.to_owned(),

@@ -6,8 +6,11 @@ use super::decode::Fields;
 use super::files;
 use super::node::{Node, Value};
 use super::plan::{CreateRepository, DockerfileBuild, ExistingImage, ImagePlan, ImageSource, LayerEntry, LayersBuild};
-use crate::error::Error;
+use crate::error::{Error, SourceText};
 use crate::image::engine::{Builder, Secret};
+use crate::image::ignore::Rules;
+use crate::image::layers::{IGNORE_FILE, Ignore};
+use crate::image::owners::Owner;
 use crate::image::{Compression, Platform};
 
 pub fn read(mut fields: Fields<'_>) -> Option<ImagePlan> {
@@ -90,14 +93,21 @@ fn source(mut fields: Fields<'_>) -> Option<ImageSource> {
 
 fn layers(mut fields: Fields<'_>, run: Option<String>) -> Option<LayersBuild> {
     let base = fields.text("base").filter(|base| base != "scratch");
+    let ignore = ignore(&mut fields);
     let items = fields.list("layers").unwrap_or_default();
     let layers = items
         .iter()
         .map(|item| match &item.value {
-            Value::List(entries) => entries.iter().filter_map(|entry| layer_entry(&fields, entry)).collect(),
-            _ => layer_entry(&fields, item).into_iter().collect(),
+            Value::List(entries) => entries.iter().filter_map(|entry| layer_entry(&fields, entry, &ignore)).collect(),
+            _ => layer_entry(&fields, item, &ignore).into_iter().collect(),
         })
         .collect();
+    if ignore.is_none()
+        && let Ok(text) = files::content(&fields.reader.folder.join(IGNORE_FILE))
+        && let Err(error) = Rules::parse(&SourceText::new(files::shown(&fields.reader.source.name, IGNORE_FILE), text))
+    {
+        fields.reader.found(error);
+    }
     let build = LayersBuild {
         run,
         base: base.map(|base| files::path_or_reference(&fields.reader.folder, &base)),
@@ -110,6 +120,7 @@ fn layers(mut fields: Fields<'_>, run: Option<String>) -> Option<LayersBuild> {
         exposed_ports: fields.texts("exposed_ports").unwrap_or_default(),
         labels: fields.text_map("labels"),
         stop_signal: fields.text("stop_signal"),
+        annotations: fields.boolean("annotations").unwrap_or(true),
         platforms: platforms(&mut fields),
     };
     check_entries(&fields, items, &build.layers, &build.platforms);
@@ -117,13 +128,15 @@ fn layers(mut fields: Fields<'_>, run: Option<String>) -> Option<LayersBuild> {
     Some(build)
 }
 
-fn layer_entry(build: &Fields<'_>, node: &Node) -> Option<LayerEntry> {
+fn layer_entry(build: &Fields<'_>, node: &Node, ignore: &Option<Ignore>) -> Option<LayerEntry> {
     let mut fields = build.reader.fields(&build.path("layers"), node, &node.span)?;
     let from = fields.text("from");
     let to = fields.text("to");
-    let mode = mode(&mut fields);
+    let file_mode = mode(&mut fields, "mode");
+    let folder_mode = mode(&mut fields, "folder_mode");
     let owner = owner(&mut fields);
     let platform = platform(&mut fields);
+    let ignore = self::ignore(&mut fields).or_else(|| ignore.clone()).unwrap_or_default();
     for (key, value) in [("from", &from), ("to", &to)] {
         if value.is_none() && fields.node(key).is_none() {
             fields.missing(key, "a layer is made of entries such as { from: target/release/hello, to: /hello }");
@@ -137,30 +150,49 @@ fn layer_entry(build: &Fields<'_>, node: &Node) -> Option<LayerEntry> {
         fields.reader.note(&node.span, None, error);
     }
     fields.finish();
-    Some(LayerEntry { from: build.reader.folder.join(from?), to: to?, mode, owner, platform })
+    let from = build.reader.folder.join(from?);
+    Some(LayerEntry { from, to: to?, mode: file_mode, folder_mode, owner, ignore, platform })
 }
 
-fn mode(fields: &mut Fields<'_>) -> Option<u32> {
-    let text = fields.scalar("mode")?;
+/// A file of patterns, or `false` for none. The usual one is checked, too: no build should begin that cannot end.
+fn ignore(fields: &mut Fields<'_>) -> Option<Ignore> {
+    let node = fields.node("dockerignore")?;
+    match &node.value {
+        Value::Bool(false) => Some(Ignore::Nothing),
+        Value::Text(name) => {
+            let found = files::read(fields.reader, node, name)?;
+            if let Err(error) = Rules::parse(&found) {
+                fields.reader.found(error);
+            }
+            Some(Ignore::File(fields.reader.folder.join(name)))
+        }
+        _ => {
+            fields.reader.wrong_type(&fields.path("dockerignore"), node, "a file's name or false");
+            None
+        }
+    }
+}
+
+fn mode(fields: &mut Fields<'_>, key: &'static str) -> Option<u32> {
+    let text = fields.scalar(key)?;
     let mode = u32::from_str_radix(text.trim_start_matches("0o"), 8).ok().filter(|mode| *mode <= 0o7777);
     if mode.is_none() {
-        let node = fields.node("mode")?;
-        let error = Error::input(format!("`{}` has to be permission bits in octal, not `{text}`", fields.path("mode")))
+        let node = fields.node(key)?;
+        let error = Error::input(format!("`{}` has to be permission bits in octal, not `{text}`", fields.path(key)))
             .hint("write it as \"0755\" or \"0644\"");
         fields.reader.note(&node.span, None, error);
     }
     mode
 }
 
-/// `uid` or `uid:gid`.
-fn owner(fields: &mut Fields<'_>) -> Option<(u32, u32)> {
+/// User, or user and group; ids or names.
+fn owner(fields: &mut Fields<'_>) -> Option<Owner> {
     let text = fields.scalar("owner")?;
-    let (user, group) = text.split_once(':').unwrap_or((&text, &text));
-    let owner = user.parse().ok().zip(group.parse().ok());
+    let owner = text.parse().ok();
     if owner.is_none() {
         let node = fields.node("owner")?;
-        let error = Error::input(format!("`{}` has to be numeric ids, not `{text}`", fields.path("owner")))
-            .hint("write it as \"1000:1000\"; names are only known inside of an image");
+        let error = Error::input(format!("`{}` has to be a user, or user:group, not `{text}`", fields.path("owner")))
+            .hint("write it as \"1000:1000\", or with names that the image's `/etc/passwd` and `/etc/group` have");
         fields.reader.note(&node.span, None, error);
     }
     owner
@@ -174,6 +206,7 @@ fn dockerfile(mut fields: Fields<'_>, run: Option<String>) -> Option<DockerfileB
     let builder = builder(&mut fields);
     let secrets = secrets(&mut fields);
     let labels = fields.text_map("labels");
+    let annotations = fields.boolean("annotations").unwrap_or(true);
     let cache_from = fields.texts("cache_from").unwrap_or_default();
     let cache_to = fields.texts("cache_to").unwrap_or_default();
     let platforms = platforms(&mut fields);
@@ -191,6 +224,7 @@ fn dockerfile(mut fields: Fields<'_>, run: Option<String>) -> Option<DockerfileB
         secrets,
         unset: Vec::new(),
         labels,
+        annotations,
         cache_from,
         cache_to,
         platforms,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::error::SourceText;
 use crate::image::engine::{Builder, Secret};
+pub use crate::image::layers::LayerEntry;
 use crate::image::{Compression, Platform};
 
 #[derive(Clone)]
@@ -122,7 +123,7 @@ pub struct ExistingImage {
 }
 
 /// An image that is assembled from files, with no engine.
-#[derive(Clone, Default, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct LayersBuild {
     pub run: Option<String>,
     /// A reference or the absolute path of an OCI layout or archive; `None` is `scratch`.
@@ -138,6 +139,8 @@ pub struct LayersBuild {
     pub exposed_ports: Vec<String>,
     pub labels: BTreeMap<String, String>,
     pub stop_signal: Option<String>,
+    /// Whether the image says which commit of which repository it is from.
+    pub annotations: bool,
     /// Such as `linux/amd64`, each once: several make an index. None is the base's, else this machine's.
     pub platforms: Vec<Platform>,
 }
@@ -157,24 +160,10 @@ impl fmt::Debug for LayersBuild {
             .field("exposed_ports", &self.exposed_ports)
             .field("labels", &self.labels)
             .field("stop_signal", &self.stop_signal)
+            .field("annotations", &self.annotations)
             .field("platforms", &self.platforms)
             .finish()
     }
-}
-
-/// A file or a folder of the project in a layer.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LayerEntry {
-    /// Absolute; need not exist before `run` did.
-    pub from: PathBuf,
-    /// Absolute in the image.
-    pub to: String,
-    /// Permission bits, such as 0o755; `None` keeps only whether a file can be executed.
-    pub mode: Option<u32>,
-    /// User and group id; `None` is 0:0.
-    pub owner: Option<(u32, u32)>,
-    /// Only in the image for this platform; `None` is in all.
-    pub platform: Option<Platform>,
 }
 
 #[derive(Clone, PartialEq)]
@@ -193,6 +182,8 @@ pub struct DockerfileBuild {
     /// Variables of secrets that are not set: only a build needs them.
     pub unset: Vec<String>,
     pub labels: BTreeMap<String, String>,
+    /// Whether the image says which commit of which repository it is from.
+    pub annotations: bool,
     pub cache_from: Vec<String>,
     pub cache_to: Vec<String>,
     /// One build for each; several make an index. None is what the task definition asks for, else the engine's own.
@@ -211,6 +202,7 @@ impl fmt::Debug for DockerfileBuild {
             .field("builder", &self.builder)
             .field("secrets", &self.secrets.keys())
             .field("labels", &self.labels)
+            .field("annotations", &self.annotations)
             .field("cache_from", &self.cache_from)
             .field("cache_to", &self.cache_to)
             .field("platforms", &self.platforms)

@@ -7,15 +7,15 @@ use secrecy::SecretString;
 use serde_json::Value;
 
 use super::event::{BlobState, Event, Events};
-use super::origin;
+use super::{annotations, origin};
 use crate::aws::Clients;
 use crate::aws::reply::optional;
-use crate::config::{DockerfileBuild, ImagePlan, ImageSource, LayersBuild, Plan};
+use crate::config::{DockerfileBuild, ImagePlan, ImageSource, LayerEntry, LayersBuild, Plan};
 use crate::error::{Error, Kind, Result};
 use crate::image::config::Execution;
 use crate::image::engine::{self, Build};
 use crate::image::index::listed;
-use crate::image::layers::{self, LayerEntry, LayersSpec};
+use crate::image::layers::{self, LayersSpec};
 use crate::image::{BlobCache, Built, Image, Open, Platform, Reference, Tree};
 use crate::registry::{self, Origin, Remote};
 
@@ -75,6 +75,10 @@ pub async fn image(
     events: &Events,
 ) -> Result<Made> {
     let mut on_line = |line: &str| events.emit(Event::BuildOutput { line: line.to_owned() });
+    if !matches!(image.source, ImageSource::Existing(_)) {
+        // before anything is built for nothing
+        annotations::Origin::of(plan, false)?;
+    }
     if let Some(run) = image.run() {
         engine::run(&engine::shell(run, &plan.project), &mut on_line).await?;
     }
@@ -125,6 +129,7 @@ async fn layers_for(
     clients: &Clients,
     events: &Events,
 ) -> Result<Image> {
+    let origin = annotations::Origin::of(plan, build.annotations)?;
     let base = match &build.base {
         Some(base) => {
             let base = existing_image(base, Open { platform: named.clone(), ..open.clone() }, clients, events).await?;
@@ -133,19 +138,12 @@ async fn layers_for(
         None => None,
     };
     let platform = named.or(base.as_ref().map(|base| base.platform.clone())).unwrap_or_else(Platform::linux_here);
-    let fits =
-        |entry: &&crate::config::LayerEntry| entry.platform.as_ref().is_none_or(|wanted| wanted.matches(&platform));
+    let fits = |entry: &&LayerEntry| entry.platform.as_ref().is_none_or(|wanted| wanted.matches(&platform));
     // A layer of other platforms alone is none here.
     let chosen = build.layers.iter().filter(|entries| entries.is_empty() || entries.iter().any(|entry| fits(&entry)));
-    let entry = |entry: &crate::config::LayerEntry| LayerEntry {
-        from: entry.from.clone(),
-        to: entry.to.clone(),
-        mode: entry.mode,
-        owner: entry.owner,
-    };
     let spec = LayersSpec {
         project: plan.project.clone(),
-        layers: chosen.map(|entries| entries.iter().filter(fits).map(entry).collect()).collect(),
+        layers: chosen.map(|entries| entries.iter().filter(fits).cloned().collect()).collect(),
         execution: Execution {
             entrypoint: build.entrypoint.clone(),
             command: build.command.clone(),
@@ -153,11 +151,12 @@ async fn layers_for(
             working_dir: build.working_dir.clone(),
             user: build.user.clone(),
             exposed_ports: build.exposed_ports.clone(),
-            labels: build.labels.clone(),
+            labels: origin.labels(&build.labels),
             stop_signal: build.stop_signal.clone(),
         },
         platform,
-        created: None,
+        created: origin.created,
+        annotations: origin.annotations(&build.labels),
         compression: open.compression,
         cache: open.cache,
     };
@@ -174,6 +173,8 @@ async fn dockerfile(
         let error = Error::preflight(format!("secrets of the build are not set: {}", build.unset.join(", ")));
         return Err(error.hint("set these variables, or name others in `build.secrets`"));
     }
+    let text = std::fs::read(&build.dockerfile).unwrap_or_default();
+    let origin = annotations::Origin::of(plan, build.annotations)?.without_those_in(&String::from_utf8_lossy(&text));
     let secret = |(name, value): (&String, &String)| (name.clone(), SecretString::from(value.clone()));
     let recipe = Build {
         context: build.context.clone(),
@@ -181,7 +182,8 @@ async fn dockerfile(
         target: build.target.clone(),
         build_args: build.args.iter().map(secret).collect(),
         secrets: build.secrets.clone(),
-        labels: build.labels.clone(),
+        labels: origin.labels(&build.labels),
+        epoch: origin.epoch,
         cache_from: build.cache_from.clone(),
         cache_to: build.cache_to.clone(),
         platform: build.platforms.first().or(open.platform.as_ref()).cloned(),

@@ -2,6 +2,7 @@
 //! the step before it returned, and says what it does through [`event`]s.
 
 pub mod access;
+pub mod annotations;
 pub mod build;
 pub mod check_url;
 pub mod decide;

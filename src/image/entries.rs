@@ -1,14 +1,17 @@
-//! The files of one layer: collected, sorted, and written as a tar that is the same on every machine.
+//! The files of one layer: what its entries name, collected and sorted.
 
-use std::collections::BTreeMap;
-use std::fs::{File, Metadata};
-use std::io::{self, Read, Write};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::Metadata;
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use tar::{Builder, EntryType, Header};
-
+use super::Platform;
+use super::base_files::{self, Found};
+use super::ignore::{self, Fate, Filter, Ignore};
+use super::layer_tar::{self, Seen};
+use super::owners::{Accounts, Owner};
 use crate::error::{Error, Result, nearest};
 
 /// One line of a layer: a file, or a folder with all that is in it, and where it goes.
@@ -18,24 +21,32 @@ pub struct LayerEntry {
     pub from: PathBuf,
     /// In the image, absolute. A file goes *into* it when it ends in `/`; the content of a folder always does.
     pub to: String,
-    /// Permission bits for every file of this entry. `None` keeps those on disk, without write permission for
-    /// group and others, and without setuid and setgid: these depend on who checked the project out.
+    /// Permission bits for every file of this entry. `None` is 0755 for what its owner may execute on disk, else 0644:
+    /// all else depends on who checked the project out.
     pub mode: Option<u32>,
-    /// User and group; `None` is 0:0.
-    pub owner: Option<(u32, u32)>,
+    /// Permission bits for every folder of this entry; `None` is 0755.
+    pub folder_mode: Option<u32>,
+    /// `None` is 0:0.
+    pub owner: Option<Owner>,
+    pub ignore: Ignore,
+    /// Only in the image for this platform; `None` is in all.
+    pub platform: Option<Platform>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Node {
-    mode: u32,
-    owner: (u32, u32),
-    content: Content,
+pub(super) struct Node {
+    pub mode: u32,
+    pub owner: (u32, u32),
+    pub content: Content,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Content {
-    Folder { implied: bool },
-    File(PathBuf),
+pub(super) enum Content {
+    /// Implied when no entry says how it looks.
+    Folder {
+        implied: bool,
+    },
+    File(PathBuf, Seen),
     Symlink(PathBuf),
 }
 
@@ -47,15 +58,42 @@ pub struct Tree {
     nodes: BTreeMap<Vec<u8>, Node>,
 }
 
+/// How the files of one entry look.
+struct Look {
+    mode: Option<u32>,
+    folder: Node,
+}
+
 impl Tree {
-    /// Collects what the entries name; of two for one path the later one counts.
+    /// Collects what the entries name; of two for one path the later one counts. `earlier` are this image's own layers
+    /// below, the lowest first.
     ///
     /// # Errors
     /// `BuildOrPush` when a file is missing or cannot be read; `Input` for what no layer can hold.
-    pub fn collect(project: &Path, entries: &[LayerEntry]) -> Result<Tree> {
+    pub(super) fn collect(
+        project: &Path,
+        entries: &[LayerEntry],
+        earlier: &[Tree],
+        accounts: &mut Accounts<'_>,
+    ) -> Result<Tree> {
         let mut tree = Tree::default();
         for entry in entries {
-            tree.add(project, entry)?;
+            let owner = match &entry.owner {
+                Some(owner) => {
+                    let trees: Vec<&Tree> = std::iter::once(&tree).chain(earlier.iter().rev()).collect();
+                    accounts.ids(owner, &trees)?
+                }
+                None => (0, 0),
+            };
+            if let Some(mode) = [entry.mode, entry.folder_mode].into_iter().flatten().find(|mode| *mode > 0o7777) {
+                return Err(
+                    Error::input(format!("`{mode:o}` is not a file mode")).hint("write it in octal, as in \"0755\"")
+                );
+            }
+            let implied = entry.owner.is_none() && entry.folder_mode.is_none();
+            let folder =
+                Node { mode: entry.folder_mode.unwrap_or(IMPLIED.mode), owner, content: Content::Folder { implied } };
+            tree.add(project, entry, &Look { mode: entry.mode, folder })?;
         }
         tree.imply_parents()?;
         Ok(tree)
@@ -63,46 +101,73 @@ impl Tree {
 
     /// For a layer over a base image: folders are left out that only hold what lies in them. They would replace the base's
     /// own (`/lib` may be a symlink there, `/tmp` has mode 1777), and runtimes make the missing ones.
-    pub fn over_a_base(mut self) -> Tree {
-        let holds_something = |path: &[u8]| {
-            let below = [path, b"/"].concat();
-            self.nodes.range(below.clone()..).next().is_some_and(|(next, _)| next.starts_with(&below))
-        };
+    pub(super) fn over_a_base(mut self) -> Tree {
         let plain = |node: &Node| {
             matches!(node.content, Content::Folder { .. }) && (node.mode, node.owner) == (IMPLIED.mode, IMPLIED.owner)
         };
         let spared: Vec<Vec<u8>> = self
             .nodes
             .iter()
-            .filter(|(path, node)| plain(node) && holds_something(path))
+            .filter(|(path, node)| plain(node) && self.holds_something(path))
             .map(|(path, _)| path.clone())
             .collect();
         spared.iter().for_each(|path| drop(self.nodes.remove(path)));
         self
     }
 
-    /// Implied folders look as an earlier layer of the same image made them.
-    pub fn follow(&mut self, earlier: &Tree) {
-        for (path, node) in &mut self.nodes {
-            let named = earlier.nodes.get(path).filter(|named| named.content == Content::Folder { implied: false });
-            if let (Content::Folder { implied: true }, Some(named)) = (&node.content, named) {
-                (node.mode, node.owner) = (named.mode, named.owner);
-            }
-        }
+    fn holds_something(&self, path: &[u8]) -> bool {
+        let below = [path, b"/"].concat();
+        self.nodes.range(below.clone()..).next().is_some_and(|(next, _)| next.starts_with(&below))
     }
 
-    fn add(&mut self, project: &Path, entry: &LayerEntry) -> Result<()> {
+    /// The folders whose look this layer would give them.
+    pub(super) fn folders(&self) -> BTreeSet<&[u8]> {
+        let folders = self.nodes.iter().filter(|(_, node)| matches!(node.content, Content::Folder { .. }));
+        folders.map(|(path, _)| &path[..]).collect()
+    }
+
+    /// Folders that the base has, or has a link for, stay as they are there.
+    pub(super) fn leave(mut self, of_base: &BTreeMap<Vec<u8>, Found>) -> Tree {
+        let of_base = |path: &[u8]| matches!(of_base.get(path), Some(Found::Folder | Found::Other));
+        self.nodes.retain(|path, node| !matches!(node.content, Content::Folder { .. }) || !of_base(path));
+        self
+    }
+
+    /// Implied folders look as the layers below of the same image made them, and links there stay links.
+    pub(super) fn follow(&mut self, earlier: &[Tree]) {
+        self.nodes.retain(|path, node| {
+            if node.content != IMPLIED.content {
+                return true;
+            }
+            match earlier.iter().rev().find_map(|tree| tree.nodes.get(path)) {
+                Some(Node { content: Content::Symlink(_), .. }) => return false,
+                Some(below @ Node { content: Content::Folder { .. }, .. }) => {
+                    (node.mode, node.owner) = (below.mode, below.owner);
+                }
+                _ => {}
+            }
+            true
+        });
+    }
+
+    /// What is at a path, its content read.
+    pub(super) fn find(&self, path: &[u8]) -> Option<Result<Found>> {
+        Some(match &self.nodes.get(path)?.content {
+            Content::Folder { .. } => Ok(Found::Folder),
+            Content::Symlink(_) => Ok(Found::Other),
+            Content::File(from, seen) if seen.size <= base_files::MAX_FILE => {
+                std::fs::read(from).map(Found::File).map_err(|error| unreadable(from, error))
+            }
+            Content::File(..) => Ok(Found::Other),
+        })
+    }
+
+    fn add(&mut self, project: &Path, entry: &LayerEntry, look: &Look) -> Result<()> {
         let to = target(&entry.to)?;
         let from = project.join(&entry.from);
         let metadata = std::fs::metadata(&from).map_err(|error| missing(&from, &entry.from, error))?;
-        let owner = entry.owner.unwrap_or((0, 0));
-        if let Some(mode) = entry.mode.filter(|mode| *mode > 0o7777) {
-            return Err(
-                Error::input(format!("`{mode:o}` is not a file mode")).hint("write it in octal, as in \"0755\"")
-            );
-        }
         if metadata.is_dir() {
-            return self.add_folder(&from, &to, &metadata, entry.mode, owner);
+            return self.add_folder(project, &from, &to, entry, look);
         }
         let mut path = to;
         if entry.to.ends_with('/') {
@@ -112,69 +177,81 @@ impl Tree {
             return Err(Error::input(format!("`{}` is a file, and cannot be the image's `/`", entry.from.display()))
                 .hint(format!("did you mean `to: /{}`?", from.file_name().unwrap_or_default().to_string_lossy())));
         }
-        self.insert(path, &from, &metadata, entry.mode, owner)
+        self.insert(path, &from, &metadata, true, look)
     }
 
-    fn add_folder(
-        &mut self,
-        from: &Path,
-        to: &[u8],
-        top: &Metadata,
-        mode: Option<u32>,
-        owner: (u32, u32),
-    ) -> Result<()> {
-        if !to.is_empty() {
-            self.insert(to.to_vec(), from, top, None, owner)?;
-        }
-        for found in walkdir::WalkDir::new(from).min_depth(1).follow_links(false).follow_root_links(true) {
+    /// What the rules leave of a folder. A folder that is left out is there if something in it is taken.
+    fn add_folder(&mut self, project: &Path, from: &Path, to: &[u8], entry: &LayerEntry, look: &Look) -> Result<()> {
+        let mut filter = Filter::new(project, from, &entry.ignore)?;
+        let mut taken = filter.top == Fate::Taken;
+        // By depth: the path in the image, and whether it is there.
+        let mut folders = vec![(to.to_vec(), false)];
+        let mut walk = walkdir::WalkDir::new(from).follow_links(false).follow_root_links(true).into_iter();
+        while let Some(found) = walk.next() {
             let found = found.map_err(|error| {
                 let path = error.path().unwrap_or(from).to_owned();
                 Error::build_or_push(format!("cannot read `{}`", path.display())).cause(error)
             })?;
+            let (depth, is_folder) = (found.depth(), found.depth() == 0 || found.file_type().is_dir());
             let inside = found.path().strip_prefix(from).unwrap_or(found.path());
+            let fate = if depth == 0 { filter.top } else { filter.fate(inside, depth, is_folder) };
             let mut path = to.to_vec();
-            push_name(&mut path, inside.as_os_str().as_bytes());
-            let metadata = found.metadata().map_err(|error| {
-                Error::build_or_push(format!("cannot read `{}`", found.path().display())).cause(error)
-            })?;
-            self.insert(path, found.path(), &metadata, mode, owner)?;
+            if depth > 0 {
+                push_name(&mut path, inside.as_os_str().as_bytes());
+                folders.truncate(depth);
+            }
+            if is_folder && depth > 0 {
+                folders.push((path.clone(), false));
+            }
+            match fate {
+                Fate::Left if is_folder => walk.skip_current_dir(),
+                Fate::Left | Fate::LeftButForExceptions => {}
+                Fate::Taken => {
+                    taken = true;
+                    for (folder, there) in folders.iter_mut().filter(|(folder, there)| !there && !folder.is_empty()) {
+                        refuse_whiteout(folder)?;
+                        self.folder(folder.clone(), look);
+                        *there = true;
+                    }
+                    if !is_folder {
+                        let metadata = found.metadata().map_err(|error| unreadable(found.path(), error.into()))?;
+                        self.insert(path, found.path(), &metadata, false, look)?;
+                    }
+                }
+            }
         }
-        Ok(())
+        if taken { Ok(()) } else { Err(ignore::left_out(&entry.from, &entry.ignore)) }
     }
 
-    fn insert(
-        &mut self,
-        path: Vec<u8>,
-        from: &Path,
-        found: &Metadata,
-        mode: Option<u32>,
-        owner: (u32, u32),
-    ) -> Result<()> {
-        let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-        if name.starts_with(b".wh.") {
-            return Err(Error::input(format!("`{}` cannot be in a layer", from.display()))
-                .hint("a name that begins with `.wh.` deletes a file of a lower layer"));
-        }
-        let on_disk = found.permissions().mode() & 0o755;
+    fn insert(&mut self, path: Vec<u8>, from: &Path, found: &Metadata, named: bool, look: &Look) -> Result<()> {
+        refuse_whiteout(&path)?;
         let kind = found.file_type();
-        let (content, mode) = if kind.is_dir() {
-            (Content::Folder { implied: false }, on_disk)
-        } else if kind.is_symlink() {
-            let link = std::fs::read_link(from)
-                .map_err(|error| Error::build_or_push(format!("cannot read `{}`", from.display())).cause(error))?;
-            (Content::Symlink(link), 0o777)
+        let node = if kind.is_symlink() {
+            let link = std::fs::read_link(from).map_err(|error| unreadable(from, error))?;
+            Node { mode: 0o777, owner: look.folder.owner, content: Content::Symlink(link) }
         } else if kind.is_file() {
-            (Content::File(from.to_owned()), mode.unwrap_or(on_disk))
+            let usual = if found.permissions().mode() & 0o100 == 0 { 0o644 } else { 0o755 };
+            let content = Content::File(from.to_owned(), Seen::new(found, named));
+            Node { mode: look.mode.unwrap_or(usual), owner: look.folder.owner, content }
         } else {
             let what = match kind {
                 kind if kind.is_socket() => "a socket",
                 kind if kind.is_fifo() => "a named pipe",
                 _ => "a device",
             };
-            return Err(Error::input(format!("`{}` is {what}, which no image can hold", from.display())));
+            return Err(Error::input(format!("`{}` is {what}, which no image can hold", from.display()))
+                .hint("remove it, or name it in `.dockerignore`"));
         };
-        self.nodes.insert(path, Node { mode, owner, content });
+        self.nodes.insert(path, node);
         Ok(())
+    }
+
+    /// One that no entry says more of does not undo what an entry said.
+    fn folder(&mut self, path: Vec<u8>, look: &Look) {
+        let known = self.nodes.get(&path).is_some_and(|known| matches!(known.content, Content::Folder { .. }));
+        if !known || look.folder.content != IMPLIED.content {
+            self.nodes.insert(path, look.folder.clone());
+        }
     }
 
     fn imply_parents(&mut self) -> Result<()> {
@@ -193,70 +270,23 @@ impl Tree {
         Ok(())
     }
 
-    /// Writes the layer. Files are streamed, and must still have the size that they had when they are opened.
+    /// Writes the layer. Files are streamed, and have to be what they were when they were collected.
     pub fn write(&self, out: &mut dyn Write) -> Result<()> {
-        let mut tar = Builder::new(out);
-        for (path, node) in &self.nodes {
-            self.write_node(&mut tar, path, node).map_err(|error| {
-                let path = match &node.content {
-                    Content::File(from) => from.display().to_string(),
-                    _ => format!("/{}", String::from_utf8_lossy(path)),
-                };
-                Error::build_or_push(format!("cannot put `{path}` into its layer")).cause(error)
-            })?;
-        }
-        tar.into_inner().map(drop).map_err(|error| Error::build_or_push("cannot write a layer").cause(error))
-    }
-
-    fn write_node(&self, tar: &mut Builder<&mut dyn Write>, path: &[u8], node: &Node) -> io::Result<()> {
-        let mut header = Header::new_gnu();
-        header.set_mode(node.mode);
-        header.set_uid(node.owner.0.into());
-        header.set_gid(node.owner.1.into());
-        header.set_mtime(0);
-        header.set_size(0);
-        let path = Path::new(std::ffi::OsStr::from_bytes(path));
-        match &node.content {
-            Content::Folder { .. } => {
-                header.set_entry_type(EntryType::Directory);
-                let mut with_slash = path.as_os_str().to_owned();
-                with_slash.push("/");
-                tar.append_data(&mut header, with_slash, io::empty())
-            }
-            Content::Symlink(target) => {
-                header.set_entry_type(EntryType::Symlink);
-                tar.append_link(&mut header, path, target)
-            }
-            Content::File(from) => {
-                let file = File::open(from)?;
-                let size = file.metadata()?.len();
-                header.set_entry_type(EntryType::Regular);
-                header.set_size(size);
-                tar.append_data(&mut header, path, Exactly { file, left: size })
-            }
-        }
+        layer_tar::write(self.nodes.iter().map(|(path, node)| (&path[..], node)), out)
     }
 }
 
-/// A file that may not get shorter while it is read; what is added to it meanwhile is left out.
-struct Exactly {
-    file: File,
-    left: u64,
+fn refuse_whiteout(path: &[u8]) -> Result<()> {
+    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    if !name.starts_with(b".wh.") {
+        return Ok(());
+    }
+    Err(Error::input(format!("`/{}` cannot be in a layer", String::from_utf8_lossy(path)))
+        .hint("a name that begins with `.wh.` deletes a file of a lower layer"))
 }
 
-impl Read for Exactly {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let want = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
-        if want == 0 {
-            return Ok(0);
-        }
-        let read = self.file.read(&mut buffer[..want])?;
-        if read == 0 {
-            return Err(io::Error::other("it got shorter while it was read"));
-        }
-        self.left -= read as u64;
-        Ok(read)
-    }
+fn unreadable(path: &Path, error: io::Error) -> Error {
+    Error::build_or_push(format!("cannot read `{}`", path.display())).cause(error)
 }
 
 fn push_name(path: &mut Vec<u8>, name: &[u8]) {

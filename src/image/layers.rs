@@ -1,5 +1,6 @@
 //! Images assembled from files: no engine, no Dockerfile, and the same digest wherever the files are the same.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -8,11 +9,13 @@ use super::compression::{Compression, Compressor};
 use super::config::{self, Execution, LayerRecord};
 use super::digest::Hasher;
 use super::entries::Tree;
-use super::manifest;
+use super::owners::Accounts;
 use super::{Blob, BlobSource, Image, Platform};
+use super::{base_files, manifest};
 use crate::error::{Error, Result};
 
 pub use super::entries::LayerEntry;
+pub use super::ignore::{IGNORE_FILE, Ignore};
 
 /// What to assemble.
 #[derive(Debug, Clone)]
@@ -25,6 +28,8 @@ pub struct LayersSpec {
     pub platform: Platform,
     /// Seconds since 1970 for the image's `created` (`SOURCE_DATE_EPOCH`); without it an image has no time in it.
     pub created: Option<i64>,
+    /// Of the manifest.
+    pub annotations: BTreeMap<String, String>,
     pub compression: Compression,
     pub cache: BlobCache,
 }
@@ -43,13 +48,18 @@ pub fn assemble(spec: LayersSpec, base: Option<Image>) -> Result<Image> {
     }
     let mut records = Vec::new();
     let mut earlier: Vec<Tree> = Vec::new();
+    let mut accounts = Accounts::new(base.as_ref());
     for entries in &spec.layers {
-        let mut tree = Tree::collect(&spec.project, entries)?;
-        if base.is_some() {
+        let mut tree = Tree::collect(&spec.project, entries, &earlier, &mut accounts)?;
+        if let Some(base) = &base {
             tree = tree.over_a_base();
-        } else {
-            earlier.iter().for_each(|lower| tree.follow(lower));
+            let folders = tree.folders();
+            if !folders.is_empty() {
+                let of_base = base_files::find(base, &folders)?;
+                tree = tree.leave(&of_base);
+            }
         }
+        tree.follow(&earlier);
         let (diff_id, blob) = layer(&tree, spec.compression, &spec.cache)?;
         blobs.push(blob);
         let targets: Vec<&str> = entries.iter().map(|entry| entry.to.as_str()).collect();
@@ -58,7 +68,7 @@ pub fn assemble(spec: LayersSpec, base: Option<Image>) -> Result<Image> {
     }
     let base_config = base.as_ref().map(|base| base.config.as_ref());
     let config = config::build(base_config, &spec.platform, &spec.execution, &records, spec.created)?;
-    Ok(manifest::write(blobs, config, spec.platform))
+    Ok(manifest::write_annotated(blobs, config, spec.platform, &spec.annotations))
 }
 
 fn check_base(base: &Image, platform: &Platform) -> Result<()> {

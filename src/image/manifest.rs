@@ -1,5 +1,7 @@
 //! Manifests and indexes: read by the spec's types, written by hand so that their bytes never vary.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use oci_spec::image as oci;
 use serde_json::json;
@@ -174,15 +176,28 @@ pub fn platform_of(config: &[u8]) -> Result<Platform> {
 
 /// An image of these layers and this config, with an OCI manifest of our own.
 pub fn write(layers: Vec<Blob>, config: Bytes, platform: Platform) -> Image {
+    write_annotated(layers, config, platform, &BTreeMap::new())
+}
+
+/// The same, its manifest with these annotations.
+pub fn write_annotated(
+    layers: Vec<Blob>,
+    config: Bytes,
+    platform: Platform,
+    annotations: &BTreeMap<String, String>,
+) -> Image {
     let config_descriptor =
         Descriptor { media_type: OCI_CONFIG.to_owned(), digest: digest::of(&config), size: config.len() as u64 };
     let value = |descriptor: &Descriptor| json!({ "mediaType": descriptor.media_type, "digest": descriptor.digest, "size": descriptor.size });
-    let manifest = json!({
+    let mut manifest = json!({
         "schemaVersion": 2,
         "mediaType": OCI_MANIFEST,
         "config": value(&config_descriptor),
         "layers": layers.iter().map(|layer| value(&layer.descriptor)).collect::<Vec<_>>(),
     });
+    if !annotations.is_empty() {
+        manifest["annotations"] = json!(annotations);
+    }
     let manifest = Bytes::from(manifest.to_string());
     let mut blobs = layers;
     blobs.push(Blob { descriptor: config_descriptor, source: BlobSource::Memory(config.clone()) });

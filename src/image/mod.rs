@@ -4,6 +4,7 @@
 //! config, and where the bytes of each blob are. Nothing here talks to a registry.
 
 pub mod archive;
+mod base_files;
 pub mod cache;
 pub mod compression;
 pub mod config;
@@ -13,10 +14,13 @@ pub mod ecr_host;
 pub mod engine;
 pub mod entries;
 pub mod group;
+pub mod ignore;
 pub mod index;
+mod layer_tar;
 pub mod layers;
 pub mod layout;
 pub mod manifest;
+pub mod owners;
 pub mod platform;
 pub mod reference;
 pub mod whole;

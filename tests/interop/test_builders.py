@@ -65,3 +65,22 @@ def test_daemonless_engines_build(lab, tmp_path, hello_program, builder):
     storage = tmp_path / "storage.conf"
     storage.write_text(f'[storage]\ndriver = "vfs"\nrunroot = "{tmp_path}/run"\ngraphroot = "{tmp_path}/graph"\n')
     check({**lab, "CONTAINERS_STORAGE_CONF": str(storage), "BUILDAH_ISOLATION": "chroot"}, tmp_path, hello_program, builder)
+
+
+@pytest.mark.parametrize("builder", ["buildah", "podman"])
+def test_a_time_for_all_makes_the_same_image_again(lab, tmp_path, hello_program, builder):
+    if not shutil.which(builder):
+        pytest.skip(f"no {builder} here: apt-get install {builder}")
+    found = []
+    for name in ["one", "two"]:
+        folder = tmp_path / name
+        folder.mkdir()
+        storage = folder / "storage.conf"
+        storage.write_text(f'[storage]\ndriver = "vfs"\nrunroot = "{folder}/run"\ngraphroot = "{folder}/graph"\n')
+        settings = {"CONTAINERS_STORAGE_CONF": str(storage), "BUILDAH_ISOLATION": "chroot", "SOURCE_DATE_EPOCH": "1700000000"}
+        digest = released({**lab, **settings}, folder, hello_program, builder)
+        shown = config(lab, folder, digest)
+        assert shown["created"] == "2023-11-14T22:13:20Z"
+        assert shown["config"]["Labels"]["org.opencontainers.image.created"] == "2023-11-14T22:13:20Z"
+        found.append(digest)
+    assert found[0] == found[1]

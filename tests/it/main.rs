@@ -29,5 +29,6 @@ mod release;
 mod replies;
 mod report;
 mod repositories;
+mod same_image;
 mod scenario;
 mod signing;

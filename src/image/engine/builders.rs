@@ -14,6 +14,9 @@ use super::process::{Command, answers};
 use crate::error::{Error, Result, nearest};
 use crate::image::Platform;
 
+/// BuildKit's name for it, and everybody's.
+const EPOCH: &str = "SOURCE_DATE_EPOCH";
+
 /// How long an engine may take to say whether it is there.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -85,6 +88,8 @@ pub struct Build {
     /// By id, for `RUN --mount=type=secret`.
     pub secrets: BTreeMap<String, Secret>,
     pub labels: BTreeMap<String, String>,
+    /// `SOURCE_DATE_EPOCH`, for the engines that know it: the time that the image and what is in it get.
+    pub epoch: Option<i64>,
     pub cache_from: Vec<String>,
     pub cache_to: Vec<String>,
     pub platform: Option<Platform>,
@@ -148,10 +153,26 @@ impl Engine {
         for (name, places) in [("--cache-from", &build.cache_from), ("--cache-to", &build.cache_to)] {
             places.iter().for_each(|place| option(name, place.into()));
         }
+        let mut environment: Vec<(String, SecretString)> =
+            build.build_args.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        if let Some(epoch) = build.epoch.filter(|_| !build.build_args.contains_key(EPOCH)) {
+            match self.builder {
+                Builder::Podman | Builder::Buildah => {
+                    option("--timestamp", epoch.to_string().into());
+                    // Newer ones read the variable too, and refuse to be told twice.
+                    environment.push((EPOCH.to_owned(), SecretString::default()));
+                }
+                Builder::Docker if !self.buildx => {}
+                Builder::Docker | Builder::Finch | Builder::Nerdctl => {
+                    option("--build-arg", EPOCH.into());
+                    environment.push((EPOCH.to_owned(), epoch.to_string().into()));
+                }
+            }
+        }
         // A context that begins with `-` would be an option.
         arguments.extend(["--".into(), build.context.clone().into_os_string()]);
         let mut command = command(self.program.clone(), arguments, folder);
-        command.environment = build.build_args.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        command.environment = environment;
         Ok(command)
     }
 

@@ -128,8 +128,8 @@ fn all_of_a_project_file_arrives_in_the_plan() {
     let ImageSource::Layers(build) = image.source else { panic!("layers") };
     assert_eq!(build.layers.iter().map(Vec::len).collect::<Vec<_>>(), [1, 2]);
     assert_eq!(build.layers[0][0].from, folder.path().join("target/release/hello"));
-    assert_eq!((build.layers[0][0].mode, build.layers[0][0].owner), (Some(0o755), Some((1000, 1000))));
-    assert_eq!(build.layers[1][1].owner, Some((0, 10)));
+    assert_eq!((build.layers[0][0].mode, build.layers[0][0].owner.clone()), (Some(0o755), "1000".parse().ok()));
+    assert_eq!(build.layers[1][1].owner, "0:10".parse().ok());
     assert_eq!(build.env, BTreeMap::from([("PORT".into(), "8080".into()), ("DEBUG".into(), "false".into())]));
 
     let balancer = plan.load_balancer.unwrap();

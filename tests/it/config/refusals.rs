@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use steadystate::config;
+
 use super::{refusal, with};
 
 #[test]
@@ -54,7 +56,7 @@ fn what_cannot_be_meant_is_named_with_its_place_and_all_at_once() {
     steady.yaml:4:73 [D] `layers` and `dockerfile` exclude each other in `image.build`
       help: an image is made in one of these ways: keep one of them
     "#);
-    insta::assert_snapshot!(refusal(&with("    image: { repository: 1, build: { layers: [{ to: ../hello, mode: rwx, owner: me }] } }\n")), @r#"
+    insta::assert_snapshot!(refusal(&with("    image: { repository: 1, build: { layers: [{ to: ../hello, mode: rwx, owner: 'me:', folder_mod: 7 }] } }\n")), @r#"
     steady.yaml:4:26 [1] `services.hello.image.repository` has to be a string, not a number
       help: put it in quotes: "1"
     steady.yaml:4:47 [{] `services.hello.image.build.layers.from` is missing
@@ -63,8 +65,10 @@ fn what_cannot_be_meant_is_named_with_its_place_and_all_at_once() {
       help: did you mean `/hello`?
     steady.yaml:4:69 [rwx] `services.hello.image.build.layers.mode` has to be permission bits in octal, not `rwx`
       help: write it as "0755" or "0644"
-    steady.yaml:4:81 [me] `services.hello.image.build.layers.owner` has to be numeric ids, not `me`
-      help: write it as "1000:1000"; names are only known inside of an image
+    steady.yaml:4:81 ['me:'] `services.hello.image.build.layers.owner` has to be a user, or user:group, not `me:`
+      help: write it as "1000:1000", or with names that the image's `/etc/passwd` and `/etc/group` have
+    steady.yaml:4:88 [folder_mod] unknown key `folder_mod` in `services.hello.image.build.layers`
+      help: did you mean `folder_mode`?
     "#);
     insta::assert_snapshot!(refusal(&with(
         "    image: { repository: a, build: { dockerfile: D, platform: linux/amd46, platforms: [arm64, linux/arm64, linux/arm64] } }\n"
@@ -138,4 +142,25 @@ fn yaml_that_is_none_and_yaml_that_explodes_are_refused_with_their_place() {
     let deep = format!("cluster: {}{}", "[".repeat(10_000), "]".repeat(10_000));
     assert!(refusal(&deep).contains("YAML"));
     assert!(refusal(&("x: ".to_owned() + &"y".repeat(2 << 20))).contains("bytes long"));
+}
+
+/// The rules of what layers leave out are read with the project file, and named by their own line.
+#[test]
+fn what_layers_leave_out_is_checked_too() {
+    let folder = super::project(&with(
+        "    image: { repository: a, build: { layers: [{ from: a, to: /a, dockerignore: web.ignore }, \
+         { from: a, to: /b, dockerignore: true }, { from: a, to: /b, dockerignore: no.ignore }] } }\n",
+    ));
+    std::fs::write(folder.path().join(".dockerignore"), "*.md\n!\n").unwrap();
+    std::fs::write(folder.path().join("web.ignore"), "# ours\n\n  a[b\nb\\\n").unwrap();
+    let error = config::load(&super::options(folder.path())).unwrap_err();
+    insta::assert_snapshot!(super::said(&error), @"
+    .dockerignore:2:1 [!] `!` is not a pattern: there is nothing after the `!`
+      help: a backslash before `*`, `?`, `[`, `]`, `!` or `#` makes it an ordinary letter
+    web.ignore:3:3 [a[b] `a[b` is not a pattern: its `[` has no `]`
+      help: a backslash before `*`, `?`, `[`, `]`, `!` or `#` makes it an ordinary letter
+    steady.yaml:4:127 [true] `services.hello.image.build.layers.dockerignore` has to be a file's name or false, not a boolean
+    steady.yaml:4:168 [no.ignore] cannot read `no.ignore`: No such file or directory (os error 2)
+      help: did you mean `web.ignore`?
+    ");
 }

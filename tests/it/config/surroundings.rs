@@ -96,10 +96,51 @@ fn git_answers_become_facts() {
         ),
     ];
     for (name, log, status, tags, expected) in cases {
-        assert_eq!(format!("{:?}", config::git::read(log, status, tags)), expected, "{name}");
+        assert_eq!(format!("{:?}", config::git::read([log, status, tags, None])), expected, "{name}");
     }
     for query in config::git::QUERIES {
         assert!(!query.iter().any(|word| ["fetch", "commit", "push", "checkout"].contains(word)), "{query:?}");
+    }
+}
+
+#[test]
+fn remotes_become_urls_without_secrets() {
+    let table = [
+        ("https://github.com/org/repo.git", Some("https://github.com/org/repo")),
+        ("https://x-access-token:ghs_S3CRET@github.com/org/repo", Some("https://github.com/org/repo")),
+        (
+            "https://gitlab-ci-token:S3CRET@gitlab.example.com:8443/a/b/c.git/",
+            Some("https://gitlab.example.com:8443/a/b/c"),
+        ),
+        ("HTTPS://oauth2:S3@CRET@example.com/a.git?token=S3CRET#S3CRET", Some("https://example.com/a")),
+        ("http://git.example.com/a", Some("http://git.example.com/a")),
+        ("git@github.com:org/repo.git\n", Some("https://github.com/org/repo")),
+        ("github.com:org/repo", Some("https://github.com/org/repo")),
+        ("ssh://git@github.com:22/org/repo.git", Some("https://github.com/org/repo")),
+        ("git+ssh://S3CRET@git.example.com/org/repo", Some("https://git.example.com/org/repo")),
+        (
+            "ssh://APKAS3CRET@git-codecommit.us-west-2.amazonaws.com/v1/repos/hello",
+            Some("https://git-codecommit.us-west-2.amazonaws.com/v1/repos/hello"),
+        ),
+        ("git://example.com/a~b/c%20d", Some("https://example.com/a~b/c%20d")),
+        ("codecommit::us-east-1://profile@repo", None),
+        ("/srv/git/repo.git", None),
+        ("../repo", None),
+        ("./a:b", None),
+        ("file:///srv/git/repo", None),
+        // a host of ~/.ssh/config
+        ("work:org/repo", None),
+        ("C:\\repo", None),
+        ("https://example.com", None),
+        ("https://example.com/", None),
+        ("https://example.com/.git", None),
+        ("https://example.com/a b", None),
+        ("https:///a/b", None),
+        ("https://example.com/a@S3CRET", None),
+        ("", None),
+    ];
+    for (remote, expected) in table {
+        assert_eq!(config::git::public_url(remote).as_deref(), expected, "{remote}");
     }
 }
 
@@ -123,6 +164,10 @@ fn git_is_asked_in_the_projects_folder() {
     let plan = config::load(&options(folder.path())).unwrap().plan;
     assert_eq!((plan.git["branch"].as_str(), plan.git["tag"].as_str()), ("trunk", "v1"));
     assert_eq!((plan.git["sha"].len(), plan.git["dirty"].as_str()), (40, "false"));
+    assert!(plan.git["commit_time"].parse::<i64>().unwrap() > 1_000_000_000 && !plan.git.contains_key("source"));
+    assert!(git(&["remote", "add", "origin", "https://user:s3cret@example.com/a.git"]));
+    let plan = config::load(&options(folder.path())).unwrap().plan;
+    assert_eq!(plan.git["source"], "https://example.com/a");
     assert_eq!(plan.release.as_deref(), Some("v1"));
     for (tags, variable, expected) in [
         (vec!["t1".to_owned(), "t2".to_owned()], json!("2"), "t1"),
@@ -176,7 +221,7 @@ fn the_other_ways_to_an_image() {
         (format!("{:?}", image.source).replace(folder.path().to_str().unwrap(), "FOLDER"), image.create)
     };
     insta::assert_snapshot!(image("{ dockerfile: Dockerfile, args: { TOKEN: secret }, target: final }").0, @r#"
-    Dockerfile(DockerfileBuild { run: None, dockerfile: "FOLDER/Dockerfile", context: "FOLDER", target: Some("final"), args: ["TOKEN"], builder: None, secrets: [], labels: {}, cache_from: [], cache_to: [], platforms: [] })
+    Dockerfile(DockerfileBuild { run: None, dockerfile: "FOLDER/Dockerfile", context: "FOLDER", target: Some("final"), args: ["TOKEN"], builder: None, secrets: [], labels: {}, annotations: true, cache_from: [], cache_to: [], platforms: [] })
     "#);
     insta::assert_snapshot!(image("{ image: amazon/amazon-ecs-sample, run: make }").0, @r#"
     Existing(ExistingImage { run: Some("make"), image: "amazon/amazon-ecs-sample", platforms: [] })

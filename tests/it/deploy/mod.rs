@@ -10,6 +10,7 @@ mod history;
 mod images;
 mod listener;
 mod observations;
+mod origin;
 mod platforms;
 mod register;
 mod render;

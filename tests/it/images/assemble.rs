@@ -51,6 +51,23 @@ fn a_layer_is_listed_in_order_with_its_parents() {
 }
 
 #[test]
+fn annotations_are_the_manifests_alone() {
+    let workshop = Workshop::new();
+    let mut spec = workshop.spec(hello(&workshop));
+    let plain = assemble(spec.clone(), None).unwrap();
+    spec.annotations = BTreeMap::from([("org.opencontainers.image.revision".into(), "abc".into())]);
+    let said = assemble(spec, None).unwrap();
+    let manifest =
+        |image: &steadystate::image::Image| -> serde_json::Value { serde_json::from_slice(&image.manifest).unwrap() };
+    assert_eq!(manifest(&said)["annotations"], json!({ "org.opencontainers.image.revision": "abc" }));
+    assert!(manifest(&plain).get("annotations").is_none());
+    assert_eq!((&said.config, said.size()), (&plain.config, plain.size()));
+    check_sound(&said);
+    layout::write(&said, &workshop.path("out"), None).unwrap();
+    assert_eq!(layout::open(&workshop.path("out"), &workshop.open(None)).unwrap().digest, said.digest);
+}
+
+#[test]
 fn a_changed_page_changes_no_other_layer() {
     let workshop = Workshop::new();
     let layers = hello(&workshop);
@@ -76,7 +93,7 @@ fn modes_owners_and_targets() {
     symlink("tool", workshop.path("project/link")).unwrap();
     let layer = vec![
         entry("tool", "/usr/local/bin/"),
-        LayerEntry { mode: Some(0o4755), owner: Some((1000, 100)), ..entry("tool", "/opt/suid") },
+        LayerEntry { mode: Some(0o4755), owner: "1000:100".parse().ok(), ..entry("tool", "/opt/suid") },
         entry("secret", "/etc/secret"),
         entry("link", "/linked"),
         entry("tool", "//twice/./a"),
@@ -85,12 +102,12 @@ fn modes_owners_and_targets() {
     let image = assemble(workshop.spec(vec![layer]), None).unwrap();
     insta::assert_snapshot!(listing(&image.layers()[0]).join("\n"), @r"
     0755 0:0 etc/
-    0600 0:0 etc/secret
+    0644 0:0 etc/secret
     0755 0:0 linked
     0755 0:0 opt/
     4755 1000:100 opt/suid
     0755 0:0 twice/
-    0600 0:0 twice/a
+    0644 0:0 twice/a
     0755 0:0 usr/
     0755 0:0 usr/local/
     0755 0:0 usr/local/bin/
@@ -193,9 +210,8 @@ fn the_config_says_what_runs() {
 fn an_earlier_layers_folders_keep_their_looks() {
     let workshop = Workshop::new();
     workshop.file("data/a", "x");
-    set_mode(&workshop.path("project/data"), 0o700);
     workshop.file("b", "x");
-    let owned = LayerEntry { owner: Some((5, 6)), ..entry("data", "/data") };
+    let owned = LayerEntry { owner: "5:6".parse().ok(), folder_mode: Some(0o700), ..entry("data", "/data") };
     let image = assemble(workshop.spec(vec![vec![owned], vec![entry("b", "/data/b")]]), None).unwrap();
     assert_eq!(listing(&image.layers()[0]), ["0700 5:6 data/", "0644 5:6 data/a"]);
     assert_eq!(listing(&image.layers()[1]), ["0700 5:6 data/", "0644 0:0 data/b"]);
@@ -206,6 +222,7 @@ fn what_cannot_be_assembled_says_why() {
     let workshop = Workshop::new();
     workshop.file("target/release/hello", "x");
     workshop.file("tree/.wh.gone", "x");
+    fs::create_dir_all(workshop.path("project/folders/.wh.folder")).unwrap();
     std::os::unix::net::UnixListener::bind(workshop.path("project/socket")).unwrap();
     let both = |a: LayerEntry, b: LayerEntry| vec![a, b];
     let table = [
@@ -230,8 +247,9 @@ fn what_cannot_be_assembled_says_why() {
             "cannot be the image's `/`",
             "did you mean `to: /hello`?",
         ),
-        (vec![entry("tree", "/srv")], Kind::Input, "cannot be in a layer", "`.wh.`"),
-        (vec![entry("socket", "/s")], Kind::Input, "is a socket", ""),
+        (vec![entry("tree", "/srv")], Kind::Input, "`/srv/.wh.gone` cannot be in a layer", "`.wh.`"),
+        (vec![entry("folders", "/srv")], Kind::Input, "`/srv/.wh.folder` cannot be in a layer", "`.wh.`"),
+        (vec![entry("socket", "/s")], Kind::Input, "is a socket", "`.dockerignore`"),
         (vec![LayerEntry { mode: Some(755), ..entry("target/release/hello", "/h") }], Kind::Input, "", ""),
         (
             vec![LayerEntry { mode: Some(0o77777), ..entry("target/release/hello", "/h") }],

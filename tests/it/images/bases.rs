@@ -6,7 +6,9 @@ use std::fs;
 use serde_json::json;
 use steadystate::error::Kind;
 use steadystate::image::config::Execution;
-use steadystate::image::layers::assemble;
+use steadystate::image::layers::{LayerEntry, assemble};
+use steadystate::image::manifest::{self, LAYER_TAR};
+use steadystate::image::{Blob, BlobSource, Descriptor, Image, Platform, digest};
 
 use super::{Workshop, check_sound, config_of, entry, listing, set_mode};
 
@@ -105,8 +107,8 @@ fn folders_over_a_base_are_named_only_when_they_say_something() {
     for folder in ["root/lib", "root/var", "root/empty"] {
         set_mode(&workshop.path("project").join(folder), 0o755);
     }
-    set_mode(&workshop.path("project/root/var/private"), 0o700);
-    let image = assemble(workshop.spec(vec![vec![entry("root", "/")]]), Some(base)).unwrap();
+    let private = LayerEntry { folder_mode: Some(0o700), ..entry("root/var/private", "/var/private") };
+    let image = assemble(workshop.spec(vec![vec![entry("root", "/"), private]]), Some(base)).unwrap();
     insta::assert_snapshot!(listing(&image.layers()[1]).join("\n"), @"
     0755 0:0 empty/
     0644 0:0 lib-64
@@ -115,4 +117,114 @@ fn folders_over_a_base_are_named_only_when_they_say_something() {
     0700 0:0 var/private/
     0644 0:0 var/private/key
     ");
+}
+
+/// A base of these layers, each a list of `path`, kind and content or target.
+fn base_of(layers: &[&[(&str, tar::EntryType, &str)]]) -> Image {
+    let blobs: Vec<Blob> = layers.iter().map(|members| layer_of(members)).collect();
+    let diff_ids: Vec<&str> = blobs.iter().map(|blob| &*blob.descriptor.digest).collect();
+    let config =
+        json!({ "os": "linux", "architecture": "amd64", "rootfs": { "type": "layers", "diff_ids": diff_ids } });
+    manifest::write(blobs.clone(), config.to_string().into(), Platform::linux_amd64())
+}
+
+fn layer_of(members: &[(&str, tar::EntryType, &str)]) -> Blob {
+    let mut tar = tar::Builder::new(Vec::new());
+    for (path, kind, content) in members {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(*kind);
+        header.set_mode(0o755);
+        let is_file = kind.is_file();
+        header.set_size(if is_file { content.len() as u64 } else { 0 });
+        match is_file || kind.is_dir() {
+            true => tar.append_data(&mut header, path, if is_file { content.as_bytes() } else { b"" }).unwrap(),
+            false => tar.append_link(&mut header, path, content).unwrap(),
+        }
+    }
+    let bytes = tar.into_inner().unwrap();
+    let descriptor =
+        Descriptor { media_type: LAYER_TAR.to_owned(), digest: digest::of(&bytes), size: bytes.len() as u64 };
+    Blob { descriptor, source: BlobSource::Memory(bytes.into()) }
+}
+
+const FILE: tar::EntryType = tar::EntryType::Regular;
+const FOLDER: tar::EntryType = tar::EntryType::Directory;
+const LINK: tar::EntryType = tar::EntryType::Symlink;
+
+/// Who gives an owner to what goes to `/` does not mean the base's `/tmp`, nor its link `/lib`.
+#[test]
+fn folders_of_the_base_stay_as_they_are() {
+    let workshop = Workshop::new();
+    for name in ["lib/app.so", "tmp/seed", "srv/www/index.html", "gone/file", "opaque/file", "new/file"] {
+        workshop.file(&format!("root/{name}"), "x");
+    }
+    fs::create_dir(workshop.path("project/root/run")).unwrap();
+    let base = base_of(&[
+        &[("./lib", LINK, "usr/lib"), ("tmp/", FOLDER, ""), ("srv/www", FOLDER, ""), ("gone", FOLDER, "")],
+        &[("opaque/old", FOLDER, ""), ("opaque", FOLDER, ""), (".wh.gone", FILE, ""), ("run", LINK, "/var/run")],
+        &[("opaque/.wh..wh..opq", FILE, "")],
+    ]);
+    let owned = LayerEntry { owner: "1000".parse().ok(), ..entry("root", "/") };
+    let image = assemble(workshop.spec(vec![vec![owned]]), Some(base)).unwrap();
+    insta::assert_snapshot!(listing(&image.layers()[3]).join("\n"), @r"
+    0755 1000:1000 gone/
+    0644 1000:1000 gone/file
+    0644 1000:1000 lib/app.so
+    0755 1000:1000 new/
+    0644 1000:1000 new/file
+    0644 1000:1000 opaque/file
+    0755 1000:1000 srv/
+    0644 1000:1000 srv/www/index.html
+    0644 1000:1000 tmp/seed
+    ");
+}
+
+#[test]
+fn owners_have_names_in_the_image() {
+    let workshop = Workshop::new();
+    workshop.file("app", "x");
+    workshop.file("passwd", "root:x:0:0::/:/bin/sh\nown:x:7:8:::\n");
+    let passwd = "root:x:0:0:root:/root:/bin/sh\nbroken\napp:x:1001:1002::/app:\nweb:x:33:33:::\n";
+    let base = base_of(&[
+        &[("etc/passwd", FILE, "app:x:1:1:::\n"), ("etc/group", FILE, "old:x:9:\n")],
+        &[("./etc/passwd", FILE, passwd), ("etc/.wh.group", FILE, "")],
+        &[("etc/group", FILE, "staff:x:50:app,web\nweb:x:34:\n")],
+    ]);
+    let given = |owner: &str| vec![LayerEntry { owner: owner.parse().ok(), ..entry("app", "/app") }];
+    let owners = |image: Image| listing(image.layers().last().unwrap());
+    let over = |base: &Image, owner: &str| assemble(workshop.spec(vec![given(owner)]), Some(base.clone()));
+    let table = [
+        ("app", "1001:1002"),
+        ("app:staff", "1001:50"),
+        ("app:9", "1001:9"),
+        ("12:web", "12:34"),
+        ("12", "12:12"),
+        ("4294967294:1", "4294967294:1"),
+    ];
+    for (owner, ids) in table {
+        assert_eq!(owners(over(&base, owner).unwrap()), [format!("0755 {ids} app").replace("0755", "0644")], "{owner}");
+    }
+    // From the layers above the base: an earlier one, or an earlier entry of the same.
+    let own = vec![entry("passwd", "/etc/passwd")];
+    let image = assemble(workshop.spec(vec![own.clone(), given("own")]), Some(base.clone())).unwrap();
+    assert_eq!(owners(image), ["0644 7:8 app"]);
+    let same = [own, given("own:8")].concat();
+    assert_eq!(owners(assemble(workshop.spec(vec![same]), None).unwrap())[0], "0644 7:8 app");
+
+    let linked = base_of(&[&[("etc/passwd", LINK, "../nix/passwd")]]);
+    let refusals = [
+        (over(&base, "apps"), "there is no user `apps`", "did you mean `app`?"),
+        (over(&base, "app:old"), "there is no group `old`", "it has staff, web"),
+        (over(&linked, "app"), "no plain file", "1000:1000"),
+        (assemble(workshop.spec(vec![given("app")]), None), "the image has no `/etc/passwd`", "1000:1000"),
+    ];
+    for (refused, message, hint) in refusals {
+        let error = refused.unwrap_err();
+        assert_eq!(error.kind(), Kind::Input);
+        assert!(error.to_string().contains(message), "{error:?}");
+        assert!(error.hints().iter().any(|found| found.contains(hint)), "{error:?}");
+    }
+    for unfit in ["", ":", "app:", ":app", "4294967295", "-1", "a b", "app:web:x", "a\nb", "99999999999"] {
+        assert!(unfit.parse::<steadystate::image::owners::Owner>().is_err(), "{unfit:?}");
+    }
 }

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use secrecy::{ExposeSecret, SecretString};
 use steadystate::error::{Kind, Result};
 use steadystate::image::Built;
 use steadystate::image::engine::{self, Build, Builder, Command, Engine, Secret};
@@ -83,6 +84,37 @@ fn command_lines() {
     nerdctl build --iidfile /tmp/id -- .
     nerdctl save --output /tmp/i.tar -- sha256:1f
     nerdctl build --iidfile /tmp/id --file app/Dockerfile.prod --target final --platform linux/arm64 --build-arg MODE --build-arg NPM_TOKEN --secret id=npm,src=/run/npm --secret id=token,env=NPM_TOKEN --label team=web --cache-from type=registry,ref=r/cache --cache-to type=registry,ref=r/cache,mode=max -- app
+    ");
+}
+
+/// Who knows `SOURCE_DATE_EPOCH` gets it in the way that it knows; docker's classic builder would only warn of it.
+#[test]
+fn a_time_is_given_to_who_knows_it() {
+    let timed = Build { context: ".".into(), epoch: Some(1_700_000_000), ..Build::default() };
+    let mut own = timed.clone();
+    own.build_args.insert("SOURCE_DATE_EPOCH".to_owned(), "1".into());
+    let mut lines = Vec::new();
+    for (builder, buildx) in Builder::ALL.map(|builder| (builder, false)).into_iter().chain([(Builder::Docker, true)]) {
+        let engine = Engine { buildx, ..engine(builder) };
+        for build in [&timed, &own] {
+            let command = engine.build(build, Path::new("/tmp/id"), Path::new("/p")).unwrap();
+            let set = |(name, value): &(String, SecretString)| format!("{name}={} ", value.expose_secret());
+            lines.push(format!("{}{}", command.environment.iter().map(set).collect::<String>(), line(&command)));
+        }
+    }
+    insta::assert_snapshot!(lines.join("\n"), @"
+    docker build --iidfile /tmp/id -- .
+    SOURCE_DATE_EPOCH=1 docker build --iidfile /tmp/id --build-arg SOURCE_DATE_EPOCH -- .
+    SOURCE_DATE_EPOCH= podman build --iidfile /tmp/id --timestamp 1700000000 -- .
+    SOURCE_DATE_EPOCH=1 podman build --iidfile /tmp/id --build-arg SOURCE_DATE_EPOCH -- .
+    SOURCE_DATE_EPOCH= buildah build --iidfile /tmp/id --timestamp 1700000000 -- .
+    SOURCE_DATE_EPOCH=1 buildah build --iidfile /tmp/id --build-arg SOURCE_DATE_EPOCH -- .
+    SOURCE_DATE_EPOCH=1700000000 finch build --iidfile /tmp/id --build-arg SOURCE_DATE_EPOCH -- .
+    SOURCE_DATE_EPOCH=1 finch build --iidfile /tmp/id --build-arg SOURCE_DATE_EPOCH -- .
+    SOURCE_DATE_EPOCH=1700000000 nerdctl build --iidfile /tmp/id --build-arg SOURCE_DATE_EPOCH -- .
+    SOURCE_DATE_EPOCH=1 nerdctl build --iidfile /tmp/id --build-arg SOURCE_DATE_EPOCH -- .
+    SOURCE_DATE_EPOCH=1700000000 docker buildx build --load --iidfile /tmp/id --build-arg SOURCE_DATE_EPOCH -- .
+    SOURCE_DATE_EPOCH=1 docker buildx build --load --iidfile /tmp/id --build-arg SOURCE_DATE_EPOCH -- .
     ");
 }
 

@@ -5,16 +5,20 @@ mod assemble;
 mod bases;
 mod caches;
 mod engine;
+mod ignored;
 pub mod indexes;
 mod layouts;
+mod members;
+mod random;
 mod references;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::path::Path;
 
 use steadystate::image::config::Execution;
-use steadystate::image::layers::{LayerEntry, LayersSpec, assemble};
+use steadystate::image::layers::{Ignore, LayerEntry, LayersSpec, assemble};
 use steadystate::image::{Blob, BlobCache, BlobSource, Compression, Image, Open, Platform};
 use tempfile::TempDir;
 
@@ -52,6 +56,7 @@ impl Workshop {
             execution: Execution { entrypoint: Some(vec!["/hello".into()]), ..Execution::default() },
             platform: Platform::linux_amd64(),
             created: None,
+            annotations: BTreeMap::new(),
             compression: Compression::Gzip,
             cache: self.cache.clone(),
         }
@@ -70,7 +75,15 @@ impl Workshop {
 }
 
 pub fn entry(from: &str, to: &str) -> LayerEntry {
-    LayerEntry { from: from.into(), to: to.into(), mode: None, owner: None }
+    LayerEntry {
+        from: from.into(),
+        to: to.into(),
+        mode: None,
+        folder_mode: None,
+        owner: None,
+        ignore: Ignore::Usual,
+        platform: None,
+    }
 }
 
 pub fn bytes_of(blob: &Blob) -> Vec<u8> {
