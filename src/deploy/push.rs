@@ -1,6 +1,6 @@
 //! From an image to its digest in the repository. What the repository has is not sent again.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Value, json};
 
@@ -12,7 +12,7 @@ use super::repository::Repository;
 use crate::aws::Clients;
 use crate::aws::reply::{list, text, texts};
 use crate::error::{Error, Kind, Result};
-use crate::image::{Built, Draft, Image};
+use crate::image::{BlobCache, Built, Draft, Image, places};
 use crate::registry;
 
 /// ECR answers about at most this many layers at once.
@@ -30,7 +30,8 @@ pub async fn push(
     events: &Events,
 ) -> Result<PushedImage> {
     let client = registry::Client::new(&session.base_url, session.credentials.clone())?;
-    let to = Destination { client, repository, clients, events };
+    let cache = BlobCache::open_default()?;
+    let to = Destination { client, repository, cache, clients, events };
     match built {
         Built::Image(image) => to.push(image, tags, HashSet::new()).await,
         Built::Draft(draft) => to.push_draft(draft, tags, deployed).await,
@@ -40,6 +41,7 @@ pub async fn push(
 struct Destination<'a> {
     client: registry::Client,
     repository: &'a Repository,
+    cache: BlobCache,
     clients: &'a Clients,
     events: &'a Events,
 }
@@ -80,11 +82,15 @@ impl Destination<'_> {
         // A tag that is on this digest is left out: a repository with immutable tags refuses even the same again.
         let missing: Vec<String> =
             tags.iter().filter(|tag| !has.as_ref().is_some_and(|there| there.contains(*tag))).cloned().collect();
-        let options = registry::PushOptions { known, present, ..Default::default() };
+        let mount_from = self.elsewhere(image.blobs.iter().map(|blob| blob.descriptor.digest.as_str()));
+        let options = registry::PushOptions { known, present, mount_from, ..Default::default() };
         let path = self.repository.path();
         let done = registry::push(&self.client, path, image, &missing, &options, &self.progress()).await?;
         if done.digest != digest {
             return Err(Error::build_or_push(format!("the registry says {} where {digest} was pushed", done.digest)));
+        }
+        for blob in &image.blobs {
+            places::remember(&self.cache, &self.client.host(), path, &blob.descriptor.digest);
         }
         if let Some(name) = self.repository.ecr_name()
             && tags_of(name, &digest, self.clients).await?.is_none()
@@ -124,9 +130,19 @@ impl Destination<'_> {
             }
             None => None,
         };
-        let options = registry::PushOptions { known: exists, ..Default::default() };
+        let mount_from = self.elsewhere(known.values().map(|descriptor| descriptor.digest.as_str()));
+        let options = registry::PushOptions { known: exists, mount_from, ..Default::default() };
         let settled = registry::settle(&self.client, path, draft, &known, &options, &self.progress()).await?;
         self.push(&settled.image, tags, settled.present).await
+    }
+
+    /// Other repositories of this registry that have some of these blobs: a base image's, another service's.
+    fn elsewhere<'b>(&self, digests: impl Iterator<Item = &'b str>) -> HashMap<String, String> {
+        let found = digests.filter_map(|digest| {
+            let place = places::find(&self.cache, &self.client.host(), digest)?;
+            (place != self.repository.path()).then(|| (digest.to_owned(), place))
+        });
+        found.collect()
     }
 
     /// The digest of this repository's image in a task definition. Not finding it costs bytes, and no more.

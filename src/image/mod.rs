@@ -16,6 +16,7 @@ pub mod group;
 pub mod layers;
 pub mod layout;
 pub mod manifest;
+pub mod places;
 pub mod platform;
 pub mod reference;
 

@@ -208,8 +208,7 @@ impl Client {
             if let Some(service) = &challenge.service {
                 query.append_pair("service", service);
             }
-            let scope = scope.to_string();
-            if !scope.is_empty() {
+            for scope in scope.texts() {
                 query.append_pair("scope", &scope);
             }
         }

@@ -15,7 +15,7 @@ use super::upload::check_digest;
 use super::{BlobState, Progress, Scope};
 use crate::error::{Error, Result};
 use crate::image::manifest::{self, Document};
-use crate::image::{Blob, BlobCache, BlobSource, Compression, Descriptor, Image, Platform, config, digest};
+use crate::image::{Blob, BlobCache, BlobSource, Compression, Descriptor, Image, Platform, config, digest, places};
 
 /// Downloads at once.
 const PARALLEL: usize = 4;
@@ -119,6 +119,7 @@ pub async fn pull_image(
         blobs.push(Blob { descriptor, source: BlobSource::Cached(path) });
     }
     blobs.push(Blob { descriptor: manifest.config, source: BlobSource::Memory(config.clone()) });
+    blobs.iter().for_each(|blob| places::remember(cache, &client.host(), repository, &blob.descriptor.digest));
     let (digest, media_type) = (digest::of(&bytes), manifest.media_type);
     Ok(Image { digest, manifest: bytes, media_type, config, blobs, platform: found })
 }

@@ -1,7 +1,7 @@
 //! Pushing an image: what is missing, largest first and side by side, then the manifest, then its tags.
 
 use std::cmp::Reverse;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use futures_util::stream::{StreamExt, TryStreamExt};
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -26,14 +26,15 @@ pub struct PushOptions {
     pub known: Option<HashSet<String>>,
     /// Digests that the repository has in any case.
     pub present: HashSet<String>,
-    /// Repositories of the same registry to mount blobs from.
-    pub mount_from: Vec<String>,
+    /// By digest, another repository of the same registry that is known to have the blob: it is mounted from there if the
+    /// registry does that.
+    pub mount_from: HashMap<String, String>,
     pub parallel: usize,
 }
 
 impl Default for PushOptions {
     fn default() -> Self {
-        PushOptions { known: None, present: HashSet::new(), mount_from: Vec::new(), parallel: PARALLEL }
+        PushOptions { known: None, present: HashSet::new(), mount_from: HashMap::new(), parallel: PARALLEL }
     }
 }
 

@@ -7,6 +7,7 @@ mod credential_helper;
 mod deploy;
 mod document;
 mod documented;
+mod faults;
 mod hints;
 mod images;
 mod kill;
