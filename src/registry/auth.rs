@@ -16,6 +16,7 @@ use super::client::{Client, text_of};
 use super::retry::NO_CREDENTIAL;
 use super::{Credential, CredentialSource, Scope};
 use crate::error::{Error, Result};
+use crate::transport;
 
 /// Tokens without `expires_in` last this long, says Docker's token specification.
 const TOKEN_LIFE: Duration = Duration::from_secs(60);
@@ -217,7 +218,13 @@ impl Client {
             request = request.header(AUTHORIZATION, basic(credential)?);
         }
         request.send().await.map_err(|error| {
-            Error::build_or_push(format!("cannot get a token for {}", self.host())).cause(error.without_url())
+            let cause = transport::causes(&error.without_url());
+            let hint = transport::hint(&cause);
+            let error = Error::build_or_push(format!("cannot get a token for {}", self.host())).cause(cause);
+            match hint {
+                Some(hint) => error.hint(hint),
+                None => error,
+            }
         })
     }
 }

@@ -30,3 +30,5 @@ mod report;
 mod repositories;
 mod scenario;
 mod signing;
+mod site;
+mod transport;

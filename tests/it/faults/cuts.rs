@@ -6,9 +6,9 @@ use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
 use super::cutter::{Cut, Cutter, Random, When};
-use super::{Ended, Site, noise};
 use crate::images::archives::{layer_of, saved_of};
 use crate::lab_front::{TestLab, options};
+use crate::site::{Ended, Site, noise};
 
 /// The seed of a run that failed, to see it again.
 const SEED: &str = "STEADY_TEST_SEED";
@@ -124,7 +124,6 @@ async fn wait(child: &mut tokio::process::Child) -> Ended {
     use tokio::io::AsyncReadExt;
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
     let (mut out, mut err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
-    let (status, _, _) =
-        tokio::join!(child.wait(), out.read_to_end(&mut stdout), err.read_to_end(&mut stderr));
+    let (status, _, _) = tokio::join!(child.wait(), out.read_to_end(&mut stdout), err.read_to_end(&mut stderr));
     Ended::of(std::process::Output { status: status.unwrap(), stdout, stderr })
 }
