@@ -76,6 +76,10 @@ impl Args {
                 return Err(Error::input("--password-stdout prints one password, and there are several registries")
                     .hint("log in to one region at a time"));
             };
+            if context.variable("GITHUB_ACTIONS").as_deref() == Some("true") {
+                // Before the password can be in any log. The runner heeds stderr, too, and stdout is for a pipe.
+                report::to_stderr(&format!("::add-mask::{}\n", login.password.expose_secret()));
+            }
             report::to_stdout(&format!("{}\n", login.password.expose_secret()));
             return Ok(None);
         }

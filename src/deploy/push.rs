@@ -82,8 +82,8 @@ impl Destination<'_> {
         // A tag that is on this digest is left out: a repository with immutable tags refuses even the same again.
         let missing: Vec<String> =
             tags.iter().filter(|tag| !has.as_ref().is_some_and(|there| there.contains(*tag))).cloned().collect();
-        let mount_from = self.elsewhere(image.blobs.iter().map(|blob| blob.descriptor.digest.as_str()));
-        let options = registry::PushOptions { known, present, mount_from, ..Default::default() };
+        let found_in = self.elsewhere(image.blobs.iter().map(|blob| blob.descriptor.digest.as_str()));
+        let options = registry::PushOptions { known, present, found_in, ..Default::default() };
         let path = self.repository.path();
         let done = registry::push(&self.client, path, image, &missing, &options, &self.progress()).await?;
         if done.digest != digest {
@@ -130,8 +130,8 @@ impl Destination<'_> {
             }
             None => None,
         };
-        let mount_from = self.elsewhere(known.values().map(|descriptor| descriptor.digest.as_str()));
-        let options = registry::PushOptions { known: exists, mount_from, ..Default::default() };
+        let found_in = self.elsewhere(known.values().map(|descriptor| descriptor.digest.as_str()));
+        let options = registry::PushOptions { known: exists, found_in, ..Default::default() };
         let settled = registry::settle(&self.client, path, draft, &known, &options, &self.progress()).await?;
         self.push(&settled.image, tags, settled.present).await
     }

@@ -48,6 +48,10 @@ pub async fn head_manifest(client: &Client, repository: &str, reference: &str) -
         if response.status() == StatusCode::NOT_FOUND {
             return Ok(None);
         }
+        // Not every registry knows the question.
+        if matches!(response.status(), StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED) {
+            return Ok(Some((None, None)));
+        }
         if !response.status().is_success() {
             let refusal = Refusal::read(response, client).await;
             return Err(refusal.into_failure(client, &format!("look for `{reference}`")));
@@ -62,9 +66,9 @@ pub async fn head_manifest(client: &Client, repository: &str, reference: &str) -
         None => Ok(None),
         Some((Some(digest), media_type)) => Ok(Some(ManifestHead { digest, media_type })),
         // Not every registry says it here.
-        Some((None, media_type)) => {
-            let (bytes, _) = get_manifest(client, repository, reference).await?;
-            Ok(Some(ManifestHead { digest: digest::of(&bytes), media_type }))
+        Some((None, _)) => {
+            let found = find_manifest(client, repository, reference).await?;
+            Ok(found.ok().map(|(bytes, media_type)| ManifestHead { digest: digest::of(&bytes), media_type }))
         }
     }
 }
@@ -212,14 +216,28 @@ async fn get_small_blob(client: &Client, repository: &str, descriptor: &Descript
     .await
 }
 
-async fn get_manifest(client: &Client, repository: &str, reference: &str) -> Result<(Bytes, Option<String>)> {
+pub(super) async fn get_manifest(
+    client: &Client,
+    repository: &str,
+    reference: &str,
+) -> Result<(Bytes, Option<String>)> {
+    find_manifest(client, repository, reference).await?
+}
+
+/// The manifest, or why there is none.
+async fn find_manifest(client: &Client, repository: &str, reference: &str) -> Result<Result<(Bytes, Option<String>)>> {
     let url = client.url(&format!("/v2/{repository}/manifests/{reference}"))?;
     let scope = Scope::Pull(repository.to_owned());
     persist(client, &scope, None, async || {
         let mut response = client.get(&url, &scope, Some(ACCEPT)).await?;
         if !response.status().is_success() {
+            let missing = response.status() == StatusCode::NOT_FOUND;
             let refusal = Refusal::read(response, client).await;
-            return Err(refusal.into_failure(client, &format!("give the manifest `{reference}`")));
+            let doing = format!("give the manifest `{reference}`");
+            if missing && refusal.has("MANIFEST_UNKNOWN") {
+                return Ok(Err(refusal.error(client, &doing)));
+            }
+            return Err(refusal.into_failure(client, &doing));
         }
         let media_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         // Parameters such as a charset say nothing here.
@@ -239,7 +257,7 @@ async fn get_manifest(client: &Client, repository: &str, reference: &str) -> Res
                 client.host()
             ))));
         }
-        Ok((bytes.freeze(), media_type))
+        Ok(Ok((bytes.freeze(), media_type)))
     })
     .await
 }

@@ -9,7 +9,7 @@ use reqwest::{Body, Method};
 
 use super::client::Client;
 use super::gate::Gate;
-use super::pull::head_manifest;
+use super::pull::{get_manifest, head_manifest};
 use super::retry::{Failure, Refusal, persist};
 use super::upload::{Transfer, check_digest};
 use super::{BlobState, Progress, Scope};
@@ -26,15 +26,22 @@ pub struct PushOptions {
     pub known: Option<HashSet<String>>,
     /// Digests that the repository has in any case.
     pub present: HashSet<String>,
-    /// By digest, another repository of the same registry that is known to have the blob: it is mounted from there if the
-    /// registry does that.
-    pub mount_from: HashMap<String, String>,
+    /// Repositories of the same registry to mount blobs from.
+    pub mount_from: Vec<String>,
+    /// By digest, another repository of the same registry that is known to have the blob: asked before the others.
+    pub found_in: HashMap<String, String>,
     pub parallel: usize,
 }
 
 impl Default for PushOptions {
     fn default() -> Self {
-        PushOptions { known: None, present: HashSet::new(), mount_from: HashMap::new(), parallel: PARALLEL }
+        PushOptions {
+            known: None,
+            present: HashSet::new(),
+            mount_from: Vec::new(),
+            found_in: HashMap::new(),
+            parallel: PARALLEL,
+        }
     }
 }
 
@@ -105,8 +112,8 @@ async fn put_blobs(
 ) -> Result<Vec<u64>> {
     let parallel = options.parallel.max(1);
     let scope = Scope::Push(repository.to_owned());
-    let mount_from = &options.mount_from;
-    let transfer = Transfer { client, repository, scope, gate: Gate::new(parallel), mount_from, progress };
+    let (mount_from, found_in) = (&options.mount_from, &options.found_in);
+    let transfer = Transfer { client, repository, scope, gate: Gate::new(parallel), mount_from, found_in, progress };
     let mut seen = HashSet::new();
     let mut blobs: Vec<&Blob> = image.blobs.iter().filter(|blob| seen.insert(&blob.descriptor.digest)).collect();
     blobs.sort_by_key(|blob| Reverse(blob.descriptor.size));
@@ -182,6 +189,8 @@ async fn confirm(client: &Client, repository: &str, image: &Image) -> Result<()>
                 head.digest,
                 image.digest
             )))),
+            // Where HEAD says that there is none, GET may know better; it checks the digest.
+            None if get_manifest(client, repository, &image.digest).await.is_ok() => Ok(()),
             None => Err(Failure::again(Error::build_or_push(format!(
                 "the registry {} took the manifest and does not find it as `{}`",
                 client.host(),

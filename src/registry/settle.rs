@@ -70,8 +70,8 @@ pub async fn settle(
 ) -> Result<Settled> {
     let parallel = options.parallel.max(1);
     let scope = Scope::Push(repository.to_owned());
-    let transfer =
-        Transfer { client, repository, scope, gate: Gate::new(parallel), mount_from: &options.mount_from, progress };
+    let (mount_from, found_in) = (&options.mount_from, &options.found_in);
+    let transfer = Transfer { client, repository, scope, gate: Gate::new(parallel), mount_from, found_in, progress };
     let compressing = Semaphore::new(COMPRESSING);
     let mut seen = HashSet::new();
     let mut layers: Vec<(&DraftLayer, &PlainLayer)> = draft.layers.iter().filter_map(plain).collect();

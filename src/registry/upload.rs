@@ -38,8 +38,10 @@ pub(super) struct Transfer<'a> {
     pub(super) repository: &'a str,
     pub(super) scope: Scope,
     pub(super) gate: Gate,
-    /// By digest, a repository of the same registry that is known to have the blob.
-    pub(super) mount_from: &'a HashMap<String, String>,
+    /// Repositories of the same registry that may have the blob.
+    pub(super) mount_from: &'a [String],
+    /// By digest, a repository of the same registry that is known to have it.
+    pub(super) found_in: &'a HashMap<String, String>,
     pub(super) progress: &'a (dyn Fn(Progress) + Send + Sync),
 }
 
@@ -77,7 +79,7 @@ impl Transfer<'_> {
             return Ok(BlobState::Exists);
         }
         // A mount that was declined is not asked for again.
-        let mut mount = self.mount_from.get(&descriptor.digest);
+        let mut mount = self.found_in.get(&descriptor.digest).or(self.mount_from.first());
         let mut unsure = false;
         let state = persist(self.client, &self.scope, Some(&self.gate), async || {
             // The answer that was lost may have been a yes.
@@ -99,7 +101,8 @@ impl Transfer<'_> {
             if status.is_success() || status.is_redirection() {
                 return Ok(true);
             }
-            if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+            let trouble = status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED;
+            if trouble || status == StatusCode::TOO_MANY_REQUESTS {
                 return Err(Refusal::read(response, self.client).await.into_failure(self.client, "look for a blob"));
             }
             Ok(false)
@@ -196,7 +199,9 @@ impl Transfer<'_> {
         }
         let _pass = self.gate.enter().await;
         let _turn = packing.compressing.acquire().await;
-        let mut mount = packing.known.and_then(|known| Some((known, self.mount_from.get(&known.digest)?)));
+        let mut mount = packing
+            .known
+            .and_then(|known| Some((known, self.found_in.get(&known.digest).or(self.mount_from.first())?)));
         let mut unsure = None;
         let (packed, state) = persist(self.client, &self.scope, Some(&self.gate), async || {
             // The answer that was lost may have been a yes.

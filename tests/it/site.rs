@@ -1,12 +1,13 @@
 //! A project of one service, and the real program in it.
 
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 
 use serde_json::Value;
 use steadystate::lab::lifecycle::{ACCESS_KEY_ID, SECRET_ACCESS_KEY};
 use tempfile::TempDir;
-use tokio::process::Command;
+use tokio::io::AsyncReadExt;
+use tokio::process::{Child, Command};
 
 /// A project in a folder of its own, and the real program in it with nothing of our environment.
 pub struct Site {
@@ -72,9 +73,17 @@ pub struct Ended {
 }
 
 impl Ended {
-    pub fn of(output: std::process::Output) -> Ended {
+    pub fn of(output: Output) -> Ended {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         Ended { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+
+    /// Waits for a process that [`Site::command`] started; no code is a signal.
+    pub async fn wait(child: &mut Child) -> Ended {
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let (mut out, mut err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        let (status, _, _) = tokio::join!(child.wait(), out.read_to_end(&mut stdout), err.read_to_end(&mut stderr));
+        Ended::of(Output { status: status.unwrap(), stdout, stderr })
     }
 
     /// The result of a run that went well.

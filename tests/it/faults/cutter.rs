@@ -29,7 +29,7 @@ const MIDDLE: usize = 64 << 10;
 pub enum When {
     Before,
     Middle,
-    /// The registry has done it; who asked never hears of it.
+    /// The registry has taken a blob; who sent it never hears of it.
     Done,
 }
 
@@ -37,7 +37,7 @@ pub enum When {
 pub enum Cut {
     /// The connection ends without an answer.
     Lose(When),
-    /// The process is killed, and has ended before its connection does.
+    /// The process gets a signal, and has ended before its connection does.
     Kill(When),
     /// An answer of this status, with `Retry-After`.
     Refuse(u16, Option<u32>),
@@ -94,7 +94,11 @@ pub struct Record {
     widest: usize,
     pub cuts: Vec<Cut>,
     pub killer: Option<Killer>,
+    /// A signal is on its way: until the next run, nothing else is cut.
+    pub dying: bool,
     dead: Option<HeaderValue>,
+    /// Whatever somebody logged in with.
+    pub tokens: HashSet<HeaderValue>,
     /// How the content of each session begins, by its path.
     sessions: HashMap<String, String>,
     /// What the registry has taken: digests, and how they begin.
@@ -110,11 +114,13 @@ impl Cutter {
         let address = listener.local_addr().unwrap();
         let record = Record {
             random: Random(seed),
-            gap: 1,
+            gap: widest,
             widest,
             cuts,
             killer: None,
+            dying: false,
             dead: None,
+            tokens: HashSet::new(),
             sessions: HashMap::new(),
             finished: HashSet::new(),
             again: Vec::new(),
@@ -153,7 +159,10 @@ impl Shared {
         let (mut head, body) = request.into_parts();
         let api = head.uri.path() == "/";
         let token = head.headers.get(AUTHORIZATION).cloned();
-        let cut = if api { None } else { self.record.lock().unwrap().due(&head.method, head.uri.path()) };
+        let cut = if api { None } else { self.record.lock().unwrap().due(&head.method, &head.uri) };
+        if !api {
+            self.record.lock().unwrap().tokens.extend(token.clone());
+        }
         if let Some(Cut::Expire(_)) = cut {
             self.record.lock().unwrap().dead = token.clone();
         }
@@ -225,13 +234,21 @@ impl Shared {
 }
 
 impl Record {
-    fn due(&mut self, method: &Method, path: &str) -> Option<Cut> {
-        self.log.push(format!("{method} {path}"));
+    fn due(&mut self, method: &Method, uri: &hyper::Uri) -> Option<Cut> {
+        self.log.push(format!("{method} {uri}"));
+        if self.dying {
+            return None;
+        }
         if self.gap > 0 {
             self.gap -= 1;
             return None;
         }
+        let done = matches!(self.cuts.last()?, Cut::Lose(When::Done) | Cut::Kill(When::Done));
+        if done && !(method == Method::PUT && uri.path().contains("/uploads/")) {
+            return None;
+        }
         let cut = self.cuts.pop()?;
+        self.dying = matches!(cut, Cut::Kill(_));
         self.gap = self.random.below(self.widest + 1);
         self.log.push(format!("^ {cut:?}"));
         Some(cut)

@@ -3,6 +3,7 @@
 
 mod cuts;
 mod cutter;
+mod mounts;
 mod push;
 mod secrets;
 mod signals;

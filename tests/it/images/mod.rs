@@ -5,7 +5,7 @@ mod assemble;
 mod bases;
 mod caches;
 mod engine;
-mod layouts;
+pub mod layouts;
 mod references;
 
 use std::fs;

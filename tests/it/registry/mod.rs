@@ -1,8 +1,11 @@
 //! The registry client against a registry that can misbehave.
 
-mod auth;
+pub mod auth;
 mod drafts;
 pub mod fake;
+#[cfg(target_os = "linux")]
+mod memory;
+mod odd;
 mod pull;
 mod push;
 mod trouble;
