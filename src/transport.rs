@@ -120,9 +120,10 @@ pub fn hint(causes: &str) -> Option<String> {
     Some(hint.to_owned())
 }
 
-/// Whether trying again cannot help: certificates and proxies that refuse do so the next time, too.
+/// Whether trying again cannot help: a certificate that is refused is so the next time, and a proxy that wants a login wants
+/// it then. One that refuses a tunnel may only be overburdened.
 pub fn is_final(causes: &str) -> bool {
-    hint(causes).is_some() && !causes.contains("tunnel error: io") && !causes.contains("tunnel error: failed to create")
+    hint(causes).is_some() && (!causes.contains("tunnel error") || causes.contains("authorization required"))
 }
 
 /// An error and its causes, outermost first.

@@ -15,7 +15,8 @@ use crate::lab_front::TestLab;
 use crate::registry::auth::{basic, denied, token_rules, with_source};
 use crate::registry::fake::{Fake, Seen, reply};
 use crate::registry::{client, image_of, patience, push};
-use crate::site::Site;
+use crate::site::{Ended, Site};
+use crate::transport::{Authority, TlsFront};
 
 /// A line to the registry that breaks once, after so many bytes of one connection.
 async fn breaking_line(fake: &Fake, after: usize) -> String {
@@ -211,6 +212,32 @@ async fn case_16_a_location_may_be_relative_and_the_credential_stays_at_home() {
         push(&client, &workshop.image("x"), &["v1"]).await.unwrap();
         assert!(fake.log().iter().all(|seen| seen.authorization == Some(basic("1"))), "whole: {whole}");
         assert_eq!(asked.load(Ordering::SeqCst), 1);
+    }
+}
+
+/// Nothing goes unencrypted that would not have gone so to the registry itself: not to its own host either.
+#[tokio::test]
+async fn case_16_an_encrypted_registry_leads_nowhere_unencrypted() {
+    let (authority, fake, storage) = (Authority::new(), Fake::start().await, Fake::start().await);
+    let registry = TlsFront::start(authority.certify(&["0.0.0.0"], 2100), fake.address).await;
+    let site = Site::new(
+        "",
+        &format!(
+            "{{ repository: 0.0.0.0:{}/hello, tags: [v1], build: {{ layers: [{{ from: td.json.hbs, to: /a }}] }} }}",
+            registry.address.port()
+        ),
+    );
+    site.write("ca.pem", &authority.pem);
+    for place in [format!("http://0.0.0.0:{}/x?a=b", storage.address.port()), format!("{}/x?a=b", storage.url())] {
+        fake.inner.lock().unwrap().rules.clear();
+        fake.forget();
+        fake.rule(move |seen| seen.is("POST", "/uploads/").then(|| reply(202, &[("location", &place)])));
+        let refused = site.command(&["push"]).env("SSL_CERT_FILE", site.path("ca.pem")).output().await.unwrap();
+        let refused = Ended::of(refused);
+        assert_eq!(refused.code, Some(4), "{refused:?}");
+        assert!(refused.stderr.contains("which is not encrypted"), "{refused:?}");
+        assert_eq!(fake.count("PUT", ""), 0);
+        assert!(fake.tag("v1").is_none() && storage.log().is_empty());
     }
 }
 
