@@ -13,6 +13,7 @@
 //! - [`registry`]: the OCI distribution client that pushes them.
 //! - [`document`]: task definitions, dockerruns and service documents: lossless JSON, templates, shapes.
 //! - [`aws`]: clients, raw JSON through the SDK, errors with their next action.
+//! - [`transport`]: certificates and proxies, for AWS's APIs and for registries.
 //! - [`aws_model`]: AWS's own service models as data, with a validator.
 //! - [`error`]: one error: what, where, why, what next.
 
@@ -27,3 +28,4 @@ pub mod image;
 pub mod lab;
 pub mod registry;
 pub mod report;
+pub mod transport;

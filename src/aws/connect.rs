@@ -8,14 +8,13 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
-use aws_smithy_http_client::{Builder, Connector, proxy::ProxyConfig, tls};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::OnceCell;
 
 use super::credentials::Cached;
 use super::failure::Failure;
+use super::http;
 use super::query::Ec2;
 use crate::error::{Error, Kind, Result};
 
@@ -119,9 +118,10 @@ pub async fn connect(settings: &Settings) -> Result<Clients> {
 pub async fn connect_with(settings: &Settings, timeouts: Timeouts) -> Result<Clients> {
     // Without a default provider, reqwest panics; a second install is no error.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    let http = http::client(settings)?;
     let config = match &settings.static_credentials {
-        Some((id, secret)) => fixed(settings, id, secret, timeouts),
-        None => from_environment(settings, timeouts).await,
+        Some((id, secret)) => fixed(settings, id, secret, http, timeouts),
+        None => from_environment(settings, http, timeouts).await,
     };
     let region = config.region().map(|region| region.as_ref().to_owned()).filter(|region| !region.is_empty());
     let Some(region) = region else {
@@ -165,14 +165,20 @@ pub async fn connect_with(settings: &Settings, timeouts: Timeouts) -> Result<Cli
 }
 
 /// Reads neither environment nor files, so that nothing there can lead a lab's calls elsewhere.
-fn fixed(settings: &Settings, id: &str, secret: &SecretString, timeouts: Timeouts) -> SdkConfig {
+fn fixed(
+    settings: &Settings,
+    id: &str,
+    secret: &SecretString,
+    http: SharedHttpClient,
+    timeouts: Timeouts,
+) -> SdkConfig {
     let credentials = Credentials::new(id, secret.expose_secret(), None, None, "settings");
     SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(settings.region.clone().map(Region::new))
         .credentials_provider(SharedCredentialsProvider::new(credentials))
         .identity_cache(aws_config::identity::IdentityCache::lazy().build())
-        .http_client(http_client(settings))
+        .http_client(http)
         .retry_config(retries())
         .timeout_config(timeout_config(timeouts))
         .sleep_impl(aws_smithy_async::rt::sleep::SharedAsyncSleep::new(aws_smithy_async::rt::sleep::TokioSleep::new()))
@@ -180,9 +186,9 @@ fn fixed(settings: &Settings, id: &str, secret: &SecretString, timeouts: Timeout
         .build()
 }
 
-async fn from_environment(settings: &Settings, timeouts: Timeouts) -> SdkConfig {
+async fn from_environment(settings: &Settings, http: SharedHttpClient, timeouts: Timeouts) -> SdkConfig {
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
-        .http_client(http_client(settings))
+        .http_client(http)
         .retry_config(retries())
         .timeout_config(timeout_config(timeouts));
     if let Some(region) = &settings.region {
@@ -206,25 +212,6 @@ fn retries() -> RetryConfig {
 
 fn timeout_config(timeouts: Timeouts) -> TimeoutConfig {
     TimeoutConfig::builder().connect_timeout(timeouts.connect).operation_attempt_timeout(timeouts.attempt).build()
-}
-
-fn http_client(settings: &Settings) -> SharedHttpClient {
-    let plain = settings.endpoint_url.as_deref().is_some_and(|url| url.starts_with("http://"));
-    if plain && settings.static_credentials.is_some() {
-        // A lab: no certificates to load, and never through a proxy.
-        return Builder::new().build_with_connector_fn(|timeouts, components| {
-            let mut builder = Connector::builder();
-            builder.set_connector_settings(timeouts.cloned());
-            builder.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
-            builder.build_http()
-        });
-    }
-    Builder::new().build_with_connector_fn(|timeouts, components| {
-        let mut builder = Connector::builder().proxy_config(ProxyConfig::from_env());
-        builder.set_connector_settings(timeouts.cloned());
-        builder.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
-        builder.tls_provider(tls::Provider::rustls(CryptoMode::Ring)).build()
-    })
 }
 
 impl From<Failure> for Error {

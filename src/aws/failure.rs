@@ -9,6 +9,7 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use crate::error::{Error, Kind};
+use crate::transport;
 
 /// Why a call failed. `Display` is `Service.Operation: Code: message`; never holds request content.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -166,12 +167,17 @@ impl Failure {
         if self.is_throttled() {
             return Some("AWS throttles this account's calls: run the same command again in a minute".into());
         }
-        match self.reach {
-            Reach::NotSent | Reach::Unknown if self.status.is_none() => Some(
-                "check the network, the region and AWS_ENDPOINT_URL; running the same command again is safe".into(),
-            ),
-            _ => None,
+        if self.status.is_some() || self.reach == Reach::Refused {
+            return None;
         }
+        if let Some(hint) = transport::hint(&self.message) {
+            return Some(hint);
+        }
+        let proxy = transport::proxy_of("https://amazonaws.com");
+        let proxy = proxy.map_or_else(String::new, |proxy| format!("the proxy {proxy}, "));
+        Some(format!(
+            "check the network, {proxy}the region and AWS_ENDPOINT_URL; running the same command again is safe"
+        ))
     }
 
     /// The IAM action: the one AWS names in its refusal, else the operation's.

@@ -3,6 +3,7 @@
 mod connect;
 mod credentials;
 pub mod failure;
+mod http;
 mod operations;
 pub mod query;
 pub mod raw;

@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 
 use super::connect::Timeouts;
 use super::failure::{Failure, Reach};
+use crate::transport;
 
 const API_VERSION: &str = "2016-11-15";
 
@@ -142,7 +143,7 @@ impl Ec2 {
         }
         let lost = |error: reqwest::Error| {
             let reach = if error.is_connect() { Reach::NotSent } else { Reach::Unknown };
-            failure(None, error.without_url().to_string(), None, reach)
+            failure(None, transport::causes(&error.without_url()), None, reach)
         };
         let response = request.send().await.map_err(lost)?;
         let status = response.status().as_u16();
@@ -163,16 +164,26 @@ impl Ec2 {
         if let Some(client) = self.http.get() {
             return Ok(client);
         }
-        let built = reqwest::Client::builder().connect_timeout(self.timeouts.connect).timeout(self.timeouts.attempt);
-        let built = if self.endpoint.starts_with("http://") { built.no_proxy() } else { built };
-        let client = built.build().map_err(|error| Failure {
+        let failed = |message: String| Failure {
             service: "EC2",
             operation: "connect",
             code: None,
-            message: error.to_string(),
+            message,
             status: None,
             reach: Reach::NotSent,
-        })?;
+        };
+        let mut built =
+            reqwest::Client::builder().connect_timeout(self.timeouts.connect).timeout(self.timeouts.attempt);
+        let near = url::Url::parse(&self.endpoint).is_ok_and(|url| url.host_str().is_some_and(transport::is_near));
+        if near || self.endpoint.starts_with("http://") {
+            built = built.no_proxy();
+        }
+        if self.endpoint.starts_with("https://") {
+            let named = transport::named().map_err(|error| failed(error.to_string()))?;
+            let certificates = named.bundle.iter().chain(&named.file).map(|der| reqwest::Certificate::from_der(der));
+            built = built.tls_certs_merge(certificates.filter_map(Result::ok));
+        }
+        let client = built.build().map_err(|error| failed(transport::causes(&error)))?;
         Ok(self.http.get_or_init(|| client))
     }
 }

@@ -14,7 +14,7 @@ use super::{login, origin, step};
 use crate::aws::Clients;
 use crate::aws::reply::text;
 use crate::error::{Error, Kind, Result};
-use crate::image::{Platform, Reference};
+use crate::image::{BlobCache, Platform, Reference};
 use crate::registry::{self, Client, Origin};
 
 /// Repositories at once; the images of one follow each other, as they share layers.
@@ -200,7 +200,9 @@ impl Run<'_> {
             Some(found) => found,
             None => registry::find(&origin, &digest, &[]).await?,
         };
-        let destination = Destination { client, repository: &target, clients: self.clients, events: self.events };
+        let cache = BlobCache::open_default()?;
+        let destination =
+            Destination { client, repository: &target, cache, clients: self.clients, events: self.events };
         let pushed = destination.mirror(&found, &wanted.tags).await?;
         Ok(Mirrored {
             sent: pushed.uploaded,

@@ -1,6 +1,6 @@
 //! From an image to its digest in the repository. What the repository has is not sent again.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Value, json};
 
@@ -12,7 +12,7 @@ use super::repository::Repository;
 use crate::aws::Clients;
 use crate::aws::reply::{list, text, texts};
 use crate::error::{Error, Kind, Result};
-use crate::image::{Blob, Built, Draft, Tree, index};
+use crate::image::{Blob, BlobCache, Built, Draft, Tree, index, places};
 use crate::registry::{self, Origin, Pushed, Remote};
 
 /// ECR answers about at most this many layers at once.
@@ -30,7 +30,7 @@ pub async fn push(
     events: &Events,
 ) -> Result<PushedImage> {
     let client = session.client.clone();
-    let to = Destination { client, repository, clients, events };
+    let to = Destination { client, repository, cache: BlobCache::open_default()?, clients, events };
     let pushed = match made {
         Made::Elsewhere(remote, _) => to.mirror(remote, tags).await?,
         Made::Here(Built::Image(image)) => to.push(&Tree::from(image), tags, HashSet::new(), None).await?,
@@ -44,6 +44,7 @@ pub async fn push(
 pub(super) struct Destination<'a> {
     pub(super) client: registry::Client,
     pub(super) repository: &'a Repository,
+    pub(super) cache: BlobCache,
     pub(super) clients: &'a Clients,
     pub(super) events: &'a Events,
 }
@@ -94,11 +95,15 @@ impl Destination<'_> {
             _ => Vec::new(),
         };
         let origin = origin.cloned();
-        let options = registry::PushOptions { known, present, mount_from, origin, ..Default::default() };
+        let found_in = self.elsewhere(tree.blobs().map(|blob| blob.descriptor.digest.as_str()));
+        let options = registry::PushOptions { known, present, mount_from, found_in, origin, ..Default::default() };
         let path = self.repository.path();
         let done = registry::push_tree(&self.client, path, tree, &missing, &options, &self.progress()).await?;
         if done.digest != digest {
             return Err(Error::build_or_push(format!("the registry says {} where {digest} was pushed", done.digest)));
+        }
+        for blob in tree.blobs() {
+            places::remember(&self.cache, &self.client.host(), path, &blob.descriptor.digest);
         }
         if let Some(name) = self.repository.ecr_name()
             && tags_of(name, digest, self.clients).await?.is_none()
@@ -159,10 +164,20 @@ impl Destination<'_> {
             }
             None => None,
         };
-        let options = registry::PushOptions { known: exists, ..Default::default() };
+        let found_in = self.elsewhere(known.values().map(|descriptor| descriptor.digest.as_str()));
+        let options = registry::PushOptions { known: exists, found_in, ..Default::default() };
         let settled = registry::settle(&self.client, path, &together, &known, &options, &self.progress()).await?;
         let tree = assembled(all, settled.image.layers().to_vec())?;
         self.push(&tree, tags, settled.present, None).await
+    }
+
+    /// Other repositories of this registry that have some of these blobs: a base image's, another service's.
+    fn elsewhere<'b>(&self, digests: impl Iterator<Item = &'b str>) -> HashMap<String, String> {
+        let found = digests.filter_map(|digest| {
+            let place = places::find(&self.cache, &self.client.host(), digest)?;
+            (place != self.repository.path()).then(|| (digest.to_owned(), place))
+        });
+        found.collect()
     }
 
     /// The digest of this repository's image in a task definition. Not finding it costs bytes, and no more.

@@ -21,6 +21,7 @@ pub mod layers;
 pub mod layout;
 pub mod manifest;
 pub mod owners;
+pub mod places;
 pub mod platform;
 pub mod reference;
 pub mod whole;

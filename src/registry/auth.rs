@@ -17,6 +17,7 @@ use super::retry::NO_CREDENTIAL;
 use super::{Credential, CredentialSource, IDENTITY_TOKEN, Scope};
 use crate::error::{Error, Result};
 use crate::image::reference;
+use crate::transport;
 
 /// Tokens without `expires_in` last this long, says Docker's token specification.
 const TOKEN_LIFE: Duration = Duration::from_secs(60);
@@ -223,19 +224,20 @@ impl Client {
         credential: Option<&Credential>,
     ) -> Result<reqwest::Response> {
         let mut url = challenge.realm.clone();
-        let scope = scope.to_string();
-        let asked = [("service", challenge.service.as_deref().unwrap_or_default()), ("scope", &*scope)];
-        let asked = asked.into_iter().filter(|(_, value)| !value.is_empty());
+        let scopes = scope.texts();
+        let service = challenge.service.as_deref().map(|service| ("service", service));
         let request = match credential {
             Some(credential) if credential.username == IDENTITY_TOKEN => {
                 let mut form = form_urlencoded::Serializer::new(String::new());
-                form.append_pair("grant_type", "refresh_token").append_pair("client_id", "steady").extend_pairs(asked);
+                form.append_pair("grant_type", "refresh_token").append_pair("client_id", "steady");
+                form.extend_pairs(service).append_pair("scope", &scopes.join(" "));
                 form.append_pair("refresh_token", credential.password.expose_secret());
                 let request = self.http_for(&url)?.post(url).body(form.finish());
                 request.header(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"))
             }
             credential => {
-                url.query_pairs_mut().extend_pairs(asked);
+                let scopes = scopes.iter().map(|scope| ("scope", scope.as_str()));
+                url.query_pairs_mut().extend_pairs(service.into_iter().chain(scopes));
                 let request = self.http_for(&url)?.get(url);
                 match credential {
                     Some(credential) => request.header(AUTHORIZATION, basic(credential)?),
@@ -244,7 +246,13 @@ impl Client {
             }
         };
         request.timeout(self.patience().stall).send().await.map_err(|error| {
-            Error::build_or_push(format!("cannot get a token for {}", self.host())).cause(error.without_url())
+            let cause = transport::causes(&error.without_url());
+            let hint = transport::hint(&cause);
+            let error = Error::build_or_push(format!("cannot get a token for {}", self.host())).cause(cause);
+            match hint {
+                Some(hint) => error.hint(hint),
+                None => error,
+            }
         })
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderValue, LOCATION, WWW_AUTHENTICATE};
-use reqwest::{Body, Method, Response, StatusCode, redirect};
+use reqwest::{Body, Certificate, Method, Response, StatusCode, redirect};
 use url::Url;
 
 use super::auth::{Auth, Realms, Ticket};
@@ -13,6 +13,7 @@ use super::retry::{Failure, Refusal, persist};
 use super::{CredentialSource, Patience, Scope};
 use crate::error::{Error, Result};
 use crate::image::{Reference, reference};
+use crate::transport;
 
 const MAX_REDIRECTS: usize = 5;
 
@@ -224,10 +225,18 @@ impl Client {
     }
 
     pub(super) fn unreachable(&self, error: reqwest::Error) -> Failure {
-        let what =
-            if error.is_connect() { "cannot reach the registry" } else { "the connection broke to the registry" };
+        let connecting = error.is_connect();
+        let what = if connecting { "cannot reach the registry" } else { "the connection broke to the registry" };
+        let way = transport::proxy_of(self.inner.base.as_str());
+        let way = way.map_or_else(String::new, |proxy| format!(" through the proxy {proxy}"));
         // Upload locations hold signatures.
-        Failure::again(Error::build_or_push(format!("{what} {}", self.host())).cause(error.without_url()))
+        let cause = transport::causes(&error.without_url());
+        let failure = Error::build_or_push(format!("{what} {}{way}", self.host()));
+        match transport::hint(&cause) {
+            Some(hint) if connecting && transport::is_final(&cause) => Failure::Final(failure.cause(cause).hint(hint)),
+            Some(hint) => Failure::again(failure.cause(cause).hint(hint)),
+            None => Failure::again(failure.cause(cause)),
+        }
     }
 
     pub(super) fn stalled(&self) -> Error {
@@ -248,14 +257,18 @@ fn http_client(patience: &Patience, plain: bool, loopback: bool) -> Result<reqwe
     if plain {
         // Reading the system's certificates takes longer than a deploy of nothing.
         builder = builder.tls_certs_only([]);
+    } else {
+        let named = transport::named()?;
+        let certificates = named.bundle.iter().chain(&named.file).map(|der| Certificate::from_der(der));
+        builder = builder.tls_certs_merge(certificates.filter_map(std::result::Result::ok));
     }
     if loopback {
         builder = builder.no_proxy();
     }
     builder.build().map_err(|error| {
-        Error::other("cannot set up TLS")
-            .cause(error)
-            .hint("are the system's certificates (`ca-certificates`) installed?")
+        Error::other("cannot set up TLS").cause(error).hint(
+            "are the system's certificates (`ca-certificates`) installed? SSL_CERT_FILE and SSL_CERT_DIR name others",
+        )
     })
 }
 

@@ -18,7 +18,6 @@ mod retry;
 mod settle;
 mod upload;
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -105,15 +104,20 @@ pub struct Progress {
 enum Scope {
     Pull(String),
     Push(String),
+    Mount { to: String, from: String },
     Registry,
 }
 
-impl fmt::Display for Scope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Scope {
+    /// As token services are asked for it.
+    fn texts(&self) -> Vec<String> {
+        let pull = |repository: &str| format!("repository:{repository}:pull");
+        let push = |repository: &str| format!("repository:{repository}:pull,push");
         match self {
-            Scope::Pull(repository) => write!(f, "repository:{repository}:pull"),
-            Scope::Push(repository) => write!(f, "repository:{repository}:pull,push"),
-            Scope::Registry => Ok(()),
+            Scope::Pull(repository) => vec![pull(repository)],
+            Scope::Push(repository) => vec![push(repository)],
+            Scope::Mount { to, from } => vec![push(to), pull(from)],
+            Scope::Registry => Vec::new(),
         }
     }
 }

@@ -15,7 +15,7 @@ use super::upload::check_digest;
 use super::{BlobState, Progress, Scope};
 use crate::error::{Error, Result};
 use crate::image::manifest::{self, Document, Manifest};
-use crate::image::{Blob, BlobCache, BlobSource, Compression, Descriptor, Image, Platform, config, digest};
+use crate::image::{Blob, BlobCache, BlobSource, Compression, Descriptor, Image, Platform, config, digest, places};
 
 /// Downloads at once.
 const PARALLEL: usize = 4;
@@ -51,6 +51,10 @@ pub async fn head_manifest(client: &Client, repository: &str, reference: &str) -
         if response.status() == StatusCode::NOT_FOUND {
             return Ok(None);
         }
+        // Not every registry knows the question.
+        if matches!(response.status(), StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED) {
+            return Ok(Some((None, None)));
+        }
         if !response.status().is_success() {
             let refusal = Refusal::read(response, client).await;
             return Err(refusal.into_failure(client, &format!("look for `{reference}`")));
@@ -65,9 +69,9 @@ pub async fn head_manifest(client: &Client, repository: &str, reference: &str) -
         None => Ok(None),
         Some((Some(digest), media_type)) => Ok(Some(ManifestHead { digest, media_type })),
         // Not every registry says it here.
-        Some((None, media_type)) => {
-            let (bytes, _) = get_manifest(client, repository, reference).await?;
-            Ok(Some(ManifestHead { digest: digest::of(&bytes), media_type }))
+        Some((None, _)) => {
+            let found = find_manifest(client, repository, reference).await?;
+            Ok(found.ok().map(|(bytes, media_type)| ManifestHead { digest: digest::of(&bytes), media_type }))
         }
     }
 }
@@ -122,6 +126,7 @@ pub async fn pull_image(
         blobs.push(Blob { descriptor, source: BlobSource::Cached(path) });
     }
     blobs.push(Blob { descriptor: manifest.config, source: BlobSource::Memory(config.clone()) });
+    blobs.iter().for_each(|blob| places::remember(cache, &client.host(), repository, &blob.descriptor.digest));
     let (digest, media_type) = (digest::of(&bytes), manifest.media_type);
     Ok(Image { digest, manifest: bytes, media_type, config, blobs, platform: found })
 }
@@ -253,13 +258,23 @@ pub(super) async fn get_manifest(
     repository: &str,
     reference: &str,
 ) -> Result<(Bytes, Option<String>)> {
+    find_manifest(client, repository, reference).await?
+}
+
+/// The manifest, or why there is none.
+async fn find_manifest(client: &Client, repository: &str, reference: &str) -> Result<Result<(Bytes, Option<String>)>> {
     let url = client.url(&format!("/v2/{repository}/manifests/{reference}"))?;
     let scope = Scope::Pull(repository.to_owned());
     persist(client, &scope, None, async || {
         let mut response = client.get(&url, &scope, Some(ACCEPT)).await?;
         if !response.status().is_success() {
+            let missing = response.status() == StatusCode::NOT_FOUND;
             let refusal = Refusal::read(response, client).await;
-            return Err(refusal.into_failure(client, &format!("give the manifest `{reference}`")));
+            let doing = format!("give the manifest `{reference}`");
+            if missing && refusal.has("MANIFEST_UNKNOWN") {
+                return Ok(Err(refusal.error(client, &doing)));
+            }
+            return Err(refusal.into_failure(client, &doing));
         }
         let media_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         // Parameters such as a charset say nothing here.
@@ -279,7 +294,7 @@ pub(super) async fn get_manifest(
                 client.host()
             ))));
         }
-        Ok((bytes.freeze(), media_type))
+        Ok(Ok((bytes.freeze(), media_type)))
     })
     .await
 }

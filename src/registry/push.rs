@@ -1,7 +1,7 @@
 //! Pushing an image: what is missing, largest first and side by side, then the manifest, then its tags.
 
 use std::cmp::Reverse;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use futures_util::stream::{StreamExt, TryStreamExt};
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -9,7 +9,7 @@ use reqwest::{Body, Method};
 
 use super::client::Client;
 use super::gate::Gate;
-use super::pull::head_manifest;
+use super::pull::{get_manifest, head_manifest};
 use super::relay::Origin;
 use super::remote;
 use super::retry::{Failure, Refusal, persist};
@@ -30,6 +30,8 @@ pub struct PushOptions {
     pub present: HashSet<String>,
     /// Repositories of the same registry to mount blobs from.
     pub mount_from: Vec<String>,
+    /// By digest, another repository of the same registry that is known to have the blob: asked before the others.
+    pub found_in: HashMap<String, String>,
     /// Where the blobs come from that are in another registry.
     pub origin: Option<Origin>,
     pub parallel: usize,
@@ -37,7 +39,14 @@ pub struct PushOptions {
 
 impl Default for PushOptions {
     fn default() -> Self {
-        PushOptions { known: None, present: HashSet::new(), mount_from: Vec::new(), origin: None, parallel: PARALLEL }
+        PushOptions {
+            known: None,
+            present: HashSet::new(),
+            mount_from: Vec::new(),
+            found_in: HashMap::new(),
+            origin: None,
+            parallel: PARALLEL,
+        }
     }
 }
 
@@ -119,6 +128,7 @@ pub async fn push_tree(
             scope: Scope::Push(repository.to_owned()),
             gate: Gate::new(options.parallel.max(1)),
             mount_from: &options.mount_from,
+            found_in: &options.found_in,
             origin: options.origin.as_ref(),
             progress,
         };
@@ -253,6 +263,8 @@ async fn confirm(client: &Client, repository: &str, digest: &str) -> Result<()> 
                 client.host(),
                 head.digest
             )))),
+            // Where HEAD says that there is none, GET may know better; it checks the digest.
+            None if get_manifest(client, repository, digest).await.is_ok() => Ok(()),
             None => Err(Failure::again(Error::build_or_push(format!(
                 "the registry {} took the manifest and does not find it as `{digest}`",
                 client.host()

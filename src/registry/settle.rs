@@ -8,9 +8,10 @@ use tokio::sync::Semaphore;
 use super::client::Client;
 use super::gate::Gate;
 use super::pull::earlier_layers;
-use super::upload::Transfer;
+use super::upload::{Packing, Transfer};
 use super::{BlobState, Progress, PushOptions, Scope};
 use crate::error::{Error, Result};
+use crate::image::cache::Compressed;
 use crate::image::draft::{Draft, DraftLayer, LayerContent, PlainLayer};
 use crate::image::{Descriptor, Image};
 
@@ -89,6 +90,7 @@ pub async fn settle(
         scope,
         gate: Gate::new(parallel),
         mount_from: &options.mount_from,
+        found_in: &options.found_in,
         origin: None,
         progress: &on_its_way,
     };
@@ -108,10 +110,13 @@ pub async fn settle(
                 tell(diff_id, descriptor.size, BlobState::Exists);
                 return Ok((diff_id.clone(), descriptor.clone(), false));
             }
-            let packed = transfer.pack(plain, diff_id, draft.compression, compressing).await?;
-            tell(diff_id, packed.size, BlobState::Pushed);
-            draft.cache.remember(diff_id, draft.compression, &packed)?;
-            Ok::<_, Error>((diff_id.clone(), packed.descriptor(draft.compression), true))
+            let compression = draft.compression;
+            let found = |packed: &Compressed| draft.cache.remember(diff_id, compression, packed);
+            let known = known.get(diff_id);
+            let packing = Packing { layer: plain, diff_id, compression, known, compressing, found: &found };
+            let (packed, state) = transfer.pack(packing).await?;
+            tell(diff_id, packed.size, state);
+            Ok::<_, Error>((diff_id.clone(), packed.descriptor(compression), state == BlobState::Pushed))
         }
     });
     let sent: Vec<(String, Descriptor, bool)> = iter(sending).buffer_unordered(parallel).try_collect().await?;

@@ -1,6 +1,7 @@
 //! One blob into a repository: exists, mounted, or POST and one streaming PUT. A failed upload begins anew with a
 //! new POST; a session that broke is never continued.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -42,7 +43,22 @@ pub(super) struct Transfer<'a> {
     pub(super) mount_from: &'a [String],
     /// Where blobs are that are in another registry.
     pub(super) origin: Option<&'a Origin>,
+    /// By digest, a repository of the same registry that is known to have it.
+    pub(super) found_in: &'a HashMap<String, String>,
     pub(super) progress: &'a (dyn Fn(Progress) + Send + Sync),
+}
+
+/// A layer that is compressed on its way.
+pub(super) struct Packing<'a> {
+    pub(super) layer: &'a PlainLayer,
+    pub(super) diff_id: &'a str,
+    pub(super) compression: Compression,
+    /// What it was compressed to before.
+    pub(super) known: Option<&'a Descriptor>,
+    /// Who may use the processors.
+    pub(super) compressing: &'a Semaphore,
+    /// Told what it is compressed to, before the registry has it.
+    pub(super) found: &'a (dyn Fn(&Compressed) -> Result<()> + Send + Sync),
 }
 
 impl Transfer<'_> {
@@ -66,9 +82,14 @@ impl Transfer<'_> {
             return Ok(BlobState::Exists);
         }
         // A mount that was declined is not asked for again.
-        let mut mount = self.mount_from.first();
+        let mut mount = self.found_in.get(&descriptor.digest).or(self.mount_from.first());
+        let mut unsure = false;
         let state = persist(self.client, &self.scope, Some(&self.gate), async || {
-            self.upload(blob, mount.take().map(String::as_str)).await
+            // The answer that was lost may have been a yes.
+            if unsure && self.exists(descriptor).await? {
+                return Ok(BlobState::Pushed);
+            }
+            self.upload(blob, mount.take().map(String::as_str), &mut unsure).await
         })
         .await?;
         self.tell(descriptor, descriptor.size, state);
@@ -83,7 +104,8 @@ impl Transfer<'_> {
             if status.is_success() || status.is_redirection() {
                 return Ok(true);
             }
-            if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+            let trouble = status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED;
+            if trouble || status == StatusCode::TOO_MANY_REQUESTS {
                 return Err(Refusal::read(response, self.client).await.into_failure(self.client, "look for a blob"));
             }
             Ok(false)
@@ -91,11 +113,13 @@ impl Transfer<'_> {
         .await
     }
 
-    async fn upload(&self, blob: &Blob, mount: Option<&str>) -> Result<BlobState, Failure> {
+    /// `unsure` is set when the registry may have taken the blob, whatever this returns.
+    async fn upload(&self, blob: &Blob, mount: Option<&str>, unsure: &mut bool) -> Result<BlobState, Failure> {
         let descriptor = &blob.descriptor;
-        let Some(mut session) = self.begin(Some(&descriptor.digest), mount).await? else {
+        let Some(mut session) = self.begin(&descriptor.digest, mount).await? else {
             return Ok(BlobState::Mounted);
         };
+        *unsure = true;
         session.query_pairs_mut().append_pair("digest", &descriptor.digest);
         self.tell(descriptor, 0, BlobState::Uploading);
         if matches!(blob.source, BlobSource::Elsewhere) {
@@ -112,15 +136,24 @@ impl Transfer<'_> {
         Ok(BlobState::Pushed)
     }
 
-    /// Where an upload goes; `None` when the blob was mounted instead.
-    async fn begin(&self, digest: Option<&str>, mount: Option<&str>) -> Result<Option<Url>, Failure> {
-        let mut start = self.client.url(&format!("/v2/{}/blobs/uploads/", self.repository))?;
-        if let (Some(digest), Some(from)) = (digest, mount) {
-            start.query_pairs_mut().append_pair("mount", digest).append_pair("from", from);
+    /// Where an upload goes; `None` when the blob was mounted instead. A registry that does not mount lends a session,
+    /// which is used; for any other answer the upload begins as if nobody had asked.
+    async fn begin(&self, digest: &str, mount: Option<&str>) -> Result<Option<Url>, Failure> {
+        let start = self.client.url(&format!("/v2/{}/blobs/uploads/", self.repository))?;
+        if let Some(from) = mount {
+            let mut asking = start.clone();
+            asking.query_pairs_mut().append_pair("mount", digest).append_pair("from", from);
+            let scope = Scope::Mount { to: self.repository.to_owned(), from: from.to_owned() };
+            match self.client.post(&asking, &scope).await {
+                Ok(response) if response.status() == StatusCode::CREATED => return Ok(None),
+                Ok(response) if response.status() == StatusCode::ACCEPTED => {
+                    return Ok(Some(self.client.location(&response)?));
+                }
+                _ => tracing::debug!(digest, from, "not mounted"),
+            }
         }
         let response = self.client.post(&start, &self.scope).await?;
         match response.status() {
-            StatusCode::CREATED if mount.is_some() => Ok(None),
             StatusCode::ACCEPTED => Ok(Some(self.client.location(&response)?)),
             _ => {
                 let refusal = Refusal::read(response, self.client).await;
@@ -152,54 +185,71 @@ impl Transfer<'_> {
         }
     }
 
-    /// Compresses a layer into the repository, and says what it was compressed to. `compressing` is who may use the
-    /// processors.
-    pub(super) async fn pack(
-        &self,
-        layer: &PlainLayer,
-        diff_id: &str,
-        compression: Compression,
-        compressing: &Semaphore,
-    ) -> Result<Compressed> {
+    /// Compresses a layer into the repository, and says what it was compressed to: to `found` as soon as that is known, and
+    /// to the caller when the registry has it. `known` is what it was compressed to before.
+    pub(super) async fn pack(&self, packing: Packing<'_>) -> Result<(Compressed, BlobState)> {
+        let Packing { layer, diff_id, compression, .. } = packing;
         let name = Descriptor {
             media_type: compression.media_type().to_owned(),
             digest: diff_id.to_owned(),
             size: layer.size,
         };
         if layer.size <= SMALL {
-            let turn = compressing.acquire().await;
+            let turn = packing.compressing.acquire().await;
             let (packed, bytes) = packing::whole(layer, diff_id, compression).await?;
             drop(turn);
+            (packing.found)(&packed)?;
             // It is known now, and goes in one request; nobody has it, as far as is known.
             let blob = Blob { descriptor: packed.descriptor(compression), source: BlobSource::Memory(bytes) };
-            self.put(&blob, Some(false)).await?;
-            self.tell(&name, name.size, BlobState::Pushed);
-            return Ok(packed);
+            let state = self.put(&blob, Some(false)).await?;
+            self.tell(&name, name.size, state);
+            return Ok((packed, state));
         }
         let _pass = self.gate.enter().await;
-        let _turn = compressing.acquire().await;
-        let packed = persist(self.client, &self.scope, Some(&self.gate), async || {
-            self.pack_once(layer, &name, compression).await
+        let _turn = packing.compressing.acquire().await;
+        let mut mount = packing
+            .known
+            .and_then(|known| Some((known, self.found_in.get(&known.digest).or(self.mount_from.first())?)));
+        let mut unsure = None;
+        let (packed, state) = persist(self.client, &self.scope, Some(&self.gate), async || {
+            // The answer that was lost may have been a yes.
+            if let Some(packed) = &unsure
+                && self.exists(&Compressed::descriptor(packed, compression)).await?
+            {
+                return Ok((packed.clone(), BlobState::Pushed));
+            }
+            let (digest, from) = match mount.take() {
+                Some((known, from)) => (known.digest.as_str(), Some(from.as_str())),
+                None => ("", None),
+            };
+            match (self.begin(digest, from).await?, packing.known) {
+                (Some(session), _) => self.pack_once(&packing, &name, &session, &mut unsure).await,
+                (None, Some(known)) => {
+                    let mounted = Compressed { digest: known.digest.clone(), size: known.size };
+                    Ok((mounted, BlobState::Mounted))
+                }
+                (None, None) => Err(Error::other("a blob was mounted that nobody asked for").into()),
+            }
         })
         .await?;
-        self.tell(&name, name.size, BlobState::Pushed);
-        Ok(packed)
+        self.tell(&name, name.size, state);
+        Ok((packed, state))
     }
 
     async fn pack_once(
         &self,
-        layer: &PlainLayer,
+        packing: &Packing<'_>,
         name: &Descriptor,
-        compression: Compression,
-    ) -> Result<Compressed, Failure> {
-        let session = self.begin(None, None).await?;
-        let session = session.ok_or_else(|| Error::other("a blob was mounted that nobody asked for"))?;
+        session: &Url,
+        unsure: &mut Option<Compressed>,
+    ) -> Result<(Compressed, BlobState), Failure> {
         self.tell(name, 0, BlobState::Uploading);
         let meter = Arc::new(Meter::default());
-        let (stream, outcome) = packing::stream(layer, &name.digest, compression, Arc::clone(&meter));
+        let (stream, outcome) =
+            packing::stream(packing.layer, packing.diff_id, packing.compression, Arc::clone(&meter));
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, OCTETS)]);
         let body = Some(Body::wrap_stream(stream));
-        let request = self.client.request(Method::PATCH, &session, &self.scope, headers, body, None);
+        let request = self.client.request(Method::PATCH, session, &self.scope, headers, body, None);
         let response = match self.watched(request, name, &meter).await {
             // Early, it does not wait for the rest of the layer.
             Ok(response) if !response.status().is_success() => return Err(self.refused(response, &name.digest).await),
@@ -215,12 +265,15 @@ impl Transfer<'_> {
         let (response, packed) = (response?, packed.ok_or_else(|| Failure::again(self.client.stalled()))?);
         let mut session = self.client.location(&response)?;
         drop(response);
+        // Before the registry is told: whoever is killed from here on knows what to ask for.
+        (packing.found)(&packed)?;
+        *unsure = Some(packed.clone());
         session.query_pairs_mut().append_pair("digest", &packed.digest);
         let headers = HeaderMap::from_iter([(CONTENT_LENGTH, HeaderValue::from_static("0")), (CONTENT_TYPE, OCTETS)]);
         let limit = Some(self.client.patience().stall * COMMIT_PATIENCE);
         let response = self.client.request(Method::PUT, &session, &self.scope, headers, None, limit).await?;
         self.committed(response, &packed.digest).await?;
-        Ok(packed)
+        Ok((packed, BlobState::Pushed))
     }
 
     async fn send(&self, blob: &Blob, session: &Url, meter: &Arc<Meter>) -> Result<Response, Failure> {

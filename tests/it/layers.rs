@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("aws_model", &["error"]),
+    ("transport", &["error"]),
     ("image", &["aws_model", "error"]),
-    ("registry", &["aws_model", "error", "image"]),
+    ("registry", &["aws_model", "error", "image", "transport"]),
     ("document", &["aws_model", "error"]),
-    ("aws", &["aws_model", "error"]),
+    ("aws", &["aws_model", "error", "transport"]),
     ("config", &["aws", "aws_model", "document", "error", "image", "registry"]),
     ("deploy", &["aws", "aws_model", "config", "document", "error", "image", "registry"]),
     ("report", &["deploy::event", "error"]),

@@ -3,6 +3,8 @@
 mod builders;
 mod process;
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -24,6 +26,7 @@ pub async fn image(
 ) -> Result<Built> {
     let scratch = tempfile::Builder::new()
         .prefix(".writing-")
+        .permissions(Permissions::from_mode(0o700))
         .tempdir_in(open.cache.folder())
         .map_err(|error| Error::build_or_push("cannot make a folder for the engine's image").cause(error))?;
     let id_file = scratch.path().join("id");

@@ -1,6 +1,6 @@
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use steadystate::error::Kind;
@@ -15,7 +15,12 @@ enum Member<'a> {
 
 fn archive_of(workshop: &Workshop, name: &str, members: &[Member]) -> PathBuf {
     let path = workshop.path(name);
-    let mut tar = tar::Builder::new(File::create(&path).unwrap());
+    write_archive(&path, members);
+    path
+}
+
+fn write_archive(path: &Path, members: &[Member]) {
+    let mut tar = tar::Builder::new(File::create(path).unwrap());
     for member in members {
         let mut header = tar::Header::new_gnu();
         header.set_mode(0o644);
@@ -32,16 +37,32 @@ fn archive_of(workshop: &Workshop, name: &str, members: &[Member]) -> PathBuf {
         }
     }
     tar.into_inner().unwrap().flush().unwrap();
-    path
 }
 
 pub fn layer(content: &str) -> Vec<u8> {
+    layer_of(content.as_bytes())
+}
+
+/// A layer that holds one file.
+pub fn layer_of(content: &[u8]) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_gnu();
     header.set_mode(0o644);
     header.set_size(content.len() as u64);
-    tar.append_data(&mut header, "file", content.as_bytes()).unwrap();
+    tar.append_data(&mut header, "file", content).unwrap();
     tar.into_inner().unwrap()
+}
+
+/// What docker saves of an image of these layers.
+pub fn saved_of(path: &Path, layers: &[Vec<u8>]) {
+    let names: Vec<String> = (1..=layers.len()).map(|at| format!("{at}/layer.tar")).collect();
+    let manifest = json!([{ "Config": "c.json", "RepoTags": ["hello:v1"], "Layers": names }]);
+    let config = config(&layers.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    let mut members: Vec<Member> =
+        names.iter().zip(layers).map(|(name, layer)| Member::File(name, layer.clone())).collect();
+    members.push(Member::File("c.json", config));
+    members.push(Member::File("manifest.json", manifest.to_string().into_bytes()));
+    write_archive(path, &members);
 }
 
 fn config(layers: &[&[u8]]) -> Vec<u8> {

@@ -43,7 +43,7 @@ fn image_for(workshop: &Workshop, platform: &str) -> Image {
 }
 
 /// A layout as buildx makes it: an index in an index, two platforms, an attestation for each.
-fn multi_platform(workshop: &Workshop) -> (std::path::PathBuf, Image, Image) {
+pub fn multi_platform(workshop: &Workshop) -> (std::path::PathBuf, Image, Image) {
     let folder = workshop.path("layout");
     let (amd, arm) = (image_for(workshop, "linux/amd64"), image_for(workshop, "linux/arm64"));
     layout::write(&amd, &folder, None).unwrap();

@@ -7,7 +7,7 @@ mod caches;
 mod engine;
 mod ignored;
 pub mod indexes;
-mod layouts;
+pub mod layouts;
 mod members;
 mod random;
 mod references;

@@ -3,7 +3,7 @@
 
 mod ended;
 mod moments;
-mod proxy;
+pub mod proxy;
 mod replies;
 mod tally;
 mod together;

@@ -28,7 +28,7 @@ use tokio::task::AbortHandle;
 
 use crate::signing::sign_anew;
 
-type Body = BoxBody<Bytes, io::Error>;
+pub type Body = BoxBody<Bytes, io::Error>;
 
 /// Bodies beyond this are broken off halfway, too.
 const LARGE: usize = 4 << 10;
@@ -239,17 +239,17 @@ fn kind(method: &Method, path: &str, headers: &HeaderMap, body: &Bytes) -> Strin
     format!("{method} {what}")
 }
 
-fn set_length(headers: &mut HeaderMap, body: &Bytes) {
+pub fn set_length(headers: &mut HeaderMap, body: &Bytes) {
     headers.remove(TRANSFER_ENCODING);
     headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
     headers.remove(HeaderName::from_static("connection"));
 }
 
-fn full(body: Bytes) -> Body {
+pub fn full(body: Bytes) -> Body {
     Full::new(body).map_err(|never: Infallible| match never {}).boxed()
 }
 
-fn replaced(body: &[u8], from: &str, to: &str) -> Bytes {
+pub fn replaced(body: &[u8], from: &str, to: &str) -> Bytes {
     match std::str::from_utf8(body) {
         Ok(text) => text.replace(from, to).into(),
         Err(_) => Bytes::copy_from_slice(body),

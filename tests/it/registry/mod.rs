@@ -1,11 +1,14 @@
 //! The registry client against a registry that can misbehave.
 
-mod auth;
+pub mod auth;
 mod docker_login;
 mod drafts;
 pub mod fake;
 mod indexes;
+#[cfg(target_os = "linux")]
+mod memory;
 mod mirrors;
+mod odd;
 mod pull;
 mod push;
 mod trouble;

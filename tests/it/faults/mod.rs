@@ -1,0 +1,27 @@
+//! What can go wrong, and what must happen then: the list of `facts/faults.md`, a test or more for each case, named by its
+//! number. Each looks at the final state and at the log of the requests.
+
+mod cuts;
+mod cutter;
+mod mounts;
+mod push;
+mod secrets;
+mod signals;
+
+use std::path::Path;
+
+/// The cases of the list that have to be here by now.
+const CASES: [u32; 13] = [11, 12, 13, 14, 15, 16, 17, 18, 34, 55, 56, 57, 58];
+
+#[test]
+fn the_list_is_complete() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/faults");
+    let sources: Vec<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap())
+        .collect();
+    for case in CASES {
+        let name = format!("fn case_{case}_");
+        assert!(sources.iter().any(|source| source.contains(&name)), "no test begins with `{name}`");
+    }
+}
