@@ -57,9 +57,13 @@ fn neighbour(file: &Path) -> Option<String> {
     nearest(wanted, names.iter().map(String::as_str)).map(str::to_owned)
 }
 
-/// `text` as an absolute path when it names a file or looks like one, else as it is: a reference.
+/// `text` as an absolute path when it names a file or looks like one, else as it is: a reference, an engine's image, or
+/// `-` for stdin.
 /// The file need not exist, because a build's `run` may be what makes it.
 pub fn path_or_reference(folder: &Path, text: &str) -> String {
+    if text == "-" || crate::image::engine::is_named(text) {
+        return text.to_owned();
+    }
     let looks_like_path = text.starts_with(['.', '/'])
         || [".tar", ".tar.gz", ".tgz", ".tar.zst"].iter().any(|suffix| text.ends_with(suffix))
         || folder.join(text).exists();

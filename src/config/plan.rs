@@ -113,7 +113,7 @@ pub enum ImageSource {
 #[derive(Debug, Clone, PartialEq)]
 pub struct ExistingImage {
     pub run: Option<String>,
-    /// An OCI layout or an archive (an absolute path), else a reference.
+    /// An OCI layout or an archive (an absolute path), an engine's image, `-` for stdin, else a reference.
     pub image: String,
 }
 

@@ -1,5 +1,6 @@
 //! From source to an image: assembled from files, built by docker, or opened where it is.
 
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
@@ -14,7 +15,7 @@ use crate::error::{Error, Kind, Result};
 use crate::image::config::Execution;
 use crate::image::engine::{self, Build};
 use crate::image::layers::{self, LayerEntry, LayersSpec};
-use crate::image::{BlobCache, Built, Image, Open, Platform, Reference};
+use crate::image::{BlobCache, Built, Image, Open, Platform, Reference, saved};
 use crate::registry;
 
 /// The image, with the output of what builds it as events. `task_definition` says for which machine it is.
@@ -118,11 +119,18 @@ async fn dockerfile(
         return Err(error.hint("set these variables, or name others in `build.secrets`"));
     }
     let engine = engine::choose(build.builder).await?;
-    engine::image(&engine, &recipe, &plan.project, &Open { platform, ..open }, on_line).await
+    let held = engine::image(&engine, &recipe, &plan.project, &Open { platform, ..open }, on_line).await?;
+    Ok(Built::Held(Box::new(held)))
 }
 
-/// An image that is there: a path, or a reference in some registry.
+/// An image that is there: on stdin, in an engine, a path, or a reference in some registry.
 async fn existing_image(name: &str, open: Open, clients: &Clients, events: &Events) -> Result<Built> {
+    if name == "-" {
+        return from_stdin(open).await;
+    }
+    if let Some(held) = engine::named(name, Path::new("."), &open).await? {
+        return Ok(Built::Held(Box::new(held)));
+    }
     let path = PathBuf::from(name);
     if path.is_absolute() || path.exists() {
         return blocking(move || crate::image::draft(Path::new(&path), &open)).await;
@@ -151,7 +159,21 @@ async fn existing_image(name: &str, open: Open, clients: &Clients, events: &Even
 
 /// The image with its digest, its layers compressed into the cache.
 pub(super) async fn settled(built: Built) -> Result<Image> {
+    let built = match built {
+        Built::Held(held) => held.fetched().await?,
+        built => built,
+    };
     blocking(|| built.settled()).await
+}
+
+/// What is piped into us; it can be read only once.
+async fn from_stdin(open: Open) -> Result<Built> {
+    let stdin = std::io::stdin();
+    if stdin.is_terminal() {
+        return Err(Error::input("stdin is a terminal, and an archive of an image is to come on it")
+            .hint("pipe one into the command, such as from `docker save NAME`"));
+    }
+    blocking(move || saved::from_stdin(stdin.lock(), &open)).await
 }
 
 pub(super) fn blob_state(state: registry::BlobState) -> BlobState {

@@ -34,19 +34,20 @@ pub async fn push(
     match built {
         Built::Image(image) => to.push(image, tags, HashSet::new()).await,
         Built::Draft(draft) => to.push_draft(draft, tags, deployed).await,
+        Built::Held(held) => to.push_held(held, tags, deployed).await,
     }
 }
 
-struct Destination<'a> {
-    client: registry::Client,
-    repository: &'a Repository,
-    clients: &'a Clients,
+pub(super) struct Destination<'a> {
+    pub(super) client: registry::Client,
+    pub(super) repository: &'a Repository,
+    pub(super) clients: &'a Clients,
     events: &'a Events,
 }
 
 impl Destination<'_> {
     /// `present` are digests that the repository has.
-    async fn push(&self, image: &Image, tags: &[String], present: HashSet<String>) -> Result<PushedImage> {
+    pub(super) async fn push(&self, image: &Image, tags: &[String], present: HashSet<String>) -> Result<PushedImage> {
         let digest = image.digest.clone();
         let pushed = PushedImage { repository_uri: self.repository.uri(), digest: digest.clone(), tags: tags.to_vec() };
         let has = match self.repository.ecr_name() {
@@ -97,18 +98,27 @@ impl Destination<'_> {
         Ok(pushed)
     }
 
+    /// Whether the repository has the image; of a registry that is not ECR under one of these tags.
+    pub(super) async fn has(&self, image: &Image, tags: &[String]) -> Result<bool> {
+        match self.repository.ecr_name() {
+            Some(name) => Ok(tags_of(name, &image.digest, self.clients).await?.is_some()),
+            None => registry::is_tagged(&self.client, self.repository.path(), tags, &image.digest).await,
+        }
+    }
+
     /// Finds out what the layers were compressed to before, compresses and sends the others, and then the image.
-    async fn push_draft(&self, draft: &Draft, tags: &[String], deployed: Option<&str>) -> Result<PushedImage> {
+    pub(super) async fn push_draft(
+        &self,
+        draft: &Draft,
+        tags: &[String],
+        deployed: Option<&str>,
+    ) -> Result<PushedImage> {
         let path = self.repository.path();
         let mut known = registry::recall(&self.client, path, draft, &[]).await?;
-        if let Some(image) = draft.recalled(&|diff_id| known.get(diff_id).cloned()) {
-            let is_there = match self.repository.ecr_name() {
-                Some(name) => tags_of(name, &image.digest, self.clients).await?.is_some(),
-                None => registry::is_tagged(&self.client, path, tags, &image.digest).await?,
-            };
-            if is_there {
-                return self.push(&image, tags, HashSet::new()).await;
-            }
+        if let Some(image) = draft.recalled(&|diff_id| known.get(diff_id).cloned())
+            && self.has(&image, tags).await?
+        {
+            return self.push(&image, tags, HashSet::new()).await;
         }
         if !draft.is_recalled(&|diff_id| known.contains_key(diff_id)) {
             let mut earlier = tags.to_vec();
@@ -130,7 +140,7 @@ impl Destination<'_> {
     }
 
     /// The digest of this repository's image in a task definition. Not finding it costs bytes, and no more.
-    async fn deployed_digest(&self, task_definition: &str) -> Option<String> {
+    pub(super) async fn deployed_digest(&self, task_definition: &str) -> Option<String> {
         let input = json!({ "taskDefinition": task_definition });
         let reply = self.clients.describe_task_definition(input).await.ok()?;
         let repository = self.repository.uri();
@@ -140,7 +150,7 @@ impl Destination<'_> {
         })
     }
 
-    fn progress(&self) -> impl Fn(registry::Progress) + Send + Sync {
+    pub(super) fn progress(&self) -> impl Fn(registry::Progress) + Send + Sync {
         |progress| {
             self.events.emit(Event::Blob {
                 digest: progress.digest,
@@ -166,7 +176,7 @@ pub(super) async fn tags_of(name: &str, digest: &str, clients: &Clients) -> Resu
 }
 
 /// Which of these digests the repository has.
-async fn available(name: &str, mut digests: Vec<String>, clients: &Clients) -> Result<HashSet<String>> {
+pub(super) async fn available(name: &str, mut digests: Vec<String>, clients: &Clients) -> Result<HashSet<String>> {
     digests.sort();
     digests.dedup();
     let calls = digests.chunks(LAYERS_PER_CALL).map(|digests| {

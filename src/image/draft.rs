@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::cache::BlobCache;
 use super::compression::Compression;
+use super::engine::Held;
 use super::{Blob, BlobSource, Descriptor, Image, Platform, layers, manifest};
 use crate::error::{Error, Result};
 
@@ -18,6 +19,8 @@ use crate::error::{Error, Result};
 pub enum Built {
     Image(Image),
     Draft(Draft),
+    /// It is fetched from its engine only if something of it is missing where it goes.
+    Held(Box<Held>),
 }
 
 #[derive(Debug, Clone)]
@@ -71,6 +74,9 @@ impl Built {
         match self {
             Built::Image(image) => image.digest.clone(),
             Built::Draft(draft) => format!("{} layers for {}", draft.layers.len(), draft.platform),
+            Built::Held(held) => {
+                format!("{} layers for {}, held by {}", held.diff_ids.len(), held.platform, held.engine.builder)
+            }
         }
     }
 
@@ -78,10 +84,11 @@ impl Built {
         match self {
             Built::Image(image) => &image.platform,
             Built::Draft(draft) => &draft.platform,
+            Built::Held(held) => &held.platform,
         }
     }
 
-    /// The image, its layers compressed into the cache. Blocks.
+    /// The image, its layers compressed into the cache. Blocks. What an engine holds has to be fetched before.
     ///
     /// # Errors
     /// `BuildOrPush` when a layer cannot be read or is not what the config says.
@@ -89,6 +96,7 @@ impl Built {
         match self {
             Built::Image(image) => Ok(image),
             Built::Draft(draft) => draft.compressed(),
+            Built::Held(held) => Err(Error::other(format!("{} was not fetched", held.name()))),
         }
     }
 }

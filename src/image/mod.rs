@@ -18,8 +18,11 @@ pub mod layout;
 pub mod manifest;
 pub mod platform;
 pub mod reference;
+pub mod saved;
+pub mod spool;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -30,6 +33,7 @@ pub use draft::{Built, Draft};
 pub use ecr_host::EcrHost;
 pub use platform::Platform;
 pub use reference::Reference;
+pub use spool::Spool;
 
 /// One image for one platform.
 #[derive(Debug, Clone)]
@@ -83,6 +87,8 @@ pub enum BlobSource {
     },
     /// A whole file of the [`BlobCache`]: whoever finds it damaged removes it, so that the next run makes it anew.
     Cached(PathBuf),
+    /// On its way from where it cannot be read twice.
+    Spooled(Arc<Spool>),
     /// Nowhere here: the registry that the image goes to has it.
     InRegistry,
 }

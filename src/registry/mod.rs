@@ -6,12 +6,14 @@
 mod auth;
 mod body;
 mod client;
+mod find;
 mod gate;
 mod packing;
 mod pull;
 mod push;
 mod retry;
 mod settle;
+mod streamed;
 mod upload;
 
 use std::fmt;
@@ -24,9 +26,11 @@ use serde::Serialize;
 
 use crate::error::Result;
 pub use client::{Client, use_ring};
+pub use find::{config, image, present};
 pub use pull::{ManifestHead, head_manifest, is_tagged, platforms, pull_image};
 pub use push::{PushOptions, Pushed, push};
-pub use settle::{Settled, recall, settle};
+pub use settle::{Settled, recall, recall_layers, settle};
+pub use streamed::send_as_they_come;
 
 /// What to log in with. `Debug` shows no password.
 #[derive(Debug, Clone)]

@@ -5,8 +5,11 @@ mod assemble;
 mod bases;
 mod caches;
 mod engine;
+pub mod held;
 mod layouts;
+mod pushed;
 mod references;
+mod saved;
 
 use std::fs;
 use std::io::Read;
@@ -76,6 +79,7 @@ pub fn bytes_of(blob: &Blob) -> Vec<u8> {
     match &blob.source {
         BlobSource::Memory(bytes) => bytes.to_vec(),
         BlobSource::Cached(path) => fs::read(path).unwrap(),
+        BlobSource::Spooled(spool) => fs::read(spool.path()).unwrap(),
         BlobSource::InRegistry => panic!("it is in a registry"),
         BlobSource::File { path, offset } => {
             let (offset, size) = (*offset as usize, blob.descriptor.size as usize);

@@ -17,7 +17,7 @@ fn draft(workshop: &Workshop, path: &Path, compression: Compression) -> Draft {
     let open = Open { compression, ..workshop.open(None) };
     match archive::draft(path, &open).unwrap() {
         Built::Draft(draft) => draft,
-        Built::Image(image) => panic!("{image:?}"),
+        other => panic!("{other:?}"),
     }
 }
 

@@ -2,7 +2,7 @@
 
 mod auth;
 mod drafts;
-mod fake;
+pub mod fake;
 mod pull;
 mod push;
 mod trouble;
