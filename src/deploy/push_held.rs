@@ -83,6 +83,7 @@ impl Destination<'_> {
             held.diff_ids.iter().filter_map(|id| Some((id.clone(), found(held, &known, &present, id)?))).collect();
         let sought = Sought {
             config: Some(held.id.clone()),
+            diff_ids: held.diff_ids.clone(),
             missing: held.diff_ids.iter().filter(|id| !layers.contains_key(*id)).cloned().collect(),
             // by both of their names
             passed: layers.iter().flat_map(|(id, blob)| [id.clone(), blob.descriptor.digest.clone()]).collect(),

@@ -3,6 +3,7 @@
 
 mod resolve;
 mod stream;
+mod v1;
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -32,7 +33,9 @@ const MAX_MEMBERS: usize = 10_000;
 pub struct Sought {
     /// The digest of the image's config: with that and all of `missing`, the rest of the stream is not read.
     pub config: Option<String>,
-    /// DiffIDs of layers that have to come.
+    /// DiffIDs of all layers, lowest first, if they are known.
+    pub diff_ids: Vec<String>,
+    /// Those of layers that have to come.
     pub missing: HashSet<String>,
     /// Digests that need not be read, of layers as they are or compressed: they are where the image goes.
     pub passed: HashSet<String>,
@@ -59,6 +62,8 @@ pub struct Saved {
     members: HashMap<String, Member>,
     /// By diffID.
     plain: HashMap<String, Layer>,
+    /// DiffIDs by the names of members, where something before them told.
+    told: HashMap<String, String>,
     cache: BlobCache,
     compression: Compression,
     /// Where documents are; goes with the last of them.
@@ -102,12 +107,14 @@ pub fn read(
         name: name.to_owned(),
         members: HashMap::new(),
         plain: HashMap::new(),
+        told: HashMap::new(),
         cache: cache.clone(),
         compression,
         documents,
     };
     let mut config = None;
     let mut missing = sought.missing.clone();
+    let chain_ids = v1::chain_ids(&sought.diff_ids);
     let mut tar = tar::Archive::new(stream);
     for entry in tar.entries().map_err(cut)? {
         let mut entry = entry.map_err(|error| match saved.members.is_empty() {
@@ -129,6 +136,14 @@ pub fn read(
                 saved.member(&path, &mut entry, size, sought)?
             }
         };
+        if let (Member::Document(text, _), Some(folder)) = (&member, path.strip_suffix("/json"))
+            && !chain_ids.is_empty()
+        {
+            let text = std::fs::read(text).map_err(|error| cache.failed(error))?;
+            if let Some(at) = v1::position(folder, &text, &chain_ids) {
+                saved.told.insert(format!("{folder}/layer.tar"), sought.diff_ids[at].clone());
+            }
+        }
         match &member {
             Member::Document(path, _) if sought.config.is_some() && config.is_none() => {
                 let text = std::fs::read(path).map_err(|error| cache.failed(error))?;
@@ -167,7 +182,7 @@ impl Saved {
     }
 
     fn member(&self, path: &str, content: &mut dyn Read, size: u64, sought: &Sought) -> Result<Member> {
-        let named = digest_in(path);
+        let named = digest_in(path).or_else(|| self.told.get(path).cloned());
         if let Some(digest) = named.as_ref().filter(|digest| sought.passed.contains(*digest)) {
             return Ok(Member::Passed(digest.clone(), size));
         }

@@ -104,6 +104,25 @@ fn what_an_old_docker_cannot_do_is_said_before() {
     }
 }
 
+/// BuildKit's spelling of a cache in a registry is understood by all; any other goes as it is.
+#[test]
+fn caches_are_spelt_as_the_engine_takes_them() {
+    let build = Build {
+        cache_from: vec!["type=registry,ref=r/cache".into(), "type=gha".into(), "r/plain".into()],
+        ..Build::default()
+    };
+    let taken = |engine: &Engine| {
+        let line = built(engine, &build);
+        line.split("--cache-from ").skip(1).map(|rest| rest.split(' ').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(taken(&engine(Builder::Docker)), ["r/cache", "type=gha", "r/plain"]);
+    assert_eq!(taken(&engine(Builder::Buildah)), ["r/cache", "type=gha", "r/plain"]);
+    let buildx = Engine { buildx: true, ..engine(Builder::Docker) };
+    for engine in [buildx, engine(Builder::Nerdctl)] {
+        assert_eq!(taken(&engine), ["type=registry,ref=r/cache", "type=gha", "r/plain"]);
+    }
+}
+
 #[test]
 fn secrets_are_in_the_environment_alone() {
     let command = engine(Builder::Docker).build(&build(), Path::new("/tmp/id"), Path::new("/p")).unwrap();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use steadystate::image::digest;
 use tokio::process::{Child, Command};
@@ -231,16 +232,23 @@ fn runs(id: &str) -> bool {
     std::fs::read_to_string(format!("/proc/{}/stat", id.trim())).is_ok_and(|stat| !stat.contains(") Z "))
 }
 
-async fn signalled(mut child: Child, signal: nix::sys::signal::Signal) -> Option<i32> {
+async fn signalled(mut child: Child, signal: Signal) -> Option<i32> {
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id().unwrap() as i32), signal).unwrap();
     tokio::time::timeout(PATIENCE, child.wait()).await.expect("it ends").unwrap().code()
+}
+
+/// The processes of a program that writes their ids into `saving`, once there are two.
+#[cfg(target_os = "linux")]
+async fn two_processes(workshop: &Workshop) -> String {
+    let ids = || std::fs::read_to_string(workshop.path("project/saving")).unwrap_or_default();
+    until("both are there", || ids().lines().count() == 2).await;
+    ids()
 }
 
 /// `facts/faults.md` 34: the engine ends with us, and the next run sends no finished blob again.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_signal_while_an_engine_saves() {
-    use nix::sys::signal::Signal;
     for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
         let (workshop, fake) = (Workshop::new(), Fake::start().await);
         docker(&workshop);
@@ -255,18 +263,38 @@ esac
         program(&workshop, script);
         let child = machine.command(&format!("docker-daemon:{}", digest::of(&config))).spawn().unwrap();
         until("the first layer is sent", || fake.inner.lock().unwrap().blobs.len() == 1).await;
-        until("both are there", || {
-            std::fs::read_to_string(workshop.path("project/saving")).is_ok_and(|text| text.lines().count() == 2)
-        })
-        .await;
+        let ids = two_processes(&workshop).await;
         assert_eq!(signalled(child, signal).await, Some(code));
-        let ids = std::fs::read_to_string(workshop.path("project/saving")).unwrap();
         until("the engine's processes end", || !ids.lines().any(runs)).await;
         docker(&workshop);
         fake.forget();
         let run = machine.push(&digest::of(&config)).await;
         machine.pushed(&run, &config);
         assert_eq!(fake.count("PUT", "/blobs/"), 2, "one layer and the config: {:?}", fake.counted());
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_signal_while_an_engine_builds() {
+    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+        let (workshop, fake) = (Workshop::new(), Fake::start().await);
+        let machine = Machine::new(&workshop, &fake, "home");
+        let yaml = std::fs::read_to_string(workshop.path("project/steady.yaml")).unwrap();
+        workshop.file("steady.yaml", yaml.replace(r#""image":"-""#, r#""dockerfile":"Dockerfile""#));
+        let script = r#"#!/bin/sh
+case $1 in
+  version) echo 27.0 ;;
+  build) echo $$ > saving; sleep 1000 & echo $! >> saving; wait ;;
+  *) exit 1 ;;
+esac
+"#;
+        program(&workshop, script);
+        let child = machine.command("").args(["--builder", "docker"]).spawn().unwrap();
+        let ids = two_processes(&workshop).await;
+        assert_eq!(signalled(child, signal).await, Some(code));
+        until("the engine's processes end", || !ids.lines().any(runs)).await;
+        assert_eq!(machine.cached(), 0);
     }
 }
 

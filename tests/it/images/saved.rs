@@ -1,9 +1,9 @@
 //! Images that come as a stream, read once.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use steadystate::error::Kind;
-use steadystate::image::saved::from_stdin;
-use steadystate::image::{BlobSource, Built, Open, digest};
+use steadystate::image::saved::{Found, Sought, from_stdin, read};
+use steadystate::image::{BlobSource, Built, Compression, Open, digest};
 
 use super::archives::{Member, archive_of, config, gzipped, layer, oci_archive, saved_archive, small_archive};
 use super::{Workshop, check_sound, unpacked};
@@ -162,4 +162,43 @@ fn pieces_of_any_size() {
     }
     let image = from_stdin(Bytewise(whole.into_iter()), &workshop.open(None)).unwrap().settled().unwrap();
     check_sound(&image);
+}
+
+/// What Docker 20.10 saved, but for the layers: its ids say which layer is where, before its bytes come.
+#[test]
+fn layers_of_an_old_docker_are_known_before_they_come() {
+    let workshop = Workshop::new();
+    let lower = include_bytes!("../../fixtures/docker-20.10-save/lower.json");
+    let upper = include_bytes!("../../fixtures/docker-20.10-save/upper.json");
+    let text = include_bytes!("../../fixtures/docker-20.10-save/config.json");
+    let id = |json: &[u8]| serde_json::from_slice::<Value>(json).unwrap()["id"].as_str().unwrap().to_owned();
+    let name = |json: &[u8], file: &str| format!("{}/{file}", id(json));
+    let diff_ids = steadystate::image::config::diff_ids(text).unwrap();
+    let read = |layers: [&[u8]; 2], missing: &[&String]| {
+        let names = [name(lower, "VERSION"), name(lower, "json"), name(lower, "layer.tar")];
+        let others = [name(upper, "json"), name(upper, "layer.tar")];
+        let members = [
+            Member::File(&names[0], b"1.0".to_vec()),
+            Member::File(&names[1], lower.to_vec()),
+            Member::File(&names[2], layers[0].to_vec()),
+            Member::File("config.json", text.to_vec()),
+            Member::File(&others[0], upper.to_vec()),
+            Member::File(&others[1], layers[1].to_vec()),
+        ];
+        let stream = std::fs::File::open(archive_of(&workshop, "old.tar", &members)).unwrap();
+        let sought = Sought {
+            config: Some(digest::of(text)),
+            diff_ids: diff_ids.clone(),
+            missing: missing.iter().map(|id| (*id).clone()).collect(),
+            passed: diff_ids.iter().filter(|id| !missing.contains(id)).cloned().collect(),
+        };
+        read(stream, "it", &sought, &workshop.cache, Compression::Gzip, &mut |_| {})
+    };
+    let other = layer("another layer");
+    assert!(matches!(read([&other, &other], &[]).unwrap(), Found::Enough(_)));
+    for at in [0, 1] {
+        let Err(error) = read([&other, &other], &[&diff_ids[at]]) else { panic!("layer {at} is damaged") };
+        let hint = &error.hints()[0];
+        assert!(hint.contains(&diff_ids[at]) && hint.contains(&digest::of(&other)), "{hint}");
+    }
 }
