@@ -45,6 +45,8 @@ class Pushers:
     def environment(self, home):
         keep = {name: os.environ[name] for name in ["PATH", "LANG"] if name in os.environ}
         more = {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "AWS_EC2_METADATA_DISABLED": "true"}
+        if self.docker:
+            more["DOCKER_HOST"] = self.docker.environment["DOCKER_HOST"]
         if self.certificate:
             more["SSL_CERT_FILE"] = str(self.certificate)
         return {**keep, **more}
@@ -100,6 +102,16 @@ class Pushers:
     def crane(self, source, port):
         home = pathlib.Path(tempfile.mkdtemp(dir=self.folder))
         return measured(["crane", "push", "--insecure", source, f"127.0.0.1:{port}/crane:latest"], self.environment(home))
+
+    def docker_save(self, name):
+        """What the daemon takes to give the image out; the CPU seconds and the memory are its own."""
+        with Watch(self.docker.pid) as watch:
+            began = time.monotonic()
+            save = subprocess.Popen(["docker", "save", name], env=self.docker.environment, stdout=subprocess.PIPE)
+            subprocess.run(["cat"], stdin=save.stdout, stdout=subprocess.DEVNULL, check=True)
+            assert save.wait() == 0
+            wall = time.monotonic() - began
+        return Took(wall, watch.cpu, watch.resident)
 
     def docker_push(self, archive, port):
         """The CPU seconds and the memory are the daemon's, as far as it is known."""

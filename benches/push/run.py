@@ -66,6 +66,21 @@ class Bench:
         if self.pushers.docker:
             self.measure(case, "docker push", lambda: self.pushers.docker_push(archive, port), self.pushers.forget_docker)
 
+    def daemon(self):
+        """Docker has the image, and what it saves is read as a stream."""
+        eight, port = self.folder / "eight", self.registry.port
+        case, source = "docker daemon, cold", "docker-daemon:bench:latest"
+        self.pushers.docker("load", "-i", str(eight / "image.tar"))
+        self.measure(case, "raw PUTs", lambda: self.pushers.raw(eight, port))
+        self.measure(case, "docker save, to nowhere", lambda: self.pushers.docker_save("bench:latest"))
+        self.measure(case, "steady, zstd", lambda: self.pushers.ours(source, port, "zstd"))
+        self.measure(case, "steady, gzip", lambda: self.pushers.ours(source, port))
+        home = pathlib.Path(tempfile.mkdtemp(dir=self.folder))
+        before = lambda: self.pushers.ours(source, port, home=home)
+        self.measure("docker daemon, nothing to do", "steady", lambda: self.pushers.ours(source, port, home=home), before)
+        archive = eight / "image.tar"
+        self.measure(case, "docker push", lambda: self.pushers.docker_push(archive, port), self.pushers.forget_docker)
+
     def changed(self):
         """A fresh runner: it has the new archive, and the registry has the image before."""
         eight, changed, port = self.folder / "eight", self.folder / "changed", self.registry.port
@@ -124,7 +139,7 @@ class Bench:
             print(f"| {case} | {name} | {took.wall:.2f} | {ratio} | {to_us} | {took.cpu:.2f} | {took.resident:.0f} |")
 
 
-CASES = ["layout", "archive", "changed", "small", "nothing", "shaped"]
+CASES = ["layout", "archive", "daemon", "changed", "small", "nothing", "shaped"]
 
 
 def main():

@@ -14,11 +14,15 @@ pub struct Args {
     /// Who builds the Dockerfile [default: the first that answers of docker, podman, buildah, finch and nerdctl]
     #[arg(long, value_name = "PROGRAM")]
     builder: Option<Builder>,
+    /// Take this image instead of building one: a reference, the path of an OCI layout or archive, docker-daemon:NAME,
+    /// containers-storage:NAME, or - for an archive on stdin
+    #[arg(long, value_name = "IMAGE")]
+    image: Option<String>,
 }
 
 impl Args {
     pub async fn run(self, context: &Context, events: &Events) -> Result<Option<Value>> {
-        let options = config::Options { builder: self.builder, ..context.options()? };
+        let options = config::Options { builder: self.builder, image: self.image, ..context.options()? };
         let (project, clients) = context.load(options, events).await?;
         shown(&deploy::build(&project.plan, &clients, events).await?)
     }

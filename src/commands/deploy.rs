@@ -37,6 +37,10 @@ pub struct Args {
     /// Who builds the Dockerfile [default: the first that answers of docker, podman, buildah, finch and nerdctl]
     #[arg(long, value_name = "PROGRAM")]
     builder: Option<Builder>,
+    /// Take this image instead of building one: a reference, the path of an OCI layout or archive, docker-daemon:NAME,
+    /// containers-storage:NAME, or - for an archive on stdin
+    #[arg(long, value_name = "IMAGE")]
+    image: Option<String>,
 }
 
 impl Args {
@@ -56,6 +60,7 @@ impl Args {
         }
         options.tags = self.tags;
         options.builder = self.builder;
+        options.image = self.image;
         options.check_url = self.check_url;
         options.timeout = self.timeout;
         options.desired_count = self.desired_count;

@@ -16,6 +16,10 @@ pub struct Args {
     /// Who builds the Dockerfile [default: the first that answers of docker, podman, buildah, finch and nerdctl]
     #[arg(long, value_name = "PROGRAM")]
     builder: Option<Builder>,
+    /// Take this image instead of building one: a reference, the path of an OCI layout or archive, docker-daemon:NAME,
+    /// containers-storage:NAME, or - for an archive on stdin
+    #[arg(long, value_name = "IMAGE")]
+    image: Option<String>,
 }
 
 impl Args {
@@ -23,6 +27,7 @@ impl Args {
         let mut options = context.options()?;
         options.tags = self.tags;
         options.builder = self.builder;
+        options.image = self.image;
         let (project, clients) = context.load(options, events).await?;
         shown(&deploy::register(&project.plan, &clients, events).await?)
     }

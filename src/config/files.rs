@@ -5,6 +5,7 @@ use std::path::Path;
 use super::decode::Reader;
 use super::node::Node;
 use crate::error::{Error, SourceText, nearest};
+use crate::image::engine;
 
 const MAX_BYTES: u64 = 8 << 20;
 
@@ -57,11 +58,24 @@ fn neighbour(file: &Path) -> Option<String> {
     nearest(wanted, names.iter().map(String::as_str)).map(str::to_owned)
 }
 
-/// `text` as an absolute path when it names a file or looks like one, else as it is: a reference.
+/// `text` as an absolute path when it names a file or looks like one, else as it is: a reference, an engine's image, or
+/// `-` for stdin.
 /// The file need not exist, because a build's `run` may be what makes it.
 pub fn path_or_reference(folder: &Path, text: &str) -> String {
+    if is_elsewhere(text) {
+        return text.to_owned();
+    }
     let looks_like_path = text.starts_with(['.', '/'])
         || [".tar", ".tar.gz", ".tgz", ".tar.zst"].iter().any(|suffix| text.ends_with(suffix))
         || folder.join(text).exists();
     if looks_like_path { folder.join(text).display().to_string() } else { text.to_owned() }
+}
+
+/// Whether `text` names an image in a registry.
+pub fn is_reference(folder: &Path, text: &str) -> bool {
+    !is_elsewhere(text) && !Path::new(&path_or_reference(folder, text)).is_absolute()
+}
+
+fn is_elsewhere(text: &str) -> bool {
+    text == "-" || engine::is_named(text)
 }

@@ -52,6 +52,8 @@ pub struct Options {
     pub desired_count: Option<i64>,
     /// Who builds a Dockerfile.
     pub builder: Option<Builder>,
+    /// Replaces the image's `build`: a reference, a path, an engine's image, or `-`.
+    pub image: Option<String>,
     /// As `create: true` of the image.
     pub create_repository: bool,
     /// Nothing will be rendered: variables may stay without a value.
@@ -230,9 +232,28 @@ fn settings(reader: &Reader, merged: &Node, options: &Options, check: bool) -> O
         variables::check_tag(reader, tag, &scope);
     }
     let mut image = service.image;
-    if let Some(ImageSource::Dockerfile(build)) = image.as_mut().map(|image| &mut image.source) {
-        build.builder = options.builder.or(build.builder);
-        build.unset = unset(build, &options.env);
+    if let (Some(given), Some(image)) = (&options.image, &mut image) {
+        let here = std::env::current_dir().unwrap_or_default();
+        let given = files::path_or_reference(&here, given);
+        image.source = ImageSource::Existing(ExistingImage { run: None, image: given, platforms: Vec::new() });
+    }
+    match (image.as_mut().map(|image| &mut image.source), options.builder) {
+        (Some(ImageSource::Dockerfile(build)), builder) => {
+            build.builder = builder.or(build.builder);
+            build.unset = unset(build, &options.env);
+        }
+        (_, Some(builder)) => {
+            let error = Error::input(format!("--builder {builder}: there is no Dockerfile to build for `{name}`"));
+            reader.note(
+                &key_span(merged, "services"),
+                None,
+                error.hint(match &options.image {
+                    Some(_) => "--image replaces what would be built: leave one of them out",
+                    None => "`image.build.dockerfile` names one; layers and existing images need no engine",
+                }),
+            );
+        }
+        _ => {}
     }
     if let Some(image) = image.as_mut().filter(|_| !options.tags.is_empty()) {
         image.tags = options.tags.clone();

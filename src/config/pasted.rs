@@ -61,7 +61,7 @@ fn scalar(reader: &Reader, node: &Node, text: &str, path: &[&str]) {
     let key = path.last().copied().unwrap_or_default();
     let is_image = match key {
         "repository" => true,
-        "image" | "base" => !std::path::Path::new(&files::path_or_reference(&reader.folder, text)).is_absolute(),
+        "image" | "base" => files::is_reference(&reader.folder, text),
         _ => false,
     };
     let is_template = key == "tags" && path.iter().rev().nth(1) == Some(&"image");

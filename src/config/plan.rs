@@ -116,7 +116,7 @@ pub enum ImageSource {
 #[derive(Debug, Clone, PartialEq)]
 pub struct ExistingImage {
     pub run: Option<String>,
-    /// An OCI layout or an archive (an absolute path), else a reference.
+    /// An OCI layout or an archive (an absolute path), an engine's image, `-` for stdin, else a reference.
     pub image: String,
     /// The part of it that is meant; none is all of it.
     pub platforms: Vec<Platform>,

@@ -1,6 +1,7 @@
 //! From source to an image: assembled from files, built by docker, or opened where it is.
 
 use std::collections::HashSet;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
@@ -16,7 +17,7 @@ use crate::image::config::Execution;
 use crate::image::engine::{self, Build};
 use crate::image::index::listed;
 use crate::image::layers::{self, LayersSpec};
-use crate::image::{BlobCache, Built, Image, Open, Platform, Reference, Tree};
+use crate::image::{BlobCache, Built, Image, Open, Platform, Reference, Tree, saved};
 use crate::registry::{self, Origin, Remote};
 
 /// What there is to push.
@@ -54,7 +55,10 @@ impl Made {
     /// With all that it names; layers are compressed into the cache.
     pub async fn tree(self) -> Result<Tree> {
         match self {
-            Made::Here(built) => blocking(|| built.tree()).await,
+            Made::Here(built) => {
+                let built = fetched(built).await?;
+                blocking(|| built.tree()).await
+            }
             Made::Elsewhere(remote, platforms) => {
                 let mut tree = remote.tree(&HashSet::new()).await?;
                 if let ([_], true) = (&platforms[..], tree.below.is_empty()) {
@@ -191,7 +195,8 @@ async fn dockerfile(
     let engine = engine::choose(build.builder).await?;
     if let [] | [_] = build.platforms[..] {
         let open = Open { platform: recipe.platform.clone(), ..open };
-        return engine::image(&engine, &recipe, &plan.project, &open, on_line).await;
+        let held = engine::image(&engine, &recipe, &plan.project, &open, on_line).await?;
+        return Ok(Built::Held(Box::new(held)));
     }
     // One at a time: every engine can do that, and only some put several into one image.
     let mut images = Vec::new();
@@ -199,13 +204,18 @@ async fn dockerfile(
         let platform = Some(platform.clone());
         let recipe = Build { platform: platform.clone(), ..recipe.clone() };
         let open = Open { platform, ..open.clone() };
-        images.push(engine::image(&engine, &recipe, &plan.project, &open, on_line).await?);
+        let held = engine::image(&engine, &recipe, &plan.project, &open, on_line).await?;
+        images.push(Built::Held(Box::new(held)));
     }
     Ok(Built::Platforms(images))
 }
 
-/// An image that is there, with all its platforms or with those that are named: a path, or a reference in some registry.
+/// An image that is there, with all its platforms or with those that are named: on stdin, in an engine, a path, or a
+/// reference in some registry.
 async fn whole(name: &str, platforms: &[Platform], open: Open, clients: &Clients) -> Result<Made> {
+    if let Some(here) = from_here(name, &open).await? {
+        return Ok(Made::Here(here));
+    }
     let path = PathBuf::from(name);
     if path.is_absolute() || path.exists() {
         let platforms = platforms.to_vec();
@@ -218,8 +228,20 @@ async fn whole(name: &str, platforms: &[Platform], open: Open, clients: &Clients
     Ok(Made::Elsewhere(Box::new(remote), platforms))
 }
 
-/// One image to build upon: a path, or a reference in some registry.
+/// What is on stdin, or in an engine.
+async fn from_here(name: &str, open: &Open) -> Result<Option<Built>> {
+    if name == "-" {
+        return from_stdin(open.clone()).await.map(Some);
+    }
+    let held = engine::named(name, Path::new("."), open).await?;
+    Ok(held.map(|held| Built::Held(Box::new(held))))
+}
+
+/// One image to build upon: on stdin, in an engine, a path, or a reference in some registry.
 async fn existing_image(name: &str, open: Open, clients: &Clients, events: &Events) -> Result<Built> {
+    if let Some(here) = from_here(name, &open).await? {
+        return Ok(here);
+    }
     let path = PathBuf::from(name);
     if path.is_absolute() || path.exists() {
         return blocking(move || crate::image::draft(Path::new(&path), &open)).await;
@@ -239,9 +261,35 @@ async fn existing_image(name: &str, open: Open, clients: &Clients, events: &Even
     registry::pull_image(&client, &repository, reference, &platform, &open.cache, &progress).await.map(Built::Image)
 }
 
+/// With what engines hold brought here.
+async fn fetched(built: Built) -> Result<Built> {
+    Ok(match built {
+        Built::Held(held) => held.fetched().await?,
+        Built::Platforms(all) => {
+            let mut here = Vec::new();
+            for one in all {
+                here.push(Box::pin(fetched(one)).await?);
+            }
+            Built::Platforms(here)
+        }
+        here => here,
+    })
+}
+
 /// The image with its digest, its layers compressed into the cache.
 async fn settled(built: Built) -> Result<Image> {
+    let built = fetched(built).await?;
     blocking(|| built.settled()).await
+}
+
+/// What is piped into us; it can be read only once.
+async fn from_stdin(open: Open) -> Result<Built> {
+    let stdin = std::io::stdin();
+    if stdin.is_terminal() {
+        return Err(Error::input("stdin is a terminal, and an archive of an image is to come on it")
+            .hint("pipe one into the command, such as from `docker save NAME`"));
+    }
+    blocking(move || saved::from_stdin(stdin.lock(), &open)).await
 }
 
 pub(super) fn blob_state(state: registry::BlobState) -> BlobState {

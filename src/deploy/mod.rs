@@ -26,6 +26,7 @@ pub mod outcome;
 pub mod parts;
 pub mod preflight;
 pub mod push;
+mod push_held;
 pub mod register;
 pub mod render;
 pub mod repositories;

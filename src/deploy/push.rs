@@ -12,8 +12,8 @@ use super::repository::Repository;
 use crate::aws::Clients;
 use crate::aws::reply::{list, text, texts};
 use crate::error::{Error, Kind, Result};
-use crate::image::{Blob, BlobCache, Built, Draft, Tree, index, places};
-use crate::registry::{self, Origin, Pushed, Remote};
+use crate::image::{Blob, BlobCache, Built, Descriptor, Draft, Tree, index, places};
+use crate::registry::{self, Origin, Pushed, Remote, Settled};
 
 /// ECR answers about at most this many layers at once.
 const LAYERS_PER_CALL: usize = 100;
@@ -35,8 +35,12 @@ pub async fn push(
         Made::Elsewhere(remote, _) => to.mirror(remote, tags).await?,
         Made::Here(Built::Image(image)) => to.push(&Tree::from(image), tags, HashSet::new(), None).await?,
         Made::Here(Built::Index(tree)) => to.push(tree, tags, HashSet::new(), None).await?,
-        Made::Here(one @ Built::Draft(_)) => to.push_drafts(&[one], tags, deployed).await?,
-        Made::Here(Built::Platforms(all)) => to.push_drafts(&all.iter().collect::<Vec<_>>(), tags, deployed).await?,
+        Made::Here(one @ Built::Draft(_)) => to.push_drafts(&[one], HashSet::new(), tags, deployed).await?,
+        Made::Here(Built::Held(held)) => {
+            let (image, present) = to.settle_held(held, tags, deployed).await?;
+            to.push(&Tree::from(&image), tags, present, None).await?
+        }
+        Made::Here(Built::Platforms(all)) => to.push_platforms(all, tags, deployed).await?,
     };
     Ok(PushedImage { repository_uri: repository.uri(), digest: pushed.digest, tags: tags.to_vec() })
 }
@@ -51,7 +55,7 @@ pub(super) struct Destination<'a> {
 
 impl Destination<'_> {
     /// `present` are digests that the repository has, `origin` is where blobs are that are elsewhere.
-    async fn push(
+    pub(super) async fn push(
         &self,
         tree: &Tree,
         tags: &[String],
@@ -128,34 +132,70 @@ impl Destination<'_> {
     }
 
     /// Whether the repository has a manifest, as far as that costs one question.
-    async fn is_there(&self, digest: &str, tags: &[String]) -> Result<bool> {
+    pub(super) async fn is_there(&self, digest: &str, tags: &[String]) -> Result<bool> {
         match self.repository.ecr_name() {
             Some(name) => Ok(tags_of(name, digest, self.clients).await?.is_some()),
             None => registry::is_tagged(&self.client, self.repository.path(), tags, digest).await,
         }
     }
 
+    /// An index of images, some of which engines may hold.
+    async fn push_platforms(&self, all: &[Built], tags: &[String], deployed: Option<&str>) -> Result<Pushed> {
+        let (mut images, mut present) = (Vec::new(), HashSet::new());
+        for one in all {
+            images.push(match one {
+                Built::Held(held) => {
+                    let (image, there) = self.settle_held(held, tags, deployed).await?;
+                    present.extend(there);
+                    Built::Image(image)
+                }
+                here => here.clone(),
+            });
+        }
+        self.push_drafts(&images.iter().collect::<Vec<_>>(), present, tags, deployed).await
+    }
+
     /// Finds out what the layers were compressed to before, compresses and sends the others, and then the image, or an index
-    /// of several.
-    async fn push_drafts(&self, all: &[&Built], tags: &[String], deployed: Option<&str>) -> Result<Pushed> {
+    /// of several. `present` are digests that the repository has.
+    async fn push_drafts(
+        &self,
+        all: &[&Built],
+        mut present: HashSet<String>,
+        tags: &[String],
+        deployed: Option<&str>,
+    ) -> Result<Pushed> {
         let drafts: Vec<&Draft> = all.iter().filter_map(|one| one.draft()).collect();
         let Some(together) = Draft::together(&drafts) else {
-            return self.push(&assembled(all, Vec::new())?, tags, HashSet::new(), None).await;
+            return self.push(&assembled(all, Vec::new())?, tags, present, None).await;
         };
-        let path = self.repository.path();
-        let mut known = registry::recall(&self.client, path, &together, &[]).await?;
+        let known = registry::recall(&self.client, self.repository.path(), &together, &[]).await?;
         if let Some(image) = together.recalled(&|diff_id| known.get(diff_id).cloned()) {
             let tree = assembled(all, image.layers().to_vec())?;
             if self.is_there(tree.digest(), tags).await? {
-                return self.push(&tree, tags, HashSet::new(), None).await;
+                return self.push(&tree, tags, present, None).await;
             }
         }
-        if !together.is_recalled(&|diff_id| known.contains_key(diff_id)) {
+        let settled = self.settle(&together, known, tags, deployed).await?;
+        present.extend(settled.present);
+        let tree = assembled(all, settled.image.layers().to_vec())?;
+        self.push(&tree, tags, present, None).await
+    }
+
+    /// Compresses and sends the layers that nobody knows of. `known` is what is recalled without asking anyone.
+    pub(super) async fn settle(
+        &self,
+        draft: &Draft,
+        mut known: HashMap<String, Descriptor>,
+        tags: &[String],
+        deployed: Option<&str>,
+    ) -> Result<Settled> {
+        let path = self.repository.path();
+        if !draft.is_recalled(&|diff_id| known.contains_key(diff_id)) {
             let mut earlier = tags.to_vec();
             if let Some(deployed) = deployed {
                 earlier.extend(self.deployed_digest(deployed).await);
             }
-            known = registry::recall(&self.client, path, &together, &earlier).await?;
+            known = registry::recall(&self.client, path, draft, &earlier).await?;
         }
         let exists = match self.repository.ecr_name() {
             Some(name) => {
@@ -166,9 +206,7 @@ impl Destination<'_> {
         };
         let found_in = self.elsewhere(known.values().map(|descriptor| descriptor.digest.as_str()));
         let options = registry::PushOptions { known: exists, found_in, ..Default::default() };
-        let settled = registry::settle(&self.client, path, &together, &known, &options, &self.progress()).await?;
-        let tree = assembled(all, settled.image.layers().to_vec())?;
-        self.push(&tree, tags, settled.present, None).await
+        registry::settle(&self.client, path, draft, &known, &options, &self.progress()).await
     }
 
     /// Other repositories of this registry that have some of these blobs: a base image's, another service's.
@@ -181,7 +219,7 @@ impl Destination<'_> {
     }
 
     /// The digest of this repository's image in a task definition. Not finding it costs bytes, and no more.
-    async fn deployed_digest(&self, task_definition: &str) -> Option<String> {
+    pub(super) async fn deployed_digest(&self, task_definition: &str) -> Option<String> {
         let input = json!({ "taskDefinition": task_definition });
         let reply = self.clients.describe_task_definition(input).await.ok()?;
         let repository = self.repository.uri();
@@ -191,7 +229,7 @@ impl Destination<'_> {
         })
     }
 
-    fn progress(&self) -> impl Fn(registry::Progress) + Send + Sync {
+    pub(super) fn progress(&self) -> impl Fn(registry::Progress) + Send + Sync {
         |progress| {
             self.events.emit(Event::Blob {
                 digest: progress.digest,
@@ -235,7 +273,7 @@ pub(super) async fn tags_of(name: &str, digest: &str, clients: &Clients) -> Resu
 }
 
 /// Which of these digests the repository has.
-async fn available(name: &str, mut digests: Vec<String>, clients: &Clients) -> Result<HashSet<String>> {
+pub(super) async fn available(name: &str, mut digests: Vec<String>, clients: &Clients) -> Result<HashSet<String>> {
     digests.sort();
     digests.dedup();
     let calls = digests.chunks(LAYERS_PER_CALL).map(|digests| {

@@ -68,21 +68,35 @@ pub(super) fn with_index<T>(
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct DockerImage {
-    config: String,
+pub(super) struct DockerImage {
+    pub(super) config: String,
     #[serde(default)]
     repo_tags: Option<Vec<String>>,
-    layers: Vec<String>,
+    pub(super) layers: Vec<String>,
+}
+
+/// The images that a `manifest.json` lists.
+pub(super) fn docker_images(text: &[u8], name: &str) -> Result<Vec<DockerImage>> {
+    serde_json::from_slice(text)
+        .map_err(|error| Error::build_or_push(format!("`manifest.json` of {name} is malformed")).cause(error))
+}
+
+impl DockerImage {
+    pub(super) fn only(mut images: Vec<DockerImage>, name: &str) -> Result<DockerImage> {
+        if images.len() == 1
+            && let Some(image) = images.pop()
+        {
+            return Ok(image);
+        }
+        let count = images.len();
+        let tags: Vec<String> = images.into_iter().flat_map(|image| image.repo_tags.unwrap_or_default()).collect();
+        Err(Error::input(format!("{name} holds {count} images: {}", tags.join(", ")))
+            .hint("save one: `docker save -o image.tar NAME`"))
+    }
 }
 
 fn docker(archive: &Archive<'_>, open: &Open, name: &str) -> Result<Draft> {
-    let images: Vec<DockerImage> = serde_json::from_slice(&archive.read("manifest.json")?)
-        .map_err(|error| Error::build_or_push(format!("`manifest.json` of {name} is malformed")).cause(error))?;
-    let [image] = &images[..] else {
-        let tags: Vec<String> = images.into_iter().flat_map(|image| image.repo_tags.unwrap_or_default()).collect();
-        return Err(Error::input(format!("{name} holds {} images: {}", tags.len(), tags.join(", ")))
-            .hint("save one: `docker save -o image.tar NAME`"));
-    };
+    let image = DockerImage::only(docker_images(&archive.read("manifest.json")?, name)?, name)?;
     let config = archive.read(&image.config)?;
     let diff_ids = config::diff_ids(&config)?;
     if diff_ids.len() != image.layers.len() {
@@ -279,7 +293,7 @@ fn unpacker(magic: &[u8]) -> Option<&'static str> {
 }
 
 /// A member's name without `.`, `..` and slashes that mean nothing.
-fn normalize(name: &str) -> String {
+pub(super) fn normalize(name: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in name.split('/') {
         match part {

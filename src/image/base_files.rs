@@ -97,6 +97,7 @@ fn open(blob: &Blob) -> io::Result<Box<dyn Read>> {
             file.seek(SeekFrom::Start(*offset))?;
             Box::new(file.take(blob.descriptor.size))
         }
+        BlobSource::Spooled(spool) => Box::new(File::open(spool.path())?),
         BlobSource::InRegistry | BlobSource::Elsewhere => return Err(io::Error::other("only a registry has it")),
     };
     Ok(match manifest::oci_layer_type(&blob.descriptor.media_type) {

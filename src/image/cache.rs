@@ -6,16 +6,21 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
 use super::compression::Compression;
 use super::digest::{self, Hasher};
+use super::spool::Spool;
 use super::{Blob, BlobSource, Descriptor, Image};
 use crate::error::{Error, Kind, Result};
 
 /// No run writes one blob for so long.
 const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Nothing sound is larger.
+const MAX_CONFIG: u64 = 8 << 20;
 
 const OTHER_FOLDER: &str = "set XDG_CACHE_HOME to a folder that you can write to";
 
@@ -113,7 +118,7 @@ impl BlobCache {
     }
 
     /// Where the blob of a valid digest is or would be.
-    fn path(&self, digest: &str) -> Option<PathBuf> {
+    pub(super) fn path(&self, digest: &str) -> Option<PathBuf> {
         Some(self.folder.join("sha256").join(digest::hex_of(digest)?))
     }
 
@@ -171,6 +176,26 @@ impl BlobCache {
         write().map_err(|error| self.failed(error))
     }
 
+    /// The image config of this digest, if it was kept and is sound.
+    pub fn config(&self, digest: &str) -> Option<Bytes> {
+        let path = self.path(digest)?;
+        if std::fs::metadata(&path).ok()?.len() > MAX_CONFIG {
+            return None;
+        }
+        let config = std::fs::read(path).ok()?;
+        (digest::of(&config) == digest).then(|| config.into())
+    }
+
+    /// Keeps an image config: an engine that holds the image has to be asked for all of it to tell its config.
+    ///
+    /// # Errors
+    /// `Other` when the folder cannot be written.
+    pub fn keep_config(&self, config: &[u8]) -> Result<()> {
+        let mut writer = self.writer()?;
+        writer.write_all(config).map_err(|error| self.failed(error))?;
+        writer.keep().map(drop)
+    }
+
     /// The image with all its blobs here, or in memory: the files that it came from may go.
     ///
     /// # Errors
@@ -225,6 +250,12 @@ impl BlobWriter {
     /// Bytes so far.
     pub fn size(&self) -> u64 {
         self.hasher.size()
+    }
+
+    /// The blob in its file of its own, until it is sent; `layer` is what it was compressed from, and how.
+    pub fn spool(self, layer: Option<(String, Compression)>) -> Spool {
+        let compressed = Compressed { size: self.hasher.size(), digest: self.hasher.finish() };
+        Spool::new(self.file.into_temp_path(), self.cache, compressed, layer)
     }
 
     /// Puts the blob under its digest.

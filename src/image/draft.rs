@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::cache::BlobCache;
 use super::compression::Compression;
+use super::engine::Held;
 use super::{Blob, BlobSource, Descriptor, Image, Platform, Tree, index, layers, manifest};
 use crate::error::{Error, Result};
 
@@ -18,6 +19,8 @@ use crate::error::{Error, Result};
 pub enum Built {
     Image(Image),
     Draft(Draft),
+    /// It is fetched from its engine only if something of it is missing where it goes.
+    Held(Box<Held>),
     /// An index that exists, with all that it names.
     Index(Tree),
     /// An image for each platform, which become an index once each has its digest.
@@ -75,6 +78,9 @@ impl Built {
         match self {
             Built::Image(image) => image.digest.clone(),
             Built::Draft(draft) => format!("{} layers for {}", draft.layers.len(), draft.platform),
+            Built::Held(held) => {
+                format!("{} layers for {}, held by {}", held.diff_ids.len(), held.platform, held.engine.builder)
+            }
             Built::Index(tree) => format!("{} for {}", tree.root.digest, index::listed(&tree.platforms())),
             Built::Platforms(_) => format!("an index for {}", index::listed(&self.platforms())),
         }
@@ -92,6 +98,7 @@ impl Built {
         match self {
             Built::Image(image) => vec![image.platform.clone()],
             Built::Draft(draft) => vec![draft.platform.clone()],
+            Built::Held(held) => vec![held.platform.clone()],
             Built::Index(tree) => tree.platforms(),
             Built::Platforms(all) => all.iter().flat_map(Built::platforms).collect(),
         }
@@ -102,7 +109,7 @@ impl Built {
         self.platforms().iter().any(|platform| platform.matches(wanted))
     }
 
-    /// The one image, its layers compressed into the cache. Blocks.
+    /// The one image, its layers compressed into the cache. Blocks. What an engine holds has to be fetched before.
     ///
     /// # Errors
     /// `BuildOrPush` when a layer cannot be read or is not what the config says, and `Input` for several platforms.
@@ -110,6 +117,7 @@ impl Built {
         match self {
             Built::Image(image) => Ok(image),
             Built::Draft(draft) => draft.compressed(),
+            Built::Held(held) => Err(Error::other(format!("{} was not fetched", held.name()))),
             Built::Index(_) | Built::Platforms(_) => {
                 let has = index::listed(&self.platforms());
                 Err(Error::input(format!("this is an image for several platforms: {has}")).hint("name one of them"))

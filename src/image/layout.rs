@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 /// Manifests and configs are read whole; nothing sound is larger.
-const MAX_DOCUMENT: u64 = 8 << 20;
+pub(super) const MAX_DOCUMENT: u64 = 8 << 20;
 
 /// How deep an index may lie in an index.
 pub(super) const MAX_DEPTH: usize = 4;
@@ -263,6 +263,7 @@ fn copy_blob(blob: &Blob, folder: &Path, target: &Path) -> Result<()> {
             Box::new(file.take(blob.descriptor.size))
         }
         BlobSource::Cached(path) => Box::new(File::open(path).map_err(failed)?),
+        BlobSource::Spooled(spool) => Box::new(File::open(spool.path()).map_err(failed)?),
         BlobSource::InRegistry | BlobSource::Elsewhere => {
             return Err(failed(io::Error::other("only a registry has it")));
         }

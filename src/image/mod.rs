@@ -24,9 +24,12 @@ pub mod owners;
 pub mod places;
 pub mod platform;
 pub mod reference;
+pub mod saved;
+pub mod spool;
 pub mod whole;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -38,6 +41,7 @@ pub use ecr_host::EcrHost;
 pub use index::{Manifested, Tree};
 pub use platform::Platform;
 pub use reference::Reference;
+pub use spool::Spool;
 
 /// One image for one platform.
 #[derive(Debug, Clone)]
@@ -91,6 +95,8 @@ pub enum BlobSource {
     },
     /// A whole file of the [`BlobCache`]: whoever finds it damaged removes it, so that the next run makes it anew.
     Cached(PathBuf),
+    /// On its way from where it cannot be read twice.
+    Spooled(Arc<Spool>),
     /// Nowhere here: the registry that the image goes to has it.
     InRegistry,
     /// In the registry that the image comes from.

@@ -68,6 +68,7 @@ pub(super) async fn stream(
             (Reader::File(file), None)
         }
         BlobSource::Cached(path) => (Reader::File(File::open(path).await?), Some(path.clone())),
+        BlobSource::Spooled(spool) => (Reader::File(File::open(spool.path()).await?), None),
         BlobSource::InRegistry | BlobSource::Elsewhere => return Err(io::Error::other("only a registry has it")),
     };
     let descriptor = &blob.descriptor;

@@ -8,6 +8,7 @@ mod auth;
 mod body;
 mod client;
 mod docker_login;
+mod find;
 mod gate;
 mod packing;
 mod pull;
@@ -16,6 +17,7 @@ mod relay;
 mod remote;
 mod retry;
 mod settle;
+mod streamed;
 mod upload;
 
 use std::sync::Arc;
@@ -28,11 +30,13 @@ use serde::Serialize;
 use crate::error::Result;
 pub use client::{Client, use_ring};
 pub use docker_login::{DockerLogins, docker_config_file};
+pub use find::{config, image, present};
 pub use pull::{ManifestHead, has_names, head_manifest, is_tagged, platforms, pull_image};
 pub use push::{PushOptions, Pushed, push, push_tree};
 pub use relay::Origin;
 pub use remote::{Remote, find};
-pub use settle::{Settled, recall, settle};
+pub use settle::{Settled, recall, recall_layers, settle};
+pub use streamed::send_as_they_come;
 
 /// With this for a username, a password is an identity token, with which a token service gives tokens: so say docker's
 /// credential helpers.

@@ -228,26 +228,36 @@ async fn layers_of(
 
 /// A config, whole and verified.
 pub(super) async fn get_small_blob(client: &Client, repository: &str, descriptor: &Descriptor) -> Result<Bytes> {
-    let url = client.url(&format!("/v2/{repository}/blobs/{}", descriptor.digest))?;
+    let found = find_small_blob(client, repository, &descriptor.digest).await?;
+    found.ok_or_else(|| {
+        let (host, digest) = (client.host(), &descriptor.digest);
+        Error::build_or_push(format!("the registry {host} lacks the blob `{digest}`, which an image of it names"))
+    })
+}
+
+/// The same, of any size that is no layer's; `None` when the repository does not have it.
+pub(super) async fn find_small_blob(client: &Client, repository: &str, digest: &str) -> Result<Option<Bytes>> {
+    let url = client.url(&format!("/v2/{repository}/blobs/{digest}"))?;
     let scope = Scope::Pull(repository.to_owned());
     persist(client, &scope, None, async || {
         let mut response = client.get(&url, &scope, None).await?;
+        if response.status() == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
         if !response.status().is_success() {
             let refusal = Refusal::read(response, client).await;
-            return Err(refusal.into_failure(client, &format!("give the blob {}", descriptor.digest)));
+            return Err(refusal.into_failure(client, &format!("give the blob {digest}")));
         }
         let mut bytes = BytesMut::new();
         while let Some(chunk) = read_chunk(client, &mut response).await? {
             bytes.extend_from_slice(&chunk);
-            if bytes.len() as u64 > descriptor.size {
+            if bytes.len() > MAX_DOCUMENT {
                 break;
             }
         }
-        match digest::of(&bytes) == descriptor.digest {
-            true => Ok(bytes.freeze()),
-            false => {
-                Err(Failure::again(Error::build_or_push(format!("the blob `{}` came damaged", descriptor.digest))))
-            }
+        match digest::of(&bytes) == digest {
+            true => Ok(Some(bytes.freeze())),
+            false => Err(Failure::again(Error::build_or_push(format!("the blob `{digest}` came damaged")))),
         }
     })
     .await

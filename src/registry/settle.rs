@@ -13,7 +13,7 @@ use super::{BlobState, Progress, PushOptions, Scope};
 use crate::error::{Error, Result};
 use crate::image::cache::Compressed;
 use crate::image::draft::{Draft, DraftLayer, LayerContent, PlainLayer};
-use crate::image::{Descriptor, Image};
+use crate::image::{BlobCache, Compression, Descriptor, Image};
 
 /// Layers that are compressed at once: each uses all processors, and memory of its own.
 const COMPRESSING: usize = 2;
@@ -36,23 +36,33 @@ pub async fn recall(
     draft: &Draft,
     references: &[String],
 ) -> Result<HashMap<String, Descriptor>> {
-    let plain = || draft.layers.iter().filter(|layer| matches!(layer.content, LayerContent::Plain(_)));
-    let mut known: HashMap<String, Descriptor> = plain().filter_map(|layer| own(draft, &layer.diff_id)).collect();
+    let plain = draft.layers.iter().filter(|layer| matches!(layer.content, LayerContent::Plain(_)));
+    let diff_ids: Vec<&str> = plain.map(|layer| layer.diff_id.as_str()).collect();
+    recall_layers(client, repository, &diff_ids, &draft.cache, draft.compression, references).await
+}
+
+/// The same, for layers of these diffIDs.
+pub async fn recall_layers(
+    client: &Client,
+    repository: &str,
+    diff_ids: &[&str],
+    cache: &BlobCache,
+    compression: Compression,
+    references: &[String],
+) -> Result<HashMap<String, Descriptor>> {
+    let own =
+        |diff_id: &&str| Some(((*diff_id).to_owned(), cache.recall(diff_id, compression)?.descriptor(compression)));
+    let mut known: HashMap<String, Descriptor> = diff_ids.iter().filter_map(own).collect();
     for reference in references {
-        if plain().all(|layer| known.contains_key(&layer.diff_id)) {
+        if diff_ids.iter().all(|diff_id| known.contains_key(*diff_id)) {
             break;
         }
-        let earlier = earlier_layers(client, repository, reference, draft.compression).await?;
+        let earlier = earlier_layers(client, repository, reference, compression).await?;
         for (diff_id, descriptor) in earlier {
             known.entry(diff_id).or_insert(descriptor);
         }
     }
     Ok(known)
-}
-
-fn own(draft: &Draft, diff_id: &str) -> Option<(String, Descriptor)> {
-    let compressed = draft.cache.recall(diff_id, draft.compression)?;
-    Some((diff_id.to_owned(), compressed.descriptor(draft.compression)))
 }
 
 /// Sends the layers that the repository lacks, compressed as they go, each once. `known` is what [`recall`] gave;

@@ -68,6 +68,14 @@ impl Transfer<'_> {
 
     /// Sees to it that the repository has the blob. `known` says whether it does, if someone has asked already.
     pub(super) async fn put(&self, blob: &Blob, known: Option<bool>) -> Result<BlobState> {
+        let state = self.brought(blob, known).await?;
+        if let BlobSource::Spooled(spool) = &blob.source {
+            spool.sent();
+        }
+        Ok(state)
+    }
+
+    async fn brought(&self, blob: &Blob, known: Option<bool>) -> Result<BlobState> {
         let _pass = self.gate.enter().await;
         let descriptor = &blob.descriptor;
         let exists = match known {

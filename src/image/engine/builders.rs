@@ -124,10 +124,15 @@ impl Engine {
         let mut arguments: Vec<OsString> = match (self.builder, self.buildx) {
             // `--load` because its builder may be one that keeps images to itself
             (Builder::Docker, true) => vec!["buildx".into(), "build".into(), "--load".into()],
+            // it would keep no step's result, and squash all into one layer
+            (Builder::Buildah, _) => vec!["build".into(), "--layers".into()],
             _ => vec!["build".into()],
         };
         let mut option = |name: &str, value: OsString| arguments.extend([name.into(), value]);
         option("--iidfile", id_file.into());
+        if self.buildx {
+            option("--metadata-file", metadata_file(id_file).into());
+        }
         if let Some(file) = &build.file {
             option("--file", file.into());
         }
@@ -151,7 +156,7 @@ impl Engine {
             option("--label", format!("{name}={value}").into());
         }
         for (name, places) in [("--cache-from", &build.cache_from), ("--cache-to", &build.cache_to)] {
-            places.iter().for_each(|place| option(name, place.into()));
+            places.iter().for_each(|place| option(name, self.cache_place(place).into()));
         }
         let mut environment: Vec<(String, SecretString)> =
             build.build_args.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
@@ -176,6 +181,17 @@ impl Engine {
         Ok(command)
     }
 
+    /// BuildKit takes `type=registry,ref=NAME`, and the others a name.
+    fn cache_place<'p>(&self, place: &'p str) -> &'p str {
+        let plain = match self.builder {
+            Builder::Docker => !self.buildx,
+            Builder::Podman | Builder::Buildah => true,
+            Builder::Finch | Builder::Nerdctl => false,
+        };
+        let name = place.split(',').find_map(|part| part.strip_prefix("ref="));
+        name.filter(|_| plain && place.split(',').any(|part| part == "type=registry")).unwrap_or(place)
+    }
+
     fn can(&self, build: &Build) -> Result<()> {
         if self.builder != Builder::Docker || self.buildx {
             return Ok(());
@@ -190,21 +206,31 @@ impl Engine {
         ))
     }
 
-    /// The command that saves the image with this id into a file, as `docker save` does.
-    pub fn save(&self, id: &str, archive: &Path, folder: &Path) -> Command {
-        let mut arguments: Vec<OsString> = match self.builder {
-            Builder::Buildah => {
-                let mut target = OsString::from("docker-archive:");
-                target.push(archive);
-                vec!["push".into(), "--quiet".into(), "--".into(), id.into(), target]
-            }
-            _ => vec!["save".into(), "--output".into(), archive.into(), "--".into(), id.into()],
+    /// The command that says as JSON what this engine knows of an image.
+    pub fn inspect(&self, name: &str, folder: &Path) -> Command {
+        let verb: &[&str] = match self.builder {
+            Builder::Buildah => &["inspect", "--type", "image"],
+            _ => &["image", "inspect"],
         };
-        if self.builder == Builder::Podman {
-            arguments.splice(1..1, ["--format".into(), "docker-archive".into()]);
-        }
+        let arguments = verb.iter().copied().chain(["--", name]).map(Into::into).collect();
         command(self.program.clone(), arguments, folder)
     }
+
+    /// The command that writes the image with this id to its standard output, as `docker save` does. Podman and buildah
+    /// name the layers by their diffIDs in a docker archive, and keep the config as it is.
+    pub fn save(&self, id: &str, folder: &Path) -> Command {
+        let arguments: &[&str] = match self.builder {
+            Builder::Buildah => &["push", "--quiet", "--", id, "docker-archive:/dev/stdout"],
+            Builder::Podman => &["save", "--quiet", "--format", "docker-archive", "--", id],
+            _ => &["save", "--", id],
+        };
+        command(self.program.clone(), arguments.iter().map(Into::into).collect(), folder)
+    }
+}
+
+/// Where buildx tells more of what it built than its id.
+pub(super) fn metadata_file(id_file: &Path) -> PathBuf {
+    id_file.with_extension("metadata")
 }
 
 fn command(program: OsString, arguments: Vec<OsString>, folder: &Path) -> Command {

@@ -1,19 +1,24 @@
 //! Programs that build: docker and others that take a Dockerfile, and a build's own `run` command.
 
 mod builders;
+mod held;
+mod named;
 mod process;
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::sync::Arc;
 
-use super::{Built, Draft, Open, archive, digest};
-use crate::error::{Error, Result};
+use serde_json::Value;
+
+use super::{Open, digest};
+use crate::error::{Error, Kind, Result};
 pub use builders::{Build, Builder, Engine, Secret, choose, choose_among};
+pub use held::{Held, hold};
+pub use named::{is_named, named};
 pub use process::{Command, answers, run, shell};
 
-/// Builds with an engine and opens what it built, for `open.platform`. Output goes to `on_line`, line by line.
+/// Builds with an engine, for `open.platform`. Output goes to `on_line`, line by line.
 ///
 /// # Errors
 /// `BuildOrPush` when the build fails, with its last lines.
@@ -23,12 +28,12 @@ pub async fn image(
     folder: &Path,
     open: &Open,
     on_line: &mut (dyn FnMut(&str) + Send),
-) -> Result<Built> {
+) -> Result<Held> {
     let scratch = tempfile::Builder::new()
         .prefix(".writing-")
         .permissions(Permissions::from_mode(0o700))
         .tempdir_in(open.cache.folder())
-        .map_err(|error| Error::build_or_push("cannot make a folder for the engine's image").cause(error))?;
+        .map_err(|error| Error::build_or_push("cannot make a folder for the engine's answers").cause(error))?;
     let id_file = scratch.path().join("id");
     run(&engine.build(build, &id_file, folder)?, on_line).await?;
     let said = std::fs::read_to_string(&id_file).unwrap_or_default();
@@ -39,15 +44,17 @@ pub async fn image(
             format!("`{name} build --iidfile FILE …` must write an id such as sha256:…; is this an old {name}?"),
         ));
     }
-    let path = scratch.path().join("image.tar");
-    run(&engine.save(id, &path, folder), on_line).await?;
-    let open = open.clone();
-    let opened = tokio::task::spawn_blocking(move || {
-        Ok(match archive::draft(&path, &open)? {
-            Built::Draft(draft) => Built::Draft(Draft { scratch: Some(Arc::new(scratch)), ..draft }),
-            // Blobs that still point into the archive must outlive it.
-            built => Built::Image(open.cache.take_in(built.settled()?)?),
-        })
-    });
-    opened.await.map_err(|error| Error::build_or_push("reading the engine's image failed").cause(error))?
+    match hold(engine, id, folder, open).await {
+        // buildx before July 2026 may write the config's digest where docker's containerd store goes by the manifest's
+        Err(error) if error.kind() == Kind::Preflight => match manifest_of(&builders::metadata_file(&id_file)) {
+            Some(digest) if digest != id => hold(engine, &digest, folder, open).await,
+            _ => Err(error),
+        },
+        held => held,
+    }
+}
+
+fn manifest_of(metadata: &Path) -> Option<String> {
+    let metadata: Value = serde_json::from_slice(&std::fs::read(metadata).ok()?).ok()?;
+    metadata["containerimage.digest"].as_str().filter(|digest| digest::is_valid(digest)).map(str::to_owned)
 }

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::io::PipeReader;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -73,11 +74,56 @@ pub async fn answers(command: &Command, timeout: Duration) -> Result<()> {
 /// # Errors
 /// `BuildOrPush` when it cannot be started or fails, with the last lines of its output as the cause.
 pub async fn run(command: &Command, on_line: &mut (dyn FnMut(&str) + Send)) -> Result<()> {
+    run_into(command, Stdio::piped(), on_line).await
+}
+
+/// How the reader of a command's output came out.
+pub enum Reading<T> {
+    /// It needs no more: the command is not waited for.
+    Enough(T),
+    /// It read to the end. When the command failed, that is the reason why there was no more.
+    ToTheEnd(Result<T>),
+}
+
+/// Runs a command whose standard output `read` reads, on a thread of its own. The rest is as in [`run`].
+///
+/// # Errors
+/// As [`run`], and those of `read`.
+pub async fn read<T: Send + 'static>(
+    command: &Command,
+    read: impl FnOnce(PipeReader) -> Result<Reading<T>> + Send + 'static,
+) -> Result<T> {
+    let (output, input) = std::io::pipe().map_err(|error| Error::build_or_push("cannot make a pipe").cause(error))?;
+    let mut reading = tokio::task::spawn_blocking(move || read(output));
+    let mut quiet = |_: &str| {};
+    let mut running = std::pin::pin!(run_into(command, input.into(), &mut quiet));
+    let mut ended = None;
+    let came = loop {
+        tokio::select! {
+            came = &mut reading => break came,
+            how = &mut running, if ended.is_none() => ended = Some(how),
+        }
+    };
+    let came =
+        came.map_err(|error| Error::build_or_push("reading what the engine gave was broken off").cause(error))?;
+    match came? {
+        Reading::Enough(value) => Ok(value),
+        Reading::ToTheEnd(value) => {
+            match ended {
+                Some(how) => how,
+                None => running.await,
+            }?;
+            value
+        }
+    }
+}
+
+async fn run_into(command: &Command, stdout: Stdio, on_line: &mut (dyn FnMut(&str) + Send)) -> Result<()> {
     let name = display_name(command);
     let mut process = tokio::process::Command::new(&command.program);
     process.args(&command.arguments).current_dir(&command.folder);
     process.envs(command.environment.iter().map(|(name, value)| (name, value.expose_secret())));
-    process.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    process.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped()).kill_on_drop(true);
     let mut group = Group::spawn(&mut process).map_err(|error| {
         let missing = error.kind() == std::io::ErrorKind::NotFound;
         let failure = Error::build_or_push(format!("cannot run `{name}`")).cause(error);
@@ -89,6 +135,8 @@ pub async fn run(command: &Command, on_line: &mut (dyn FnMut(&str) + Send)) -> R
             false => failure,
         }
     })?;
+    // it holds our end of a pipe that is its output
+    drop(process);
     let mut out = Lines::new(group.child.stdout.take());
     let mut err = Lines::new(group.child.stderr.take());
     let mut last = std::collections::VecDeque::new();

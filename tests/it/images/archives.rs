@@ -8,12 +8,12 @@ use steadystate::image::{BlobSource, archive, digest, layout, open};
 
 use super::{Workshop, check_sound, unpacked};
 
-enum Member<'a> {
+pub enum Member<'a> {
     File(&'a str, Vec<u8>),
     Symlink(&'a str, &'a str),
 }
 
-fn archive_of(workshop: &Workshop, name: &str, members: &[Member]) -> PathBuf {
+pub fn archive_of(workshop: &Workshop, name: &str, members: &[Member]) -> PathBuf {
     let path = workshop.path(name);
     write_archive(&path, members);
     path
@@ -65,7 +65,7 @@ pub fn saved_of(path: &Path, layers: &[Vec<u8>]) {
     write_archive(path, &members);
 }
 
-fn config(layers: &[&[u8]]) -> Vec<u8> {
+pub fn config(layers: &[&[u8]]) -> Vec<u8> {
     let diff_ids: Vec<String> = layers.iter().map(|layer| digest::of(layer)).collect();
     let config = json!({
         "architecture": "arm64", "os": "linux", "config": { "Cmd": ["/file"] },
@@ -74,7 +74,7 @@ fn config(layers: &[&[u8]]) -> Vec<u8> {
     config.to_string().into_bytes()
 }
 
-fn gzipped(raw: &[u8]) -> Vec<u8> {
+pub fn gzipped(raw: &[u8]) -> Vec<u8> {
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     gzip.write_all(raw).unwrap();
     gzip.finish().unwrap()
@@ -98,6 +98,12 @@ pub fn saved_archive(workshop: &Workshop, name: &str) -> PathBuf {
             Member::File("manifest.json", manifest.to_string().into_bytes()),
         ],
     )
+}
+
+/// The config in [`saved_archive`].
+pub fn saved_config() -> Vec<u8> {
+    let (a, b) = (layer("a"), layer(&"b".repeat(1 << 21)));
+    config(&[&a, &b, &a, &b])
 }
 
 /// What docker saves of a small image that holds `content`, and the image's config.
@@ -151,7 +157,7 @@ fn what_docker_saves() {
 }
 
 /// A layout in a tar, as buildx and newer versions of docker save it.
-fn oci_archive(workshop: &Workshop, plain: bool) -> (PathBuf, String) {
+pub fn oci_archive(workshop: &Workshop, plain: bool) -> (PathBuf, String) {
     let raw = layer("content");
     let config = config(&[&raw]);
     let image = workshop.image("x");

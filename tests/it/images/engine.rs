@@ -3,9 +3,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use secrecy::{ExposeSecret, SecretString};
-use steadystate::error::{Kind, Result};
-use steadystate::image::Built;
+use steadystate::error::Kind;
 use steadystate::image::engine::{self, Build, Builder, Command, Engine, Secret};
+use steadystate::image::{Built, digest};
 
 use super::Workshop;
 
@@ -54,35 +54,41 @@ fn command_lines() {
     let mut lines = vec![built(&engine(Builder::Docker), &build()), built(&buildx, &whole)];
     for builder in Builder::ALL {
         let engine = engine(builder);
-        let (archive, folder) = (Path::new("/tmp/i.tar"), Path::new("/p"));
+        let folder = Path::new("/p");
         lines.push(line(&Engine::probe(builder, builder.name())));
         lines.push(built(&engine, &bare));
-        lines.push(line(&engine.save("sha256:1f", archive, folder)));
+        lines.push(line(&engine.inspect("sha256:1f", folder)));
+        lines.push(line(&engine.save("sha256:1f", folder)));
         if builder != Builder::Docker {
             lines.push(built(&engine, &whole));
         }
     }
     insta::assert_snapshot!(lines.join("\n"), @"
     docker build --iidfile /tmp/id --file app/Dockerfile.prod --target final --platform linux/arm64 --build-arg MODE --build-arg NPM_TOKEN --label team=web -- app
-    docker buildx build --load --iidfile /tmp/id --file app/Dockerfile.prod --target final --platform linux/arm64 --build-arg MODE --build-arg NPM_TOKEN --secret id=npm,src=/run/npm --secret id=token,env=NPM_TOKEN --label team=web --cache-from type=registry,ref=r/cache --cache-to type=registry,ref=r/cache,mode=max -- app
+    docker buildx build --load --iidfile /tmp/id --metadata-file /tmp/id.metadata --file app/Dockerfile.prod --target final --platform linux/arm64 --build-arg MODE --build-arg NPM_TOKEN --secret id=npm,src=/run/npm --secret id=token,env=NPM_TOKEN --label team=web --cache-from type=registry,ref=r/cache --cache-to type=registry,ref=r/cache,mode=max -- app
     docker version --format {{.Server.Version}}
     docker build --iidfile /tmp/id -- .
-    docker save --output /tmp/i.tar -- sha256:1f
+    docker image inspect -- sha256:1f
+    docker save -- sha256:1f
     podman info
     podman build --iidfile /tmp/id -- .
-    podman save --format docker-archive --output /tmp/i.tar -- sha256:1f
-    podman build --iidfile /tmp/id --file app/Dockerfile.prod --target final --platform linux/arm64 --build-arg MODE --build-arg NPM_TOKEN --secret id=npm,src=/run/npm --secret id=token,env=NPM_TOKEN --label team=web --cache-from type=registry,ref=r/cache --cache-to type=registry,ref=r/cache,mode=max -- app
+    podman image inspect -- sha256:1f
+    podman save --quiet --format docker-archive -- sha256:1f
+    podman build --iidfile /tmp/id --file app/Dockerfile.prod --target final --platform linux/arm64 --build-arg MODE --build-arg NPM_TOKEN --secret id=npm,src=/run/npm --secret id=token,env=NPM_TOKEN --label team=web --cache-from r/cache --cache-to r/cache -- app
     buildah info
-    buildah build --iidfile /tmp/id -- .
-    buildah push --quiet -- sha256:1f docker-archive:/tmp/i.tar
-    buildah build --iidfile /tmp/id --file app/Dockerfile.prod --target final --platform linux/arm64 --build-arg MODE --build-arg NPM_TOKEN --secret id=npm,src=/run/npm --secret id=token,env=NPM_TOKEN --label team=web --cache-from type=registry,ref=r/cache --cache-to type=registry,ref=r/cache,mode=max -- app
+    buildah build --layers --iidfile /tmp/id -- .
+    buildah inspect --type image -- sha256:1f
+    buildah push --quiet -- sha256:1f docker-archive:/dev/stdout
+    buildah build --layers --iidfile /tmp/id --file app/Dockerfile.prod --target final --platform linux/arm64 --build-arg MODE --build-arg NPM_TOKEN --secret id=npm,src=/run/npm --secret id=token,env=NPM_TOKEN --label team=web --cache-from r/cache --cache-to r/cache -- app
     finch info --format {{.ServerVersion}}
     finch build --iidfile /tmp/id -- .
-    finch save --output /tmp/i.tar -- sha256:1f
+    finch image inspect -- sha256:1f
+    finch save -- sha256:1f
     finch build --iidfile /tmp/id --file app/Dockerfile.prod --target final --platform linux/arm64 --build-arg MODE --build-arg NPM_TOKEN --secret id=npm,src=/run/npm --secret id=token,env=NPM_TOKEN --label team=web --cache-from type=registry,ref=r/cache --cache-to type=registry,ref=r/cache,mode=max -- app
     nerdctl info --format {{.ServerVersion}}
     nerdctl build --iidfile /tmp/id -- .
-    nerdctl save --output /tmp/i.tar -- sha256:1f
+    nerdctl image inspect -- sha256:1f
+    nerdctl save -- sha256:1f
     nerdctl build --iidfile /tmp/id --file app/Dockerfile.prod --target final --platform linux/arm64 --build-arg MODE --build-arg NPM_TOKEN --secret id=npm,src=/run/npm --secret id=token,env=NPM_TOKEN --label team=web --cache-from type=registry,ref=r/cache --cache-to type=registry,ref=r/cache,mode=max -- app
     ");
 }
@@ -127,6 +133,25 @@ fn what_an_old_docker_cannot_do_is_said_before() {
         let refused = engine(Builder::Docker).build(&build, Path::new("/tmp/id"), Path::new("/p")).unwrap_err();
         assert_eq!(refused.kind(), Kind::Preflight);
         assert!(refused.to_string().contains(what) && refused.hints()[0].contains("buildx"), "{refused:?}");
+    }
+}
+
+/// BuildKit's spelling of a cache in a registry is understood by all; any other goes as it is.
+#[test]
+fn caches_are_spelt_as_the_engine_takes_them() {
+    let build = Build {
+        cache_from: vec!["type=registry,ref=r/cache".into(), "type=gha".into(), "r/plain".into()],
+        ..Build::default()
+    };
+    let taken = |engine: &Engine| {
+        let line = built(engine, &build);
+        line.split("--cache-from ").skip(1).map(|rest| rest.split(' ').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(taken(&engine(Builder::Docker)), ["r/cache", "type=gha", "r/plain"]);
+    assert_eq!(taken(&engine(Builder::Buildah)), ["r/cache", "type=gha", "r/plain"]);
+    let buildx = Engine { buildx: true, ..engine(Builder::Docker) };
+    for engine in [buildx, engine(Builder::Nerdctl)] {
+        assert_eq!(taken(&engine), ["type=registry,ref=r/cache", "type=gha", "r/plain"]);
     }
 }
 
@@ -284,33 +309,35 @@ async fn builds_at_the_same_time_do_not_mix() {
 case $1 in
   version) echo 27.0 ;;
   build)
-    id=$(printf %064d $MODE)
-    cp built-$MODE.tar latest.tar; cp built-$MODE.tar by-id-$id.tar
     touch built-by-$MODE
     while ! [ -e built-by-1 -a -e built-by-2 ]; do sleep 0.01; done
-    printf sha256:$id > "$3" ;;
-  save) cp "by-id-${5#sha256:}.tar" "$3" || cp latest.tar "$3" ;;
+    cp id-$MODE "$3" ;;
+  image) cat "inspect-$4" ;;
+  save) cat "saved-$3" ;;
 esac
 "#;
-    workshop.file("docker", script);
-    super::set_mode(&workshop.path("project/docker"), 0o755);
+    super::held::program(&workshop, script);
     let one = |mode: &str| {
-        let image = super::archives::small_archive(&workshop, &format!("project/built-{mode}.tar"), mode);
+        let config = super::archives::small_archive(&workshop, "project/built.tar", mode);
+        super::held::holds(&workshop, &config, "built.tar");
+        workshop.file(&format!("id-{mode}"), digest::of(&config));
         let build_args = BTreeMap::from([("MODE".to_owned(), mode.into())]);
-        (image, Build { build_args, ..build() })
+        (config, Build { build_args, ..build() })
     };
     let (first, second) = (one("1"), one("2"));
     let (project, open) = (workshop.path("project"), workshop.open(None));
     let docker = docker(&workshop);
     let (mut quiet, mut quiet_too) = (|_: &str| {}, |_: &str| {});
     let both = async {
-        tokio::join!(
+        let (held, held_too) = tokio::join!(
             engine::image(&docker, &first.1, &project, &open, &mut quiet),
             engine::image(&docker, &second.1, &project, &open, &mut quiet_too),
-        )
+        );
+        let (held, held_too) = (held.unwrap(), held_too.unwrap());
+        tokio::try_join!(held.fetched(), held_too.fetched()).unwrap()
     };
     let (built, built_too) = tokio::time::timeout(Duration::from_secs(20), both).await.unwrap();
-    let config = |built: Result<Built>| built.unwrap().settled().unwrap().config;
+    let config = |built: Built| built.settled().unwrap().config;
     assert_eq!((config(built), config(built_too)), (first.0.into(), second.0.into()));
 }
 
@@ -318,28 +345,31 @@ esac
 #[tokio::test]
 async fn what_an_engine_built_becomes_an_image() {
     let workshop = Workshop::new();
-    let image = super::archives::saved_archive(&workshop, "project/built.tar");
+    super::archives::saved_archive(&workshop, "project/built.tar");
+    let config = super::archives::saved_config();
     let script = r#"#!/bin/sh
 case $1 in
   version) echo 27.0 ;;
   build) echo "step 1 for $MODE"; echo "$@" > arguments; cat id > "$3" ;;
-  save) [ "$5" = "$(cat id)" ] && cp built.tar "$3" ;;
+  image) cat "inspect-$4" ;;
+  save) cat "saved-$3" ;;
 esac
 "#;
-    workshop.file("id", format!("sha256:{}\n", "1f".repeat(32)));
-    workshop.file("docker", script);
-    super::set_mode(&workshop.path("project/docker"), 0o755);
+    workshop.file("id", format!("{}\n", digest::of(&config)));
+    super::held::program(&workshop, script);
+    super::held::holds(&workshop, &config, "built.tar");
     let (docker, build, project) = (docker(&workshop), build(), workshop.path("project"));
     let mut lines = Vec::new();
     let open = workshop.open(Some("linux/arm64"));
-    let built = engine::image(&docker, &build, &project, &open, &mut |line| lines.push(line.to_owned())).await;
-    let built = built.unwrap().settled().unwrap();
+    let held = engine::image(&docker, &build, &project, &open, &mut |line| lines.push(line.to_owned())).await.unwrap();
     assert_eq!(lines, ["step 1 for fast"]);
     assert!(!std::fs::read_to_string(workshop.path("project/arguments")).unwrap().contains("s3cret"));
+    let built = held.fetched().await.unwrap().settled().unwrap();
     super::check_sound(&built);
     assert_eq!(built.layers().len(), 4);
-    assert!(image.exists());
-    // The archive is gone, and nothing of the image with it.
+    assert_eq!(built.config, config);
+    drop(built);
+    // What was not sent is kept, and nothing else.
     let left: Vec<_> =
         std::fs::read_dir(workshop.cache.folder()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left.len(), 3, "{left:?}");

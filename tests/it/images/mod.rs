@@ -5,12 +5,15 @@ mod assemble;
 mod bases;
 mod caches;
 mod engine;
+pub mod held;
 mod ignored;
 pub mod indexes;
 pub mod layouts;
 mod members;
+mod pushed;
 mod random;
 mod references;
+mod saved;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -90,6 +93,7 @@ pub fn bytes_of(blob: &Blob) -> Vec<u8> {
     match &blob.source {
         BlobSource::Memory(bytes) => bytes.to_vec(),
         BlobSource::Cached(path) => fs::read(path).unwrap(),
+        BlobSource::Spooled(spool) => fs::read(spool.path()).unwrap(),
         BlobSource::InRegistry | BlobSource::Elsewhere => panic!("it is in a registry"),
         BlobSource::File { path, offset } => {
             let (offset, size) = (*offset as usize, blob.descriptor.size as usize);

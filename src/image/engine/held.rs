@@ -1,0 +1,198 @@
+//! An image that an engine holds: what the engine tells of it, and its bytes only when something of them is missing.
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::builders::{Builder, Engine};
+use super::process::{self, Reading};
+use crate::error::{Error, Result};
+use crate::image::saved::{self, Found, Layer, Sought};
+use crate::image::{Blob, BlobCache, BlobSource, Built, Compression, Open, Platform, digest, manifest};
+
+/// What an engine says of an image is no longer.
+const MAX_TEXT: u64 = 8 << 20;
+
+#[derive(Debug, Clone)]
+pub struct Held {
+    pub engine: Engine,
+    /// The digest of the image's config; with docker's containerd store that of its manifest or index.
+    pub id: String,
+    /// Lowest layer first.
+    pub diff_ids: Vec<String>,
+    pub platform: Platform,
+    /// The config, where the engine tells it byte for byte.
+    config: Option<Bytes>,
+    folder: PathBuf,
+    pub cache: BlobCache,
+    pub compression: Compression,
+}
+
+impl Held {
+    /// The image config, if it is known without asking the engine for the whole image.
+    pub fn config(&self) -> Option<Bytes> {
+        self.config.clone().or_else(|| self.cache.config(&self.id)).filter(|config| self.is_config(config))
+    }
+
+    /// Whether this is the image's config, and not some manifest that has its id for a digest.
+    pub fn is_config(&self, text: &[u8]) -> bool {
+        digest::of(text) == self.id && crate::image::config::diff_ids(text).is_ok_and(|ids| ids == self.diff_ids)
+    }
+
+    /// What errors call it.
+    pub fn name(&self) -> String {
+        let id = digest::hex_of(&self.id).map_or(self.id.as_str(), |hex| &hex[..12]);
+        format!("the image {id} that {} gave", self.engine.builder)
+    }
+
+    /// Has the engine give out the image, until all that is sought was there. Each missing layer goes to `on_layer` as
+    /// soon as it is compressed.
+    ///
+    /// # Errors
+    /// `BuildOrPush` when the engine fails, or what it gives is damaged.
+    pub async fn save(&self, sought: Sought, mut on_layer: impl FnMut(Layer) + Send + 'static) -> Result<Found> {
+        let (name, cache, compression) = (self.name(), self.cache.clone(), self.compression);
+        let reader = move |pipe: std::io::PipeReader| {
+            let mut pipe = ToItsEnd { pipe, ended: false };
+            match saved::read(&mut pipe, &name, &sought, &cache, compression, &mut on_layer) {
+                Ok(found @ Found::Enough(_)) => Ok(Reading::Enough(found)),
+                // the engine's own word why there was no more
+                other if pipe.ended => Ok(Reading::ToTheEnd(other)),
+                // read on, so that the engine does not fail because nobody listens
+                Ok(found) => Ok(Reading::ToTheEnd(
+                    std::io::copy(&mut pipe, &mut std::io::sink()).map(|_| found).map_err(|error| cache.failed(error)),
+                )),
+                Err(error) => Err(error),
+            }
+        };
+        let found = process::read(&self.engine.save(&self.id, &self.folder), reader).await?;
+        if let Found::Enough(config) = &found {
+            self.cache.keep_config(config)?;
+        }
+        Ok(found)
+    }
+
+    /// The image with all its layers here.
+    ///
+    /// # Errors
+    /// As [`Held::save`], and `Input` when there is no image for the platform.
+    pub async fn fetched(&self) -> Result<Built> {
+        let Found::All(saved) = self.save(Sought::default(), |_| {}).await? else {
+            return Err(Error::other("a whole image was asked for, and a part of it came"));
+        };
+        let platform = self.platform.clone();
+        let image = tokio::task::spawn_blocking(move || saved.image(Some(&platform), &HashMap::new())).await;
+        image.map_err(|error| Error::build_or_push("reading the engine's image was broken off").cause(error))?
+    }
+
+    /// A layer that lies in the cache since a run that was broken off.
+    pub fn kept(&self, diff_id: &str) -> Option<Blob> {
+        let (compressed, path) = self.cache.compressed(diff_id, self.compression)?;
+        Some(Blob { descriptor: compressed.descriptor(self.compression), source: BlobSource::Cached(path) })
+    }
+}
+
+/// What an engine knows of the image that it calls `name`.
+///
+/// # Errors
+/// `Preflight` when it has no such image; `Input` when that is for another platform; `BuildOrPush` when it does not say.
+pub async fn hold(engine: &Engine, name: &str, folder: &Path, open: &Open) -> Result<Held> {
+    let read = |pipe: std::io::PipeReader| {
+        let mut text = Vec::new();
+        let read = pipe.take(MAX_TEXT).read_to_end(&mut text);
+        Ok(Reading::ToTheEnd(read.map(|_| text).map_err(|error| Error::build_or_push("cannot read it").cause(error))))
+    };
+    let builder = engine.builder;
+    let said =
+        process::read(&engine.inspect(name, folder), read).await.map_err(|error| absent(error, builder, name))?;
+    let unclear = || {
+        Error::build_or_push(format!("{builder} does not say what it knows of the image `{name}`")).hint(format!(
+            "`{builder} image inspect {name}` must say its `Id` and `RootFS.Layers`; is this an old {builder}?"
+        ))
+    };
+    let told: Value = serde_json::from_slice(&said).map_err(|error| unclear().cause(error))?;
+    let told = if told.is_array() { &told[0] } else { &told };
+    let about = Told::read(told, builder).ok_or_else(unclear)?;
+    if let Some(wanted) = open.platform.as_ref().filter(|wanted| !about.several && !about.platform.matches(wanted)) {
+        let error = format!("{builder}'s image `{name}` is for {}, and {wanted} is wanted", about.platform);
+        return Err(Error::input(error));
+    }
+    let platform = if about.several { open.platform.clone().unwrap_or(about.platform) } else { about.platform };
+    Ok(Held {
+        engine: engine.clone(),
+        id: about.id,
+        diff_ids: about.diff_ids,
+        platform,
+        config: about.config,
+        folder: folder.to_owned(),
+        cache: open.cache.clone(),
+        compression: open.compression,
+    })
+}
+
+struct ToItsEnd {
+    pipe: std::io::PipeReader,
+    ended: bool,
+}
+
+impl Read for ToItsEnd {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.pipe.read(buffer)?;
+        self.ended |= read == 0 && !buffer.is_empty();
+        Ok(read)
+    }
+}
+
+struct Told {
+    id: String,
+    diff_ids: Vec<String>,
+    platform: Platform,
+    config: Option<Bytes>,
+    /// An index, in docker's containerd store: what else is told is of the platform of this machine.
+    several: bool,
+}
+
+impl Told {
+    fn read(told: &Value, builder: Builder) -> Option<Told> {
+        let (id, layers, platform, config) = match builder {
+            Builder::Buildah => {
+                let config = told["Config"].as_str().map(|text| Bytes::from(text.to_owned()));
+                (&told["FromImageID"], &told["OCIv1"]["rootfs"]["diff_ids"], &told["OCIv1"], config)
+            }
+            _ => (&told["Id"], &told["RootFS"]["Layers"], told, None),
+        };
+        // podman and buildah leave the algorithm out
+        let id = id.as_str().map(|id| format!("sha256:{}", id.trim_start_matches("sha256:")))?;
+        let text = |name: &str, other: &str| {
+            let text = platform[name].as_str().or(platform[other].as_str());
+            text.filter(|text| !text.is_empty())
+        };
+        let platform = Platform::new(
+            text("Os", "os").unwrap_or("linux"),
+            text("Architecture", "architecture").unwrap_or("amd64"),
+            text("Variant", "variant"),
+        );
+        // An image without layers has none listed.
+        let diff_ids: Vec<String> = match layers {
+            Value::Null => Vec::new(),
+            layers => layers.as_array()?.iter().map(|id| id.as_str().map(str::to_owned)).collect::<Option<_>>()?,
+        };
+        let sound = digest::is_valid(&id) && diff_ids.iter().all(|id| digest::is_valid(id));
+        let several = told["Descriptor"]["mediaType"].as_str().is_some_and(manifest::is_index);
+        sound.then_some(Told { id, diff_ids, platform, config, several })
+    }
+}
+
+fn absent(error: Error, builder: Builder, name: &str) -> Error {
+    let said = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default().to_ascii_lowercase();
+    let unknown = ["no such image", "no such object", "image not known", "not found"];
+    match unknown.iter().any(|words| said.contains(words)) && !said.contains("executable") {
+        true => Error::preflight(format!("{builder} has no image `{name}`"))
+            .cause(said)
+            .hint(format!("`{builder} images` lists those that it has")),
+        false => error.hint(format!("does `{builder} info` answer?")),
+    }
+}
