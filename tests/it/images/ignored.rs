@@ -95,6 +95,26 @@ proptest! {
     }
 }
 
+/// What is left out is not even looked at.
+#[test]
+fn a_folder_that_nobody_may_read_can_be_left_out() {
+    let workshop = Workshop::new();
+    workshop.file("data/file", "x");
+    let locked = workshop.path("project/data/locked");
+    fs::create_dir(&locked).unwrap();
+    super::set_mode(&locked, 0);
+    workshop.file(".dockerignore", "data/locked");
+    let found = paths(&workshop, entry("data", "/"));
+    workshop.file(".dockerignore", "");
+    let read = assemble(workshop.spec(vec![vec![entry("data", "/")]]), None);
+    super::set_mode(&locked, 0o700);
+    assert_eq!(found, ["file"]);
+    if !nix::unistd::geteuid().is_root() {
+        let error = read.unwrap_err();
+        assert!(error.kind() == Kind::BuildOrPush && error.to_string().contains("data/locked"), "{error:?}");
+    }
+}
+
 /// The rules are for paths from the project's folder; a folder from elsewhere has rules of its own.
 #[test]
 fn rules_are_looked_for_where_docker_looks() {
