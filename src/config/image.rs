@@ -8,7 +8,7 @@ use super::node::{Node, Value};
 use super::plan::{CreateRepository, DockerfileBuild, ExistingImage, ImagePlan, ImageSource, LayerEntry, LayersBuild};
 use crate::error::{Error, SourceText};
 use crate::image::engine::{Builder, Secret};
-use crate::image::ignore::Rules;
+use crate::image::ignore::{self, Rules};
 use crate::image::layers::{IGNORE_FILE, Ignore};
 use crate::image::owners::Owner;
 use crate::image::{Compression, Platform};
@@ -93,7 +93,7 @@ fn source(mut fields: Fields<'_>) -> Option<ImageSource> {
 
 fn layers(mut fields: Fields<'_>, run: Option<String>) -> Option<LayersBuild> {
     let base = fields.text("base").filter(|base| base != "scratch");
-    let ignore = ignore(&mut fields);
+    let ignore = patterns(&mut fields);
     let items = fields.list("layers").unwrap_or_default();
     let layers = items
         .iter()
@@ -136,7 +136,7 @@ fn layer_entry(build: &Fields<'_>, node: &Node, ignore: &Option<Ignore>) -> Opti
     let folder_mode = mode(&mut fields, "folder_mode");
     let owner = owner(&mut fields);
     let platform = platform(&mut fields);
-    let ignore = self::ignore(&mut fields).or_else(|| ignore.clone()).unwrap_or_default();
+    let ignore = patterns(&mut fields).or_else(|| ignore.clone()).unwrap_or_default();
     for (key, value) in [("from", &from), ("to", &to)] {
         if value.is_none() && fields.node(key).is_none() {
             fields.missing(key, "a layer is made of entries such as { from: target/release/hello, to: /hello }");
@@ -149,13 +149,18 @@ fn layer_entry(build: &Fields<'_>, node: &Node, ignore: &Option<Ignore>) -> Opti
             .hint(format!("did you mean `/{}`?", to.trim_start_matches(['.', '/'])));
         fields.reader.note(&node.span, None, error);
     }
+    let folder = &build.reader.folder;
+    if let (Some(from), Some(node)) = (&from, fields.node("from"))
+        && let Some(error) = ignore::refusal(folder, &folder.join(from), &ignore, from.as_ref())
+    {
+        fields.reader.note(&node.span, None, error);
+    }
     fields.finish();
-    let from = build.reader.folder.join(from?);
-    Some(LayerEntry { from, to: to?, mode: file_mode, folder_mode, owner, ignore, platform })
+    Some(LayerEntry { from: folder.join(from?), to: to?, mode: file_mode, folder_mode, owner, ignore, platform })
 }
 
 /// A file of patterns, or `false` for none. The usual one is checked, too: no build should begin that cannot end.
-fn ignore(fields: &mut Fields<'_>) -> Option<Ignore> {
+fn patterns(fields: &mut Fields<'_>) -> Option<Ignore> {
     let node = fields.node("dockerignore")?;
     match &node.value {
         Value::Bool(false) => Some(Ignore::Nothing),

@@ -183,6 +183,12 @@ impl Filter {
     }
 }
 
+/// The error that a layer of this folder will be, if its rules leave all of it out. `shown` is what a person calls it.
+pub fn refusal(project: &Path, from: &Path, ignore: &Ignore, shown: &Path) -> Option<Error> {
+    let filter = Filter::new(project, from, ignore).ok()?;
+    (filter.top == Fate::Left && from.is_dir()).then(|| left_out(shown, ignore))
+}
+
 /// The rules for a folder, and its path by components in the folder that they are for.
 fn rules_for(project: &Path, from: &Path, ignore: &Ignore) -> Result<(Rules, Vec<String>)> {
     let (project, from) = (lexical(project), lexical(from));

@@ -31,6 +31,10 @@ impl Seen {
     }
 }
 
+#[derive(Debug, thiserror::Error)]
+#[error("it changed while its layer was made")]
+struct Changed;
+
 /// Writes these nodes, by their paths without a leading slash, parents first.
 pub(super) fn write<'a>(nodes: impl Iterator<Item = (&'a [u8], &'a Node)>, out: &mut dyn Write) -> Result<()> {
     let mut tar = Builder::new(out);
@@ -40,7 +44,13 @@ pub(super) fn write<'a>(nodes: impl Iterator<Item = (&'a [u8], &'a Node)>, out: 
                 Content::File(from, _) => from.display().to_string(),
                 _ => format!("/{}", String::from_utf8_lossy(path)),
             };
-            Error::build_or_push(format!("cannot put `{path}` into its layer")).cause(error)
+            let changed = error.get_ref().is_some_and(|inner| inner.is::<Changed>());
+            let failure = Error::build_or_push(format!("cannot put `{path}` into its layer")).cause(error);
+            if changed {
+                failure.hint("what writes to it has to end first, as `build.run` does; run it again")
+            } else {
+                failure
+            }
         })?;
     }
     tar.into_inner().map(drop).map_err(|error| Error::build_or_push("cannot write a layer").cause(error))
@@ -124,7 +134,7 @@ fn unchanged(file: &File, seen: &Seen) -> io::Result<()> {
     if found.is_file() && Seen::new(&found, seen.named) == *seen {
         return Ok(());
     }
-    Err(io::Error::other("it changed while its layer was made: what writes to it has to end first (in `build.run`)"))
+    Err(io::Error::other(Changed))
 }
 
 /// A file that may not get shorter while it is read.
@@ -141,7 +151,7 @@ impl Read for Whole {
         }
         let read = self.file.read(&mut buffer[..want])?;
         if read == 0 {
-            return Err(io::Error::other("it got shorter while it was read"));
+            return Err(io::Error::other(Changed));
         }
         self.left -= read as u64;
         Ok(read)

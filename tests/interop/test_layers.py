@@ -1,14 +1,23 @@
-"""Images that steady assembles from files, unpacked by buildah: the files come back, over the base that was meant."""
+"""Images that steady assembles from files, unpacked by others: the files come back, over the base that was meant."""
 
 import json
 import os
 import subprocess
+import tarfile
 
 import pytest
 from conftest import STEADY, aws
+from docker_daemon import daemon
 from test_buildah import buildah  # noqa: F401 (a fixture)
 
 TASK = {"family": "hello", "containerDefinitions": [{"name": "hello", "image": "{{image}}", "memory": 64}]}
+
+NAMES = [b"n" * 100, b"n" * 101, b"n" * 255, b"\xff\xfe", b"sp ace", b"a" * 99 + b"/" + b"b" * 99 + b"/c", b"d" * 97 + b"/..e"]
+LINKS = {b"out": b"../../../etc//shadow", b"long": b"l" * 150, b"gone": b"./gone/"}
+
+
+def registry(lab):
+    return lab["AWS_ENDPOINT_URL"].removeprefix("http://")
 
 
 def pushed(lab, folder, repository, build, **image):
@@ -40,47 +49,75 @@ def tree(root):
     return found
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="owners are only kept for root")
-@pytest.mark.parametrize("compression", ["gzip", "zstd"])
-def test_files_come_back_over_their_base(buildah, lab, tmp_path, compression):  # noqa: F811
+def project_of(lab, tmp_path):
+    """A project with a base of its own: a link and a folder that nobody may replace, accounts, and names of every sort."""
     folder = os.fsencode(tmp_path / "project")
-    base = {
+    files = {
         b"base/usr/lib/libc.so": b"old",
         b"base/etc/passwd": b"root:x:0:0:root:/root:/bin/sh\napp:x:1001:1002::/srv:/bin/sh\n",
         b"base/etc/group": b"staff:x:50:app\n",
         b"base/tmp/.keep": b"",
+        b"over/lib/libc.so": b"new",
+        b"over/tmp/seed": b"x" * 100_000,
+        b"over/srv/notes.md": b"not for all",
+        b"over/srv/kept.md": b"for all",
+        b".dockerignore": b"**/*.md\n!**/kept.md\n",
+        **{b"over/srv/" + name: name for name in NAMES},
     }
-    names = [b"n" * 100, b"n" * 101, b"n" * 255, b"\xff\xfe", b"sp ace", b"a" * 99 + b"/" + b"b" * 99 + b"/c", b"d" * 97 + b"/..e"]
-    over = {b"over/lib/libc.so": b"new", b"over/tmp/seed": b"x" * 100_000, **{b"over/srv/" + name: name for name in names}}
-    over |= {b"over/srv/notes.md": b"not for all", b"over/srv/kept.md": b"for all", b".dockerignore": b"**/*.md\n!**/kept.md\n"}
-    for path, content in {**base, **over}.items():
+    for path, content in files.items():
         path = os.path.join(folder, path)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "wb") as file:
             file.write(content)
-    links = {b"base/lib": b"usr/lib", b"over/srv/out": b"../../../etc//shadow", b"over/srv/long": b"l" * 150, b"over/srv/gone": b"./gone/"}
-    for path, target in links.items():
-        os.symlink(target, os.path.join(folder, path))
+    os.symlink(b"usr/lib", os.path.join(folder, b"base/lib"))
+    for name, target in LINKS.items():
+        os.symlink(target, os.path.join(folder, b"over/srv", name))
     os.makedirs(os.path.join(folder, b"over/srv/empty"))
-
-    project = tmp_path / "project"
     commit = ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "x", "--date", "1700000000 +0000"]
     remote = ["remote", "add", "origin", "https://ci:s3cret@example.com/hello.git"]
     for arguments in [["init", "-q"], remote, ["add", "base", "over"], commit]:
-        subprocess.run(["git", *arguments], cwd=project, check=True, env={**lab, "GIT_COMMITTER_DATE": "1700000000 +0000"})
-    temporary = {"from": "base/tmp", "to": "/tmp", "folder_mode": "1777"}
-    below = pushed(lab, project, "base", {"layers": [[{"from": "base", "to": "/"}, temporary]], "platform": "linux/amd64"})
-    below = f"111122223333.dkr.ecr.{lab['AWS_REGION']}.amazonaws.com/base@{below}"
-    layers = [{"from": "over", "to": "/", "owner": "app:staff"}]
-    image = pushed(lab, project, "hello", {"base": below, "layers": layers, "platform": "linux/amd64"}, compression=compression)
+        dated = {**lab, "GIT_COMMITTER_DATE": "1700000000 +0000"}
+        subprocess.run(["git", *arguments], cwd=tmp_path / "project", check=True, env=dated)
+    return tmp_path / "project"
 
-    registry = lab["AWS_ENDPOINT_URL"].removeprefix("http://")
-    image = f"{registry}/hello@{image}"
-    login = ["login", "--tls-verify=false", "--username", "AWS", "--password-stdin", registry]
+
+def assembled(lab, tmp_path, compression):
+    """The image over its base, by name and digest."""
+    project = project_of(lab, tmp_path)
+    temporary = {"from": "base/tmp", "to": "/tmp", "folder_mode": "1777"}
+    base = pushed(lab, project, "base", {"layers": [[{"from": "base", "to": "/"}, temporary]], "platform": "linux/amd64"})
+    base = f"111122223333.dkr.ecr.{lab['AWS_REGION']}.amazonaws.com/base@{base}"
+    layers = [{"from": "over", "to": "/", "owner": "app:staff"}]
+    build = {"base": base, "layers": layers, "platform": "linux/amd64", "command": ["/none"]}
+    return f"{registry(lab)}/hello@{pushed(lab, project, 'hello', build, compression=compression)}"
+
+
+def check(found):
+    """`found` has of each path what it is, its owner last."""
+    owner = "1001:50"
+    assert found[b"lib"] == ("link", b"usr/lib", "0:0"), "the base's link stays one"
+    assert found[b"usr/lib/libc.so"] == ("file", "0o644", b"new", owner), "and leads to what lies over it"
+    assert found[b"tmp"] == ("folder", "0o1777", "0:0")
+    assert found[b"srv"] == ("folder", "0o755", owner), "the base has none"
+    assert found[b"srv/empty"] == ("folder", "0o755", owner)
+    for name in NAMES:
+        assert found[b"srv/" + name] == ("file", "0o644", name, owner)
+    for name, target in LINKS.items():
+        assert found[b"srv/" + name] == ("link", target, owner)
+    assert b"srv/kept.md" in found and b"srv/notes.md" not in found
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="owners are only kept for root")
+@pytest.mark.parametrize("compression", ["gzip", "zstd"])
+def test_files_come_back_from_buildah(buildah, lab, tmp_path, compression):  # noqa: F811
+    image = assembled(lab, tmp_path, compression)
+    login = ["login", "--tls-verify=false", "--username", "AWS", "--password-stdin", registry(lab)]
     buildah(*login, input=aws(lab, "ecr", "get-login-password"))
     buildah("pull", "--tls-verify=false", image)
     container = buildah("from", "--pull-never", image)
-    found = tree(buildah("mount", container))
+    check(tree(buildah("mount", container)))
+    buildah("umount", container)
+
     inspected = json.loads(buildah("inspect", "--type", "image", image))
     manifest = json.loads(inspected["Manifest"])
     assert manifest["layers"][-1]["mediaType"].endswith(f"tar+{compression}")
@@ -89,16 +126,24 @@ def test_files_come_back_over_their_base(buildah, lab, tmp_path, compression):  
     assert manifest["annotations"][f"{names_of}.source"] == "https://example.com/hello"
     assert manifest["annotations"][f"{names_of}.created"] == inspected["OCIv1"]["created"] == "2023-11-14T22:13:20Z"
     assert len(manifest["annotations"][f"{names_of}.revision"]) == 40
-    buildah("umount", container)
 
-    owner = "1001:50"
-    assert found[b"lib"] == ("link", b"usr/lib", "0:0"), "the base's link stays one"
-    assert found[b"usr/lib/libc.so"] == ("file", "0o644", b"new", owner), "and leads to what lies over it"
-    assert found[b"tmp"] == ("folder", "0o1777", "0:0")
-    assert found[b"srv"] == ("folder", "0o755", owner), "the base has none"
-    assert found[b"srv/empty"] == ("folder", "0o755", owner)
-    for name in names:
-        assert found[b"srv/" + name] == ("file", "0o644", name, owner)
-    for name in [b"out", b"long", b"gone"]:
-        assert found[b"srv/" + name] == ("link", links[b"over/srv/" + name], owner)
-    assert b"srv/kept.md" in found and b"srv/notes.md" not in found
+
+def test_files_come_back_from_docker(lab, tmp_path):
+    image = assembled(lab, tmp_path, "gzip")
+    with daemon(lab) as docker:
+        docker("login", "--username", "AWS", "--password-stdin", registry(lab), input=aws(lab, "ecr", "get-login-password"))
+        docker("pull", image)
+        exported = tmp_path / "exported.tar"
+        docker("export", "--output", str(exported), docker("create", image))
+    found = {}
+    with tarfile.open(exported, errors="surrogateescape") as tar:
+        for member in tar:
+            owner, mode = f"{member.uid}:{member.gid}", oct(member.mode & 0o7777)
+            if member.issym():
+                what = ("link", os.fsencode(member.linkname), owner)
+            elif member.isdir():
+                what = ("folder", mode, owner)
+            else:
+                what = ("file", mode, tar.extractfile(member).read(), owner)
+            found[os.fsencode(member.name)] = what
+    check(found)

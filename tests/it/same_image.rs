@@ -6,7 +6,10 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
+use steadystate::image::{Image, layout};
 
+use crate::images::{Workshop, unpacked};
+use crate::registry::{Fake, client, push};
 use crate::rehearsal::{Run, command};
 
 const PROJECT: &str = r#"
@@ -116,4 +119,50 @@ fn a_time_that_is_none_is_said_before_anything_runs() {
     let refused = Run::new(&steady.output().unwrap()).json(2);
     assert_eq!(refused["error"]["message"], json!("SOURCE_DATE_EPOCH is not a time: `yesterday`"));
     assert!(!folder.join("ran").exists());
+}
+
+/// What `docker save` would write of an image.
+fn saved(image: &Image, to: &Path) {
+    let mut tar = tar::Builder::new(fs::File::create(to).unwrap());
+    let mut put = |name: &str, content: &[u8]| {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, name, content).unwrap();
+    };
+    let names: Vec<String> = (0..image.layers().len()).map(|number| format!("{number}/layer.tar")).collect();
+    let manifest = json!([{ "Config": "config.json", "RepoTags": null, "Layers": names }]);
+    put("manifest.json", manifest.to_string().as_bytes());
+    put("config.json", &image.config);
+    names.iter().zip(image.layers()).for_each(|(name, layer)| put(name, &unpacked(layer)));
+    tar.into_inner().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_base_is_the_same_wherever_it_lies() {
+    let (workshop, fake) = (Workshop::new(), Fake::start().await);
+    let base = workshop.image("the base");
+    push(&client(&fake), &base, &["v1"]).await.unwrap();
+    let project = workshop.path("project/app");
+    checkout(&project, false);
+    layout::write(&base, &project.join("layout"), None).unwrap();
+    saved(&base, &project.join("saved.tar"));
+    let mut packed = tar::Builder::new(fs::File::create(project.join("oci.tar")).unwrap());
+    packed.append_dir_all(".", project.join("layout")).unwrap();
+    packed.into_inner().unwrap();
+
+    let built = |base: &str| {
+        let project_file = PROJECT.replace("        layers:", &format!("        base: {base}\n        layers:"));
+        fs::write(project.join("steady.yaml"), project_file).unwrap();
+        build(workshop.folder.path(), &project, &[])["digest"].as_str().unwrap().to_owned()
+    };
+    let registry = format!("{}/hello", fake.address);
+    let over = tokio::task::block_in_place(|| built("layout"));
+    for other in ["./saved.tar", "oci.tar", &format!("{registry}:v1"), &format!("{registry}@{}", base.digest)] {
+        assert_eq!(tokio::task::block_in_place(|| built(other)), over, "{other}");
+    }
+    let scratch = tokio::task::block_in_place(|| built("scratch"));
+    fs::write(project.join("steady.yaml"), PROJECT).unwrap();
+    let none = tokio::task::block_in_place(|| build(workshop.folder.path(), &project, &[]));
+    assert!(none["digest"] == json!(scratch) && scratch != over);
 }

@@ -151,6 +151,18 @@ fn what_layers_leave_out_is_checked_too() {
         "    image: { repository: a, build: { layers: [{ from: a, to: /a, dockerignore: web.ignore }, \
          { from: a, to: /b, dockerignore: true }, { from: a, to: /b, dockerignore: no.ignore }] } }\n",
     ));
+    // A folder that is there, and of which nothing would be left, need not be built for first.
+    let refused = super::project(&with(
+        "    image: { repository: a, build: { layers: [{ from: ./dist, to: /a }, { from: dist, to: /b, dockerignore: false }] } }\n",
+    ));
+    std::fs::write(refused.path().join(".dockerignore"), "dist/\n").unwrap();
+    let load = || config::load(&super::options(refused.path()));
+    assert!(load().is_ok(), "it may yet become a file");
+    std::fs::create_dir(refused.path().join("dist")).unwrap();
+    insta::assert_snapshot!(super::said(&load().unwrap_err()), @"
+    steady.yaml:4:55 [./dist] `./dist` is left out by `.dockerignore`, and a layer is to be made of it
+      help: give this entry `dockerignore: false`, or except the folder with a line that begins with `!`
+    ");
     std::fs::write(folder.path().join(".dockerignore"), "*.md\n!\n").unwrap();
     std::fs::write(folder.path().join("web.ignore"), "# ours\n\n  a[b\nb\\\n").unwrap();
     let error = config::load(&super::options(folder.path())).unwrap_err();

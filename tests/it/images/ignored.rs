@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use proptest::prelude::*;
 use serde_json::Value;
 use steadystate::error::{Kind, SourceText};
 use steadystate::image::ignore::Rules;
@@ -77,6 +78,41 @@ fn a_malformed_pattern_is_named_with_its_place() {
     10:1 [c[a-] `c[a-` is not a pattern: its `[` has no `]`
     ");
     assert!(error.kind() == Kind::Input && error.hints()[0].contains("backslash"), "{error:?}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever is in the file, it is rules or an error with a place in it.
+    #[test]
+    fn any_text_is_rules_or_an_error(text in r"([!#*?/.\\\[\]^ab\-\n\r \u{feff}]|\PC){0,60}") {
+        if let Err(error) = Rules::parse(&SourceText::new(".dockerignore", &text)) {
+            for error in std::iter::once(&error).chain(error.others()) {
+                let place = error.place().unwrap();
+                prop_assert!(!text[place.span.clone()].trim().is_empty(), "{error:?}");
+            }
+        }
+    }
+}
+
+/// What is left out is not even looked at.
+#[test]
+fn a_folder_that_nobody_may_read_can_be_left_out() {
+    let workshop = Workshop::new();
+    workshop.file("data/file", "x");
+    let locked = workshop.path("project/data/locked");
+    fs::create_dir(&locked).unwrap();
+    super::set_mode(&locked, 0);
+    workshop.file(".dockerignore", "data/locked");
+    let found = paths(&workshop, entry("data", "/"));
+    workshop.file(".dockerignore", "");
+    let read = assemble(workshop.spec(vec![vec![entry("data", "/")]]), None);
+    super::set_mode(&locked, 0o700);
+    assert_eq!(found, ["file"]);
+    if !nix::unistd::geteuid().is_root() {
+        let error = read.unwrap_err();
+        assert!(error.kind() == Kind::BuildOrPush && error.to_string().contains("data/locked"), "{error:?}");
+    }
 }
 
 /// The rules are for paths from the project's folder; a folder from elsewhere has rules of its own.

@@ -200,6 +200,7 @@ fn a_file_that_changes_meanwhile_makes_no_layer() {
     assert_eq!(error.kind(), Kind::BuildOrPush);
     let cause = std::error::Error::source(&error).unwrap().to_string();
     assert!(error.to_string().contains("project/log") && cause.contains("it changed"), "{error:?}");
+    assert!(error.hints()[0].contains("`build.run`"), "{error:?}");
 }
 
 /// Blocks are compressed side by side: on one processor they have to come out the same.
