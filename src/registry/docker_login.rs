@@ -91,10 +91,12 @@ impl DockerLogins {
         let podman = |folder: PathBuf| folder.join("containers/auth.json");
         let config =
             set("XDG_CONFIG_HOME").map(PathBuf::from).or_else(|| Some(PathBuf::from(set("HOME")?).join(".config")));
-        let runtime = set("REGISTRY_AUTH_FILE").map(PathBuf::from);
-        let runtime = runtime.or_else(|| set("XDG_RUNTIME_DIR").map(|folder| podman(folder.into())));
+        let runtime = set("REGISTRY_AUTH_FILE").map(PathBuf::from).unwrap_or_else(|| match set("XDG_RUNTIME_DIR") {
+            Some(folder) => podman(folder.into()),
+            None => format!("/run/containers/{}/auth.json", rustix::process::getuid().as_raw()).into(),
+        });
         let docker = docker_config_file(variable).map(|path| LoginFile { path, namespaces: false });
-        let podman = runtime.into_iter().chain(config.map(podman)).map(|path| LoginFile { path, namespaces: true });
+        let podman = [runtime].into_iter().chain(config.map(podman)).map(|path| LoginFile { path, namespaces: true });
         DockerLogins {
             inline: set("DOCKER_AUTH_CONFIG").map(SecretString::from),
             files: docker.into_iter().chain(podman).collect(),
