@@ -2,7 +2,9 @@
 
 import base64
 import json
+import os
 import pathlib
+import pty
 import shutil
 import subprocess
 import tempfile
@@ -148,6 +150,21 @@ def test_steady_pushes_with_an_identity_token(project, guarded):
     pushed = push(project, registry, {"DOCKER_CONFIG": str(folder)})
     assert pushed["digest"].startswith("sha256:")
     assert {method for method, _, _ in service.asked} == {"POST"}
+
+
+def test_a_password_on_a_terminal_is_warned_of(lab):
+    """And in a pipe is not."""
+    leader, follower = pty.openpty()
+    command = [STEADY, "login", "--password-stdout", "--lab"]
+    shown = subprocess.run(command, env={**lab, "TERM": "xterm"}, stdout=follower, stderr=subprocess.PIPE, text=True, check=True)
+    os.close(follower)
+    assert len(os.read(leader, 1000).decode().strip()) == 64
+    os.close(leader)
+    host = lab["AWS_ENDPOINT_URL"].removeprefix("http://")
+    assert "the password now stands on this terminal" in shown.stderr
+    assert f"steady login --password-stdout | docker login --username AWS --password-stdin {host}" in shown.stderr
+    piped = subprocess.run(command, env=lab, capture_output=True, text=True, check=True)
+    assert len(piped.stdout.strip()) == 64 and piped.stderr == ""
 
 
 def test_the_cli_lends_a_token_for_public_ecr(lab):
