@@ -199,12 +199,20 @@ impl DockerLogins {
 
 impl Client {
     /// A client of the registry that `reference` names, let in as docker and podman are there. As for them, its tokens may
-    /// come from another host that it names: Docker Hub's and GitLab's do.
+    /// come from another host that it names: Docker Hub's and GitLab's do; and a login that cannot be had is missed only
+    /// where the registry wants one.
     ///
     /// # Errors
-    /// As [`Client::new`] and [`DockerLogins::find`].
+    /// As [`Client::new`].
     pub async fn as_docker(reference: &Reference, logins: &DockerLogins) -> Result<Client> {
-        let Some(first) = logins.find(reference).await? else { return Client::of(reference, None) };
+        let first = match logins.find(reference).await {
+            Ok(Some(first)) => first,
+            Ok(None) => return Client::of(reference, None),
+            Err(error) => {
+                let auth = Auth::without([&[error.to_string()], error.hints()].concat().join("; "));
+                return Client::with_auth(&reference.base_url(), auth, Patience::default());
+            }
+        };
         let (logins, reference, first) =
             (logins.clone(), reference.clone(), Arc::new(parking_lot::Mutex::new(Some(first))));
         let base_url = reference.base_url();
