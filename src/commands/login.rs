@@ -31,7 +31,8 @@ pub struct Args {
     #[arg(long = "client", value_name = "PROGRAM", default_value = "docker", conflicts_with = "password_stdout")]
     clients: Vec<String>,
     /// Have clients ask steady for the password whenever they need one: it becomes their credential helper for these
-    /// registries (`docker-credential-steady`), and nobody logs in every twelve hours
+    /// registries (`docker-credential-steady`; with --profile one that uses this profile), and nobody logs in every twelve
+    /// hours
     #[arg(long, conflicts_with_all = ["password_stdout", "clients", "uninstall"])]
     install: bool,
     /// Take that back, for these registries or for all

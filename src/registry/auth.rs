@@ -49,6 +49,8 @@ pub(super) struct Renewals {
 pub(super) struct Auth {
     source: Option<CredentialSource>,
     realms: Realms,
+    /// Why there is no source, where there should be one.
+    excuse: Option<String>,
     /// Held while a credential or token is fetched: whoever needs it meanwhile waits for that one.
     state: Mutex<State>,
 }
@@ -87,7 +89,20 @@ struct Challenge {
 
 impl Auth {
     pub(super) fn new(source: Option<CredentialSource>, realms: Realms) -> Self {
-        Auth { source, realms, state: Mutex::default() }
+        Auth { source, realms, excuse: None, state: Mutex::default() }
+    }
+
+    /// No credential, and why the one that may be there could not be had.
+    pub(super) fn without(excuse: String) -> Self {
+        Auth { excuse: Some(excuse), ..Auth::new(None, Realms::AsNamed) }
+    }
+
+    /// What to do about a registry that wants a login that there is not.
+    pub(super) fn no_credential(&self) -> String {
+        match &self.excuse {
+            Some(excuse) => format!("the login that docker or podman keeps was not read: {excuse}"),
+            None => NO_CREDENTIAL.to_owned(),
+        }
     }
 
     pub(super) fn has_source(&self) -> bool {
@@ -103,7 +118,9 @@ impl Client {
         let header = if bearer {
             Some(self.token(&mut state, scope).await?)
         } else if self.auth().realms == Realms::Own || state.asked {
-            self.credential(&mut state).await?.map(|credential| basic(&credential)).transpose()?
+            // An identity token is for token services alone.
+            let credential = self.credential(&mut state).await?.filter(|one| one.username != IDENTITY_TOKEN);
+            credential.map(|credential| basic(&credential)).transpose()?
         } else {
             None
         };
@@ -178,8 +195,8 @@ impl Client {
             let realm = challenge.realm.host_str().unwrap_or_default();
             let message = format!("{realm} gave no token for {} ({})", self.host(), status.as_u16());
             return Err(Error::build_or_push(message).hint(match self.auth().has_source() {
-                true => "check the credential, and that it may use this repository",
-                false => NO_CREDENTIAL,
+                true => "check the credential, and that it may use this repository".to_owned(),
+                false => self.auth().no_credential(),
             }));
         }
         // The text is a secret: it is in no error.

@@ -91,10 +91,12 @@ impl DockerLogins {
         let podman = |folder: PathBuf| folder.join("containers/auth.json");
         let config =
             set("XDG_CONFIG_HOME").map(PathBuf::from).or_else(|| Some(PathBuf::from(set("HOME")?).join(".config")));
-        let runtime = set("REGISTRY_AUTH_FILE").map(PathBuf::from);
-        let runtime = runtime.or_else(|| set("XDG_RUNTIME_DIR").map(|folder| podman(folder.into())));
+        let runtime = set("REGISTRY_AUTH_FILE").map(PathBuf::from).unwrap_or_else(|| match set("XDG_RUNTIME_DIR") {
+            Some(folder) => podman(folder.into()),
+            None => format!("/run/containers/{}/auth.json", rustix::process::getuid().as_raw()).into(),
+        });
         let docker = docker_config_file(variable).map(|path| LoginFile { path, namespaces: false });
-        let podman = runtime.into_iter().chain(config.map(podman)).map(|path| LoginFile { path, namespaces: true });
+        let podman = [runtime].into_iter().chain(config.map(podman)).map(|path| LoginFile { path, namespaces: true });
         DockerLogins {
             inline: set("DOCKER_AUTH_CONFIG").map(SecretString::from),
             files: docker.into_iter().chain(podman).collect(),
@@ -197,12 +199,20 @@ impl DockerLogins {
 
 impl Client {
     /// A client of the registry that `reference` names, let in as docker and podman are there. As for them, its tokens may
-    /// come from another host that it names: Docker Hub's and GitLab's do.
+    /// come from another host that it names: Docker Hub's and GitLab's do; and a login that cannot be had is missed only
+    /// where the registry wants one.
     ///
     /// # Errors
-    /// As [`Client::new`] and [`DockerLogins::find`].
+    /// As [`Client::new`].
     pub async fn as_docker(reference: &Reference, logins: &DockerLogins) -> Result<Client> {
-        let Some(first) = logins.find(reference).await? else { return Client::of(reference, None) };
+        let first = match logins.find(reference).await {
+            Ok(Some(first)) => first,
+            Ok(None) => return Client::of(reference, None),
+            Err(error) => {
+                let auth = Auth::without([&[error.to_string()], error.hints()].concat().join("; "));
+                return Client::with_auth(&reference.base_url(), auth, Patience::default());
+            }
+        };
         let (logins, reference, first) =
             (logins.clone(), reference.clone(), Arc::new(parking_lot::Mutex::new(Some(first))));
         let base_url = reference.base_url();

@@ -130,7 +130,7 @@ impl Refusal {
             StatusCode::NOT_FOUND if self.has("NAME_UNKNOWN") || self.codes.is_empty() => error
                 .hint("does the repository exist? `--create-repository` makes it, `image.create` in steady.yaml too"),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if !client.auth().has_source() => {
-                error.hint(NO_CREDENTIAL)
+                error.hint(client.auth().no_credential())
             }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 error.hint("the credential was renewed once and is still refused: may it use this repository?")

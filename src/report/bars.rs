@@ -129,6 +129,7 @@ impl Bars {
         } else {
             if let Some(row) = self.rows.remove(digest) {
                 row.finish_and_clear();
+                self.all.remove(&row);
             }
             self.print(event);
         }

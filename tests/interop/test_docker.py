@@ -96,6 +96,14 @@ def test_docker_asks_steady_for_the_password(docker, lab, tmp_path, hello_progra
     config = json.loads((pathlib.Path(client["DOCKER_CONFIG"]) / "config.json").read_text())
     assert config == {"credHelpers": {registry: "steady"}}, "no password is kept"
 
+    # And the other way: docker is handed a password, and keeps it until it is told to forget it.
+    subprocess.run([STEADY, "login", "--uninstall"], env=client, check=True, capture_output=True)
+    assert "no basic auth credentials" in docker.run("push", f"{image}:1").stderr
+    subprocess.run([STEADY, "login", "--lab"], env=docker.environment, check=True, capture_output=True)
+    assert digest in docker("push", f"{image}:1")
+    assert f"Removing login credentials for {registry}" in docker("logout", registry)
+    assert "no basic auth credentials" in docker.run("push", f"{image}:1").stderr
+
 
 def test_what_docker_built_runs_as_a_task(docker, lab, tmp_path, hello_program):
     registry = lab["AWS_ENDPOINT_URL"].removeprefix("http://")

@@ -20,7 +20,7 @@ services:
     image:
       repository: hello
       tags: ["v1", 1.10, latest]
-      create: { tag_mutability: IMMUTABLE, scan_on_push: true, policy: policy.json }
+      create: { tag_mutability: IMMUTABLE, tag_mutability_exclusions: [latest], scan_on_push: true, policy: policy.json }
       container: web
       build:
         run: cargo build --release
@@ -124,6 +124,7 @@ fn all_of_a_project_file_arrives_in_the_plan() {
     assert_eq!(image.run(), Some("cargo build --release"));
     let create = image.create.unwrap();
     assert_eq!((create.tag_mutability.as_deref(), create.scan_on_push), (Some("IMMUTABLE"), Some(true)));
+    assert_eq!(create.tag_mutability_exclusions, ["latest"]);
     assert!(create.policy.unwrap().name.ends_with("policy.json"));
     let ImageSource::Layers(build) = image.source else { panic!("layers") };
     assert_eq!(build.layers.iter().map(Vec::len).collect::<Vec<_>>(), [1, 2]);

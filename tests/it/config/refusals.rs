@@ -31,6 +31,12 @@ fn what_cannot_be_meant_is_named_with_its_place_and_all_at_once() {
       help: choose by name with subnets: { tags: { Name: web } }
     steady.yaml:4:72 [sg-1] `services.hello.network.security_groups` has to be `default`, a list of ids or a map with `tags`, not a string
     "#);
+    let image =
+        "    image: { repository: a, create: { tag_mutability_exclusions: [latest] }, build: { image: nginx } }\n";
+    insta::assert_snapshot!(refusal(&with(image)), @r#"
+    steady.yaml:4:66 [[] `tag_mutability_exclusions` are at most five exceptions to `tag_mutability`
+      help: say which it is: `tag_mutability: IMMUTABLE`
+    "#);
     insta::assert_snapshot!(refusal(&with("    load_balancer: { type: aplication }\n    check_url: healthz\n")), @r#"
     steady.yaml:4:5 [load_balancer] `services.hello.load_balancer.listener` is missing
       help: give it a port: listener: { port: 80 }

@@ -25,6 +25,10 @@ async fn aws() -> (Server, Clients) {
         }
         "DescribeRepositories" => Reply::Error(400, "RepositoryNotFoundException", "no such repository"),
         "CreateRepository" => Reply::Json(json!({ "repository": { "repositoryUri": "told/by-ecr" } })),
+        "GetAuthorizationToken" if request.header("x-amz-target").starts_with("Spencer") => {
+            let token = json!({ "authorizationToken": "QVdTOnB1YmxpYw==", "expiresAt": 4e9 });
+            Reply::Json(json!({ "authorizationData": token }))
+        }
         "GetAuthorizationToken" => Reply::Json(json!({ "authorizationData": [{
             "authorizationToken": "QVdTOnNlY3JldA==", "proxyEndpoint": "https://registry", "expiresAt": 4e9,
         }] })),
@@ -90,6 +94,21 @@ async fn a_token_is_asked_in_the_region_of_the_registry() {
         assert_eq!(asked.operation, "GetAuthorizationToken");
         assert!(asked.header("authorization").contains(&format!("/{region}/ecr/")), "{region}");
     }
+}
+
+/// Its address is everybody's, and so is the region.
+#[tokio::test]
+async fn a_token_for_public_ecr_is_asked_in_its_one_region() {
+    let (server, mut clients) = aws().await;
+    let reference = "public.ecr.aws/docker/library/nginx".parse().expect("a reference");
+    let prepared = prepare(&Repository::of(&reference), &clients).await.expect("a login");
+    assert_eq!(prepared.registry(), "public.ecr.aws");
+    let asked = server.requests().pop().expect("asked");
+    assert!(asked.header("authorization").contains("/us-east-1/ecr-public/"), "the clients are for us-west-2");
+    // What stands for all of AWS, such as the lab, has nothing that the real one would take.
+    clients.endpoint_url = Some("http://127.0.0.1:1".to_owned());
+    prepare(&Repository::of(&reference), &clients).await.expect("nothing, or what docker has");
+    assert_eq!(server.count("GetAuthorizationToken"), 1);
 }
 
 #[test]

@@ -283,6 +283,21 @@ async fn a_registry_that_wants_the_password_itself_gets_it_once_it_asks() {
     assert!(open.log().iter().all(|seen| seen.authorization.is_none()));
 }
 
+/// A configuration from another machine names a helper that is not on this one: public images do without.
+#[tokio::test]
+async fn a_login_that_cannot_be_had_is_missed_only_where_one_is_wanted() {
+    let (workshop, open, home) = (Workshop::new(), Fake::start().await, Home::new());
+    home.write(".docker/config.json", json!({ "credsStore": "of-another-machine" }));
+    push(&client_at(&open, home.0.path()).await, &workshop.image("x"), &["v1"]).await.unwrap();
+    let closed = Fake::start().await;
+    demand(&closed, "Basic realm=\"fake\"".to_owned(), "Basic bWU6czNjcmV0");
+    let error = push(&client_at(&closed, home.0.path()).await, &workshop.image("y"), &["v1"]).await.unwrap_err();
+    let hints = error.hints().join("\n");
+    for part in ["was not read", "docker-credential-of-another-machine", "no such program", "config.json"] {
+        assert!(hints.contains(part), "{part}: {hints}");
+    }
+}
+
 #[tokio::test]
 async fn a_login_is_not_sent_unencrypted_to_another_machine() {
     let (workshop, fake, home) = (Workshop::new(), Fake::start().await, Home::new());

@@ -92,7 +92,8 @@ fn the_estimate_holds_still() {
 
 #[test]
 fn what_was_sent_is_said_at_the_end() {
-    let table: [(&[(u64, BlobState)], Option<&str>); 6] = [
+    type Blobs<'a> = &'a [(u64, BlobState)];
+    let table: [(Blobs<'_>, Option<&str>); 6] = [
         (&[], None),
         (&[(9, BlobState::Checking)], None),
         (&[(9, BlobState::Pushed)], Some("1 blob: 1 pushed (9 B of 9 B)")),
