@@ -88,6 +88,8 @@ pub struct Build {
     pub cache_from: Vec<String>,
     pub cache_to: Vec<String>,
     pub platform: Option<Platform>,
+    /// Nothing that the engine built before is taken.
+    pub no_cache: bool,
 }
 
 /// Where a build's secret comes from.
@@ -147,6 +149,9 @@ impl Engine {
         }
         for (name, places) in [("--cache-from", &build.cache_from), ("--cache-to", &build.cache_to)] {
             places.iter().for_each(|place| option(name, place.into()));
+        }
+        if build.no_cache {
+            arguments.push("--no-cache".into());
         }
         // A context that begins with `-` would be an option.
         arguments.extend(["--".into(), build.context.clone().into_os_string()]);
