@@ -6,12 +6,10 @@ use std::path::Path;
 use bytes::Bytes;
 
 use super::index::{self, Manifested, Part, Tree};
-use super::layout::{self, Located, MAX_DEPTH};
+use super::layout::{self, Locate, MAX_DEPTH};
 use super::manifest::{self, Document, IndexEntry};
 use super::{Blob, BlobSource, Built, Descriptor, Open, Platform, archive};
 use crate::error::{Error, Result};
-
-type Locate<'a> = dyn Fn(&Descriptor) -> Option<Located> + 'a;
 
 /// Opens what is at `path` as it is: an index whole, with its digest, or the part of it that is for `platforms`. Where
 /// there is no index, or parts of it were left out (as `docker save` does), `open` says which image is meant.
