@@ -74,7 +74,7 @@ fn collect(
             return Ok(false);
         }
         let bytes = layout::document(descriptor, locate, name)?;
-        let blobs = match parse(&bytes, descriptor)? {
+        let (media_type, blobs) = match parse(&bytes, descriptor)? {
             Document::Index(_) if depth == 0 => {
                 return Err(Error::build_or_push(format!("{name} has indexes within indexes without end")));
             }
@@ -82,7 +82,7 @@ fn collect(
                 if !collect(&entries, locate, name, depth - 1, below)? {
                     return Ok(false);
                 }
-                Vec::new()
+                (descriptor.media_type.clone(), Vec::new())
             }
             Document::Image(manifest) => {
                 let named = manifest.layers.into_iter().filter(|layer| !layer.foreign).map(|layer| layer.descriptor);
@@ -90,17 +90,17 @@ fn collect(
                     let found = layout::located(&descriptor, locate, name)?;
                     Ok(Blob { descriptor, source: BlobSource::File { path: found.path, offset: found.offset } })
                 };
-                named.chain([manifest.config]).map(blob).collect::<Result<Vec<Blob>>>()?
+                (manifest.media_type, named.chain([manifest.config]).map(blob).collect::<Result<Vec<Blob>>>()?)
             }
         };
-        below.push(of_entry(bytes, entry, blobs));
+        below.push(of_entry(bytes, entry, media_type, blobs));
     }
     Ok(true)
 }
 
-/// The manifest that an entry of an index names.
-pub fn of_entry(bytes: Bytes, entry: &IndexEntry, blobs: Vec<Blob>) -> Manifested {
-    let Descriptor { media_type, digest, .. } = entry.descriptor.clone();
+/// The manifest that an entry of an index names. It knows best itself what it is.
+pub fn of_entry(bytes: Bytes, entry: &IndexEntry, media_type: String, blobs: Vec<Blob>) -> Manifested {
+    let digest = entry.descriptor.digest.clone();
     let is_image = !entry.attestation && !manifest::is_index(&media_type);
     Manifested { bytes, media_type, digest, blobs, platform: entry.platform.clone().filter(|_| is_image) }
 }

@@ -330,3 +330,29 @@ fn parameters_of(text: &str) -> Vec<(String, String)> {
     }
     pairs
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn realms_in_the_registry_s_own_domain_are_its_own() {
+        let ecr = "https://111122223333.dkr.ecr.us-west-2.amazonaws.com";
+        let cases = [
+            ("https://registry-1.docker.io", "https://auth.docker.io/token", true),
+            ("https://registry.gitlab.com", "https://gitlab.com/jwt/auth", true),
+            ("https://registry.example.com:5000", "https://login.example.com/token", true),
+            ("https://registry-1.docker.io", "http://auth.docker.io/token", false),
+            ("https://registry-1.docker.io", "https://auth.docker.io.evil.com/token", false),
+            ("https://registry-1.docker.io", "https://evildocker.io/token", false),
+            ("https://ghcr.io", "https://gitlab.com/token", false),
+            ("https://10.0.0.1", "https://10.0.0.2/token", false),
+            ("https://localhost:5000", "https://other:5000/token", false),
+            (ecr, "https://bucket.s3.amazonaws.com/token", false),
+        ];
+        for (registry, realm, expected) in cases {
+            let parse = |text: &str| Url::parse(text).expect("a URL");
+            assert_eq!(is_sibling(&parse(registry), &parse(realm)), expected, "{registry} {realm}");
+        }
+    }
+}
