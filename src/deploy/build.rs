@@ -191,6 +191,7 @@ async fn dockerfile(
         cache_from: build.cache_from.clone(),
         cache_to: build.cache_to.clone(),
         platform: build.platforms.first().or(open.platform.as_ref()).cloned(),
+        no_cache: false,
     };
     let engine = engine::choose(build.builder).await?;
     if let [] | [_] = build.platforms[..] {

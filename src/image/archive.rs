@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::digest::{self, Hasher};
 use super::draft::{Built, Draft, DraftLayer, LayerContent, PlainLayer};
-use super::layout::{self, Located};
+use super::layout::{self, Located, Reading};
 use super::manifest::{self, LAYER_GZIP, LAYER_TAR, LAYER_ZSTD};
 use super::{Blob, BlobSource, Descriptor, Image, Open, Platform, config, index};
 use crate::error::{Error, Result};
@@ -55,10 +55,7 @@ pub fn draft(path: &Path, open: &Open) -> Result<Built> {
 
 /// Gives the `index.json` of an OCI layout in an archive, and how its blobs are found, to `read`. `None` when the archive
 /// holds none.
-pub(super) fn with_index<T>(
-    path: &Path,
-    read: &mut dyn FnMut(&[u8], &dyn Fn(&Descriptor) -> Option<Located>) -> Result<Option<T>>,
-) -> Result<Option<T>> {
+pub(super) fn with_index<T>(path: &Path, read: &mut Reading<'_, Option<T>>) -> Result<Option<T>> {
     let archive = Archive::index(path)?;
     if !archive.is_layout() {
         return Ok(None);

@@ -31,10 +31,7 @@ pub fn open(folder: &Path, open: &Open) -> Result<Image> {
 }
 
 /// Gives the layout's `index.json`, and how its blobs are found, to `read`.
-pub(super) fn with_index<T>(
-    folder: &Path,
-    read: &mut dyn FnMut(&[u8], &dyn Fn(&Descriptor) -> Option<Located>) -> Result<T>,
-) -> Result<T> {
+pub(super) fn with_index<T>(folder: &Path, read: &mut Reading<'_, T>) -> Result<T> {
     if !folder.join("oci-layout").is_file() {
         return Err(Error::input(format!("`{}` is not an OCI layout", folder.display())).hint(
             "an OCI layout folder holds `oci-layout`, `index.json` and `blobs`; `skopeo copy … oci:FOLDER` writes one",
@@ -52,6 +49,12 @@ pub(super) fn with_index<T>(
     read(&index, &locate)
 }
 
+/// Finds a blob of a layout.
+pub(super) type Locate<'a> = dyn Fn(&Descriptor) -> Option<Located> + 'a;
+
+/// What becomes of a layout's `index.json`.
+pub(super) type Reading<'a, T> = dyn FnMut(&[u8], &Locate<'_>) -> Result<T> + 'a;
+
 /// Where a blob lies, and how many bytes are there.
 pub(super) struct Located {
     pub path: PathBuf,
@@ -60,12 +63,7 @@ pub(super) struct Located {
 }
 
 /// Follows an `index.json` to its one image, in a folder or in an archive of one.
-pub(super) fn resolve(
-    index: &[u8],
-    locate: &dyn Fn(&Descriptor) -> Option<Located>,
-    wanted: Option<&Platform>,
-    name: &str,
-) -> Result<Image> {
+pub(super) fn resolve(index: &[u8], locate: &Locate<'_>, wanted: Option<&Platform>, name: &str) -> Result<Image> {
     let mut found = Vec::new();
     search(index, locate, wanted, name, MAX_DEPTH, &mut found)?;
     found.dedup_by(|a, b| a.0.descriptor.digest == b.0.descriptor.digest);
@@ -86,7 +84,7 @@ pub(super) fn resolve(
 
 fn search(
     index: &[u8],
-    locate: &dyn Fn(&Descriptor) -> Option<Located>,
+    locate: &Locate<'_>,
     wanted: Option<&Platform>,
     name: &str,
     depth: usize,
@@ -116,12 +114,7 @@ fn search(
     Ok(())
 }
 
-fn image(
-    bytes: Bytes,
-    manifest: Manifest,
-    locate: &dyn Fn(&Descriptor) -> Option<Located>,
-    name: &str,
-) -> Result<Image> {
+fn image(bytes: Bytes, manifest: Manifest, locate: &Locate<'_>, name: &str) -> Result<Image> {
     let config = document(&manifest.config, locate, name)?;
     let mut blobs = Vec::new();
     for layer in manifest.layers.into_iter().filter(|layer| !layer.foreign) {
@@ -135,11 +128,7 @@ fn image(
     Ok(Image { digest, manifest: bytes, media_type, config, blobs, platform })
 }
 
-pub(super) fn located(
-    descriptor: &Descriptor,
-    locate: &dyn Fn(&Descriptor) -> Option<Located>,
-    name: &str,
-) -> Result<Located> {
+pub(super) fn located(descriptor: &Descriptor, locate: &Locate<'_>, name: &str) -> Result<Located> {
     let found = locate(descriptor)
         .ok_or_else(|| Error::build_or_push(format!("{name} lacks the blob `{}`", descriptor.digest)))?;
     if found.size != descriptor.size {
@@ -152,11 +141,7 @@ pub(super) fn located(
 }
 
 /// A manifest or config, whole and verified.
-pub(super) fn document(
-    descriptor: &Descriptor,
-    locate: &dyn Fn(&Descriptor) -> Option<Located>,
-    name: &str,
-) -> Result<Bytes> {
+pub(super) fn document(descriptor: &Descriptor, locate: &Locate<'_>, name: &str) -> Result<Bytes> {
     let found = located(descriptor, locate, name)?;
     let bytes = read_range(&found)
         .map_err(|error| Error::build_or_push(format!("cannot read `{}` of {name}", descriptor.digest)).cause(error))?;

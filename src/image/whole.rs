@@ -6,12 +6,10 @@ use std::path::Path;
 use bytes::Bytes;
 
 use super::index::{self, Manifested, Part, Tree};
-use super::layout::{self, Located, MAX_DEPTH};
+use super::layout::{self, Locate, MAX_DEPTH};
 use super::manifest::{self, Document, IndexEntry};
 use super::{Blob, BlobSource, Built, Descriptor, Open, Platform, archive};
 use crate::error::{Error, Result};
-
-type Locate<'a> = dyn Fn(&Descriptor) -> Option<Located> + 'a;
 
 /// Opens what is at `path` as it is: an index whole, with its digest, or the part of it that is for `platforms`. Where
 /// there is no index, or parts of it were left out (as `docker save` does), `open` says which image is meant.
@@ -76,7 +74,7 @@ fn collect(
             return Ok(false);
         }
         let bytes = layout::document(descriptor, locate, name)?;
-        let blobs = match parse(&bytes, descriptor)? {
+        let (media_type, blobs) = match parse(&bytes, descriptor)? {
             Document::Index(_) if depth == 0 => {
                 return Err(Error::build_or_push(format!("{name} has indexes within indexes without end")));
             }
@@ -84,7 +82,7 @@ fn collect(
                 if !collect(&entries, locate, name, depth - 1, below)? {
                     return Ok(false);
                 }
-                Vec::new()
+                (descriptor.media_type.clone(), Vec::new())
             }
             Document::Image(manifest) => {
                 let named = manifest.layers.into_iter().filter(|layer| !layer.foreign).map(|layer| layer.descriptor);
@@ -92,17 +90,17 @@ fn collect(
                     let found = layout::located(&descriptor, locate, name)?;
                     Ok(Blob { descriptor, source: BlobSource::File { path: found.path, offset: found.offset } })
                 };
-                named.chain([manifest.config]).map(blob).collect::<Result<Vec<Blob>>>()?
+                (manifest.media_type, named.chain([manifest.config]).map(blob).collect::<Result<Vec<Blob>>>()?)
             }
         };
-        below.push(of_entry(bytes, entry, blobs));
+        below.push(of_entry(bytes, entry, media_type, blobs));
     }
     Ok(true)
 }
 
-/// The manifest that an entry of an index names.
-pub fn of_entry(bytes: Bytes, entry: &IndexEntry, blobs: Vec<Blob>) -> Manifested {
-    let Descriptor { media_type, digest, .. } = entry.descriptor.clone();
+/// The manifest that an entry of an index names. It knows best itself what it is.
+pub fn of_entry(bytes: Bytes, entry: &IndexEntry, media_type: String, blobs: Vec<Blob>) -> Manifested {
+    let digest = entry.descriptor.digest.clone();
     let is_image = !entry.attestation && !manifest::is_index(&media_type);
     Manifested { bytes, media_type, digest, blobs, platform: entry.platform.clone().filter(|_| is_image) }
 }

@@ -154,9 +154,13 @@ impl Remote {
             for (entry, bytes) in fetched {
                 let descriptor = &entry.descriptor;
                 match manifest::parse(&bytes, Some(&descriptor.media_type), &descriptor.digest)? {
-                    Document::Image(manifest) => images.push(whole::of_entry(bytes, &entry, blobs(*manifest))),
+                    Document::Image(manifest) => {
+                        let media_type = manifest.media_type.clone();
+                        images.push(whole::of_entry(bytes, &entry, media_type, blobs(*manifest)));
+                    }
                     Document::Index(below) => {
-                        indexes.push(whole::of_entry(bytes, &entry, Vec::new()));
+                        let media_type = descriptor.media_type.clone();
+                        indexes.push(whole::of_entry(bytes, &entry, media_type, Vec::new()));
                         level.extend(below);
                     }
                 }

@@ -121,6 +121,8 @@ fn what_each_command_prints_is_documented() {
     }
     as_documented("repo delete-images", &lab.lab("repo delete-images shop --untagged --yes").json(0));
     as_documented("repo images", &lab.lab("repo images shop").json(0)[0]);
+    let own = format!("mirror {}/shop:latest --repository shelf --create-repository", lab.host);
+    as_documented("mirror", &lab.lab(&own).json(0)[0]);
     as_documented("rollback", &lab.lab("rollback -C shop --to 1").json(0));
     as_documented("revisions", &lab.lab("revisions -C shop").json(0)[0]);
     as_documented("error", &lab.lab("rollback -C shop --to 7").json(2));

@@ -1,5 +1,6 @@
 //! `steady mirror`, and `image:` in another registry, from a registry of the tests into the lab's.
 
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 
 use base64::Engine;
@@ -123,6 +124,17 @@ async fn one_that_fails_stops_no_other_and_all_is_said() {
     assert_eq!(ended["results"][3]["error"], why.as_str());
     assert!(images(&lab, "hello").iter().any(|(found, tags)| *found == digest && tags == &json!(["v1"])));
     assert_eq!(images(&lab, "two")[0].1, json!(["stable"]));
+
+    // The same list from a pipe.
+    let mut piped = command(&lab.path(""));
+    piped.args("mirror --from-file - --dry-run --lab -o json".split_whitespace()).stdin(std::process::Stdio::piped());
+    let output = block_in_place(|| {
+        let mut child = piped.stdout(std::process::Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(format!("{host}/hello:v1\n{host}/hello:v2 new\n").as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    });
+    let piped = Run::new(&output).json(0);
+    assert_eq!((&piped[0]["status"], &piped[1]["status"]), (&json!("exists"), &json!("missing")));
 
     // People get the same: what was done on stdout, what was not on stderr.
     let text = block_in_place(|| lab.steady("mirror --from-file images.txt --lab"));

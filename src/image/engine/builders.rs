@@ -93,6 +93,8 @@ pub struct Build {
     pub cache_from: Vec<String>,
     pub cache_to: Vec<String>,
     pub platform: Option<Platform>,
+    /// Nothing that the engine built before is taken.
+    pub no_cache: bool,
 }
 
 /// Where a build's secret comes from.
@@ -173,6 +175,9 @@ impl Engine {
                     environment.push((EPOCH.to_owned(), epoch.to_string().into()));
                 }
             }
+        }
+        if build.no_cache {
+            arguments.push("--no-cache".into());
         }
         // A context that begins with `-` would be an option.
         arguments.extend(["--".into(), build.context.clone().into_os_string()]);

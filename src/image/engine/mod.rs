@@ -29,6 +29,31 @@ pub async fn image(
     open: &Open,
     on_line: &mut (dyn FnMut(&str) + Send),
 ) -> Result<Held> {
+    let wrong = match built(engine, build, folder, open, on_line).await {
+        // What does not fit what was asked for is for another platform.
+        Err(error) if error.kind() == Kind::Input && build.platform.is_some() && !build.no_cache => error,
+        ended => return ended,
+    };
+    // Docker's classic builder and podman 4 take layers from their cache that they built for another platform.
+    on_line(&format!("{} took what it built for another platform from its cache: again without it", engine.builder));
+    let again = Build { no_cache: true, ..build.clone() };
+    built(engine, &again, folder, open, on_line).await.map_err(|error| match error.kind() {
+        Kind::Input => {
+            Error::build_or_push(format!("{} built for another platform than was asked for", engine.builder))
+                .cause(wrong)
+                .hint("does a `FROM` of the Dockerfile name a platform, or an image that has only another one?")
+        }
+        _ => error,
+    })
+}
+
+async fn built(
+    engine: &Engine,
+    build: &Build,
+    folder: &Path,
+    open: &Open,
+    on_line: &mut (dyn FnMut(&str) + Send),
+) -> Result<Held> {
     let scratch = tempfile::Builder::new()
         .prefix(".writing-")
         .permissions(Permissions::from_mode(0o700))

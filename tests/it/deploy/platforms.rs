@@ -6,10 +6,12 @@ use serde_json::{Value, json};
 use steadystate::config::RolloutPlan;
 use steadystate::deploy::event::{Event, Events};
 use steadystate::deploy::rollback::follow_or_roll_back;
+use steadystate::deploy::steady::verdict;
 use steadystate::error::Kind;
 use steadystate::image::manifest::{OCI_INDEX, OCI_MANIFEST};
 
 use super::following::{NEW, deployment, placed, server, service};
+use super::observations::{DIGEST, name, ours, with};
 use crate::aws::server::Reply;
 
 fn digest(of: char) -> String {
@@ -71,6 +73,27 @@ fn single() -> Reply {
     let descriptor =
         json!({ "mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest('c'), "size": 2 });
     manifest(&json!({ "schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": descriptor, "layers": [] }))
+}
+
+#[test]
+fn what_is_known_of_an_index_decides() {
+    let cases = [
+        ("sha256:bbbb", Some(Some(vec!["sha256:cccc".to_owned(), "sha256:bbbb".to_owned()])), "steady"),
+        ("sha256:dddd", Some(Some(vec!["sha256:bbbb".to_owned()])), "failed"),
+        ("sha256:bbbb", Some(Some(Vec::new())), "failed"),
+        ("sha256:bbbb", Some(None), "steady, with a note"),
+        ("sha256:bbbb", None, "failed"),
+        (DIGEST, Some(Some(Vec::new())), "steady"),
+    ];
+    for (runs, images, expected) in cases {
+        let seen = with(|seen| {
+            seen.tasks[0].containers[0].digest = Some(runs.to_owned());
+            if let Some(images) = images.clone() {
+                seen.images.learn(&format!("repo@{DIGEST}"), images);
+            }
+        });
+        assert_eq!(name(&verdict(&seen, &ours())), expected, "{runs} of {images:?}");
+    }
 }
 
 #[tokio::test]

@@ -65,30 +65,6 @@ fn the_table_of_verdicts() {
         ("completed, only an old task", with(|s| s.tasks = vec![task("t0", OLD, Some(DIGEST))]), "pending"),
         ("completed, the tasks of the same revision stayed", with(|s| s.tasks[0].started_by = OLD.into()), "steady"),
         ("another digest runs", with(|s| s.tasks[0].containers[0].digest = Some("sha256:bbbb".into())), "failed"),
-        (
-            "the image of the deployed index runs that is for the task's platform",
-            with(|s| {
-                s.tasks[0].containers[0].digest = Some("sha256:bbbb".into());
-                s.images.learn("repo@sha256:aaaa", Some(vec!["sha256:cccc".into(), "sha256:bbbb".into()]));
-            }),
-            "steady",
-        ),
-        (
-            "an image runs that the deployed index does not name",
-            with(|s| {
-                s.tasks[0].containers[0].digest = Some("sha256:dddd".into());
-                s.images.learn("repo@sha256:aaaa", Some(vec!["sha256:bbbb".into()]));
-            }),
-            "failed",
-        ),
-        (
-            "what the deployed index names cannot be asked",
-            with(|s| {
-                s.tasks[0].containers[0].digest = Some("sha256:bbbb".into());
-                s.images.learn("repo@sha256:aaaa", None);
-            }),
-            "steady, with a note",
-        ),
         ("AWS does not say the digest", with(|s| s.tasks[0].containers[0].digest = None), "steady, with a note"),
         (
             "a sidecar has a digest of its own",
