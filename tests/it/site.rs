@@ -25,7 +25,7 @@ impl Site {
         let endpoint = if endpoint.is_empty() { String::new() } else { format!("endpoint_url: {endpoint}\n") };
         site.write(
             "steady.yaml",
-            &format!(
+            format!(
                 "region: us-east-1\n{endpoint}services:\n  hello:\n    image: {image}\n    task_definition: td.json.hbs\n"
             ),
         );
@@ -57,6 +57,13 @@ impl Site {
         command.env("AWS_EC2_METADATA_DISABLED", "true");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         command
+    }
+
+    /// A run that has to go well, with more in its environment.
+    pub async fn well(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Ended {
+        let ended = Ended::of(self.command(arguments).envs(environment.iter().copied()).output().await.unwrap());
+        assert_eq!(ended.code, Some(0), "{arguments:?}: {ended:?}");
+        ended
     }
 
     pub async fn run(&self, arguments: &[&str]) -> Ended {

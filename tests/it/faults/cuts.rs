@@ -83,13 +83,14 @@ async fn a_push_cut_twenty_times_ends_with_the_same_digest_and_sends_nothing_fin
         }
         assert!(runs < 15, "seed {seed}: {:#?}", cutter.record().log);
     };
-    let record = cutter.record();
-    let log = || format!("seed {seed}, {runs} runs: {:#?}", record.log);
-    assert_eq!(digest, expected, "{}", log());
-    assert_eq!(record.cuts, [], "all were made: {}", log());
-    assert_eq!(record.again, Vec::<String>::new(), "{}", log());
-    assert!(runs > CUTS.iter().filter(|cut| matches!(cut, Cut::Kill(_))).count(), "{}", log());
-    drop(record);
+    {
+        let record = cutter.record();
+        let log = || format!("seed {seed}, {runs} runs: {:#?}", record.log);
+        assert_eq!(digest, expected, "{}", log());
+        assert_eq!(record.cuts, [], "all were made: {}", log());
+        assert_eq!(record.again, Vec::<String>::new(), "{}", log());
+        assert!(runs > CUTS.iter().filter(|cut| matches!(cut, Cut::Kill(_))).count(), "{}", log());
+    }
     let asked = json!({ "repositoryName": "hello", "imageIds": [{ "imageTag": "v1" }] });
     let shown = lab.json("AmazonEC2ContainerRegistry_V20150921.DescribeImages", &asked).await;
     assert_eq!(shown.json()["imageDetails"][0]["imageDigest"], expected);

@@ -9,17 +9,16 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, HOST, HeaderValue, LOCATION};
-use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioExecutor;
 use steadystate::image::digest;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
-use crate::kill::proxy::{Body, full, replaced, set_length};
+use crate::kill::proxy::{Body, full, replaced, serve, set_length};
 use crate::signing::sign_anew;
 
 /// A body that is cut in the middle is cut after so much of it; so much of it also tells which one it is.
@@ -133,20 +132,11 @@ impl Cutter {
             record: Mutex::new(record),
         });
         let serving = shared.clone();
-        let accepting = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let _ = stream.set_nodelay(true);
-                let shared = serving.clone();
-                tokio::spawn(async move {
-                    let service = service_fn(|request| shared.pass(request));
-                    // what is cut ends in an error
-                    let _ = hyper::server::conn::http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), service)
-                        .await;
-                });
-            }
+        let accepting = serve(listener, move |request| {
+            let shared = serving.clone();
+            async move { shared.pass(request).await }
         });
-        Cutter { address, shared, accepting: accepting.abort_handle() }
+        Cutter { address, shared, accepting }
     }
 
     pub fn record(&self) -> MutexGuard<'_, Record> {

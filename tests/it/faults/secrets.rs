@@ -61,12 +61,7 @@ fn passwords(line: &Cutter) -> Vec<String> {
 async fn case_55_no_secret_is_an_argument() {
     let lab = TestLab::start().await;
     let (site, line) = site_at(&lab).await;
-    let run = async |arguments: &[&str]| {
-        let ended = site.command(arguments).env("NPM_TOKEN", "npm-s3cret").output().await.unwrap();
-        let ended = Ended::of(ended);
-        assert_eq!(ended.code, Some(0), "{arguments:?}: {ended:?}");
-        ended
-    };
+    let run = async |arguments: &[&str]| site.well(arguments, &[("NPM_TOKEN", "npm-s3cret")]).await;
     let mut shown = String::new();
     for engine in &PROGRAMS[..5] {
         let ended = run(&["build", "--builder", engine]).await;
@@ -101,12 +96,7 @@ async fn case_55_no_secret_is_an_argument() {
 async fn case_56_ecr_s_password_is_written_nowhere_unless_login_is_asked_to() {
     let lab = TestLab::start().await;
     let (site, line) = site_at(&lab).await;
-    let run = async |arguments: &[&str]| {
-        let ended = site.command(arguments).env("NPM_TOKEN", "npm-s3cret").output().await.unwrap();
-        let ended = Ended::of(ended);
-        assert_eq!(ended.code, Some(0), "{arguments:?}: {ended:?}");
-        ended.stdout
-    };
+    let run = async |arguments: &[&str]| site.well(arguments, &[("NPM_TOKEN", "npm-s3cret")]).await.stdout;
     run(&["push"]).await;
     run(&["register"]).await;
     let password = run(&["login", "--password-stdout"]).await;

@@ -68,11 +68,12 @@ async fn case_34_ctrl_c_in_a_push_and_the_next_one_sends_only_the_rest() {
         let uploads = |log: &[String]| log.iter().filter(|line| line.starts_with("POST ")).count();
         let log = std::mem::take(&mut cutter.record().log);
         let done = pushed(&site, &cutter, signal).await.result();
-        let record = cutter.record();
-        assert_eq!(record.again, Vec::<String>::new(), "{log:#?} and then {:#?}", record.log);
-        assert!(uploads(&record.log) < uploads(&log), "{:#?}", record.log);
-        assert!(done["digest"].as_str().unwrap().starts_with("sha256:"));
-        drop(record);
+        {
+            let record = cutter.record();
+            assert_eq!(record.again, Vec::<String>::new(), "{log:#?} and then {:#?}", record.log);
+            assert!(uploads(&record.log) < uploads(&log), "{:#?}", record.log);
+            assert!(done["digest"].as_str().unwrap().starts_with("sha256:"));
+        }
         lab.end().await;
     }
 }

@@ -113,20 +113,11 @@ impl Proxy {
             record: Mutex::default(),
         });
         let serving = shared.clone();
-        let accepting = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let _ = stream.set_nodelay(true);
-                let shared = serving.clone();
-                tokio::spawn(async move {
-                    let service = service_fn(|request| shared.pass(request));
-                    // what is struck ends in an error
-                    let _ = hyper::server::conn::http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), service)
-                        .await;
-                });
-            }
+        let accepting = serve(listener, move |request| {
+            let shared = serving.clone();
+            async move { shared.pass(request).await }
         });
-        Proxy { address, shared, accepting: accepting.abort_handle() }
+        Proxy { address, shared, accepting }
     }
 
     /// From here on a new run is recorded.
@@ -141,6 +132,22 @@ impl Proxy {
         record.strike = None;
         (record.seen.clone(), record.struck)
     }
+}
+
+/// Has each request answered by `pass`; what it strikes at ends in an error, and with it the connection.
+pub fn serve<F, R>(listener: TcpListener, pass: F) -> AbortHandle
+where
+    F: Fn(Request<Incoming>) -> R + Clone + Send + 'static,
+    R: Future<Output = io::Result<Response<Body>>> + Send + 'static,
+{
+    let accepting = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let _ = stream.set_nodelay(true);
+            let service = service_fn(pass.clone());
+            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    accepting.abort_handle()
 }
 
 impl Drop for Proxy {

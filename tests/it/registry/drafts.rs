@@ -181,6 +181,31 @@ async fn a_registry_that_stored_something_else_is_not_believed() {
     assert_eq!(fake.count("PUT", "/manifests/"), 0);
 }
 
+/// What another repository has is not compressed again; a session that comes in place of a mount is the layer's.
+#[tokio::test]
+async fn a_layer_is_mounted_before_it_is_compressed() {
+    for mounts in [true, false] {
+        let (workshop, fake, told) = (Workshop::new(), Fake::start().await, Told::default());
+        let draft = draft(&workshop, &saved_archive(&workshop, "saved.tar"), Compression::Gzip);
+        let first = pushed(&fake, &draft, &[], &told).await.unwrap();
+        let client = client(&fake);
+        let known = recall(&client, "hello", &draft, &[]).await.unwrap();
+        fake.inner.lock().unwrap().blobs.clear();
+        fake.forget();
+        fake.rule(move |seen| (mounts && seen.query.contains("from=other")).then(|| reply(201, &[])));
+        let found_in = first.present.iter().map(|digest| (digest.clone(), "other".to_owned())).collect();
+        let options = PushOptions { known: Some(HashSet::new()), found_in, ..PushOptions::default() };
+        let settled = settle(&client, "hello", &draft, &known, &options, &told.listener()).await.unwrap();
+        assert_eq!(settled.image.digest, first.image.digest);
+        assert_eq!(settled.uploaded, if mounts { 0 } else { 2 });
+        assert_eq!(fake.count("POST", ""), 2, "one for each layer, whatever came of it");
+        assert_eq!(fake.count("PATCH", "") + fake.count("PUT", ""), if mounts { 0 } else { 3 });
+        let LayerContent::Plain(large) = &draft.layers[1].content else { panic!("it is plain") };
+        let state = if mounts { BlobState::Mounted } else { BlobState::Pushed };
+        assert_eq!(told.of(&draft.layers[1].diff_id).last(), Some(&(state, large.size)));
+    }
+}
+
 /// What a repository has by its own account is not asked for.
 #[tokio::test]
 async fn who_asked_already_is_believed() {

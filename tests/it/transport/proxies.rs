@@ -42,8 +42,7 @@ impl Proxy {
                     while !head.ends_with(b"\r\n\r\n") && near.read_buf(&mut head).await.unwrap_or(0) > 0 {}
                     let head = String::from_utf8_lossy(&head).into_owned();
                     let first = head.lines().next().unwrap_or_default().to_owned();
-                    let login =
-                        head.lines().find_map(|line| line.to_lowercase().starts_with("proxy-auth").then_some(line));
+                    let login = head.lines().find(|line| line.to_lowercase().starts_with("proxy-auth"));
                     log.lock().unwrap().push((first.clone(), login.unwrap_or_default().to_owned()));
                     match way(first.split(' ').nth(1).unwrap_or_default()) {
                         Ok(target) => {
