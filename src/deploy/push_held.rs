@@ -30,12 +30,23 @@ impl Destination<'_> {
         {
             return self.push(&image, tags, HashSet::new()).await;
         }
-        // Docker's containerd store knows an image by its manifest: where that is, all of it is.
-        if config.is_none()
-            && let Some(image) = registry::image(&self.client, path, &held.id, &held.platform).await?
+        // Docker's containerd store knows an image by its manifest, or by an index around it: where that is, all of it is.
+        if let Some(manifest) = held.cache.manifest_of(&held.id, &held.platform)
+            && let Some(image) = registry::image(&self.client, path, &manifest, &held.platform).await?
         {
-            let present = image.blobs.iter().map(|blob| blob.descriptor.digest.clone()).collect();
-            return self.push(&image, tags, present).await;
+            return self.push_present(&image, tags).await;
+        }
+        // A manifest's digest is asked for only where it is no config's: some registries fail when it is.
+        let mut of_registry = HashSet::new();
+        if config.is_none() {
+            let there = registry::config(&self.client, path, &held.id).await?.filter(|text| held.is_config(text));
+            if let Some(there) = there {
+                held.cache.keep_config(&there)?;
+                of_registry.insert(held.id.clone());
+                config = Some(there);
+            } else if let Some(image) = registry::image(&self.client, path, &held.id, &held.platform).await? {
+                return self.push_present(&image, tags).await;
+            }
         }
         if !diff_ids.iter().all(|diff_id| known.contains_key(*diff_id)) {
             let mut earlier = tags.to_vec();
@@ -45,20 +56,18 @@ impl Destination<'_> {
             known = recall(&earlier).await?;
         }
         let mut present = self.present(&known).await?;
-        if config.is_none() {
-            let there = registry::config(&self.client, path, &held.id).await?.filter(|text| held.is_config(text));
-            if let Some(there) = there {
-                held.cache.keep_config(&there)?;
-                present.insert(held.id.clone());
-                config = Some(there);
-            }
-        }
+        present.extend(of_registry);
         if let Some(config) = &config
             && let Some(image) = of_layers(held, |id| found(held, &known, &present, id), config.clone())
         {
             return self.push(&image, tags, present).await;
         }
         self.push_saved(held, known, present, tags).await
+    }
+
+    async fn push_present(&self, image: &Image, tags: &[String]) -> Result<PushedImage> {
+        let present = image.blobs.iter().map(|blob| blob.descriptor.digest.clone()).collect();
+        self.push(image, tags, present).await
     }
 
     /// Which of these layers the repository has.
@@ -109,11 +118,15 @@ impl Destination<'_> {
                 self.push(&image, tags, present).await
             }
             // The id is not the config's: the image is what the archive says.
-            Found::All(saved) => match saved.image(Some(&held.platform), &layers)? {
-                Built::Draft(draft) => self.push_draft(&draft, tags, None).await,
-                Built::Image(image) => self.push(&image, tags, present).await,
-                Built::Held(_) => Err(Error::other("an archive is held by no engine")),
-            },
+            Found::All(saved) => {
+                let pushed = match saved.image(Some(&held.platform), &layers)? {
+                    Built::Draft(draft) => self.push_draft(&draft, tags, None).await?,
+                    Built::Image(image) => self.push(&image, tags, present).await?,
+                    Built::Held(_) => return Err(Error::other("an archive is held by no engine")),
+                };
+                held.cache.note_manifest(&held.id, &held.platform, &pushed.digest)?;
+                Ok(pushed)
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ use tempfile::NamedTempFile;
 use super::compression::Compression;
 use super::digest::{self, Hasher};
 use super::spool::Spool;
-use super::{Blob, BlobSource, Descriptor, Image};
+use super::{Blob, BlobSource, Descriptor, Image, Platform};
 use crate::error::{Error, Kind, Result};
 
 /// No run writes one blob for so long.
@@ -167,13 +167,9 @@ impl BlobCache {
     /// `Other` when the folder cannot be written.
     pub fn remember(&self, diff_id: &str, compression: Compression, compressed: &Compressed) -> Result<()> {
         let Some(hex) = digest::hex_of(diff_id) else { return Ok(()) };
-        let write = || -> io::Result<()> {
-            let mut file = NamedTempFile::with_prefix_in(".writing-", &self.folder)?;
-            file.write_all(&serde_json::to_vec(compressed)?)?;
-            file.persist(self.folder.join(compression.name()).join(hex))?;
-            Ok(())
-        };
-        write().map_err(|error| self.failed(error))
+        let path = self.folder.join(compression.name()).join(hex);
+        let written = serde_json::to_vec(compressed).map_err(io::Error::from).and_then(|text| self.put(&path, &text));
+        written.map_err(|error| self.failed(error))
     }
 
     /// The image config of this digest, if it was kept and is sound.
@@ -194,6 +190,31 @@ impl BlobCache {
         let mut writer = self.writer()?;
         writer.write_all(config).map_err(|error| self.failed(error))?;
         writer.keep().map(drop)
+    }
+
+    /// The manifest that an engine's image turned out to be, where its id says neither its config nor its manifest.
+    pub fn manifest_of(&self, id: &str, platform: &Platform) -> Option<String> {
+        let manifest = std::fs::read_to_string(self.note(id, platform)?).ok()?;
+        digest::is_valid(&manifest).then_some(manifest)
+    }
+
+    /// # Errors
+    /// `Other` when the folder cannot be written.
+    pub fn note_manifest(&self, id: &str, platform: &Platform, manifest: &str) -> Result<()> {
+        let Some(path) = self.note(id, platform) else { return Ok(()) };
+        self.put(&path, manifest.as_bytes()).map_err(|error| self.failed(error))
+    }
+
+    fn note(&self, id: &str, platform: &Platform) -> Option<PathBuf> {
+        let platform = platform.to_string().replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+        Some(self.folder.join("sha256").join(format!("{}.{platform}", digest::hex_of(id)?)))
+    }
+
+    fn put(&self, path: &Path, text: &[u8]) -> io::Result<()> {
+        let mut file = NamedTempFile::with_prefix_in(".writing-", &self.folder)?;
+        file.write_all(text)?;
+        file.persist(path)?;
+        Ok(())
     }
 
     /// The image with all its blobs here, or in memory: the files that it came from may go.
