@@ -1,7 +1,7 @@
 //! The folder where blobs wait between runs, named by their content.
 
 use std::fs::{DirBuilder, File, Permissions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tempfile::NamedTempFile;
 use super::compression::Compression;
 use super::digest::{self, Hasher};
 use super::spool::Spool;
-use super::{Blob, BlobSource, Descriptor, Image, Platform};
+use super::{Descriptor, Platform};
 use crate::error::{Error, Kind, Result};
 
 /// No run writes one blob for so long.
@@ -215,29 +215,6 @@ impl BlobCache {
         file.write_all(text)?;
         file.persist(path)?;
         Ok(())
-    }
-
-    /// The image with all its blobs here, or in memory: the files that it came from may go.
-    ///
-    /// # Errors
-    /// `BuildOrPush` when a blob cannot be read or is not what its digest says.
-    pub fn take_in(&self, mut image: Image) -> Result<Image> {
-        for blob in &mut image.blobs {
-            *blob = self.take_in_blob(blob)?;
-        }
-        Ok(image)
-    }
-
-    pub(super) fn take_in_blob(&self, blob: &Blob) -> Result<Blob> {
-        let BlobSource::File { path, offset } = &blob.source else { return Ok(blob.clone()) };
-        let mut writer = self.writer()?;
-        let copied = File::open(path).and_then(|mut file| {
-            file.seek(SeekFrom::Start(*offset))?;
-            io::copy(&mut file.take(blob.descriptor.size), &mut writer)
-        });
-        copied.map_err(|error| Error::build_or_push("cannot copy a layer of the image").cause(error))?;
-        let source = BlobSource::Cached(writer.keep_as(&blob.descriptor.digest)?);
-        Ok(Blob { descriptor: blob.descriptor.clone(), source })
     }
 
     /// The error for this cache's folder.
