@@ -33,12 +33,23 @@ impl Destination<'_> {
         {
             return Ok((image, HashSet::new()));
         }
-        // Docker's containerd store knows an image by its manifest: where that is, all of it is.
-        if config.is_none()
-            && let Some(image) = registry::image(&self.client, path, &held.id, &held.platform).await?
+        // Docker's containerd store knows an image by its manifest, or by an index around it: where that is, all of it is.
+        if let Some(manifest) = held.cache.manifest_of(&held.id, &held.platform)
+            && let Some(image) = registry::image(&self.client, path, &manifest, &held.platform).await?
         {
-            let present = image.blobs.iter().map(|blob| blob.descriptor.digest.clone()).collect();
-            return Ok((image, present));
+            return Ok(present_in_full(image));
+        }
+        // A manifest's digest is asked for only where it is no config's: some registries fail when it is.
+        let mut of_registry = HashSet::new();
+        if config.is_none() {
+            let there = registry::config(&self.client, path, &held.id).await?.filter(|text| held.is_config(text));
+            if let Some(there) = there {
+                held.cache.keep_config(&there)?;
+                of_registry.insert(held.id.clone());
+                config = Some(there);
+            } else if let Some(image) = registry::image(&self.client, path, &held.id, &held.platform).await? {
+                return Ok(present_in_full(image));
+            }
         }
         if !diff_ids.iter().all(|diff_id| known.contains_key(*diff_id)) {
             let mut earlier = tags.to_vec();
@@ -48,14 +59,7 @@ impl Destination<'_> {
             known = recall(&earlier).await?;
         }
         let mut present = self.present(&known).await?;
-        if config.is_none() {
-            let there = registry::config(&self.client, path, &held.id).await?.filter(|text| held.is_config(text));
-            if let Some(there) = there {
-                held.cache.keep_config(&there)?;
-                present.insert(held.id.clone());
-                config = Some(there);
-            }
-        }
+        present.extend(of_registry);
         if let Some(config) = &config
             && let Some(image) = of_layers(held, |id| found(held, &known, &present, id), config.clone())
         {
@@ -112,15 +116,19 @@ impl Destination<'_> {
                 Ok((image, present))
             }
             // The id is not the config's: the image is what the archive says.
-            Found::All(saved) => match saved.image(Some(&held.platform), &layers)? {
-                Built::Draft(draft) => {
-                    let known = registry::recall(&self.client, path, &draft, &[]).await?;
-                    let settled = self.settle(&draft, known, tags, None).await?;
-                    Ok((settled.image, settled.present))
-                }
-                Built::Image(image) => Ok((image, present)),
-                _ => Err(Error::other("an archive held no image")),
-            },
+            Found::All(saved) => {
+                let (image, present) = match saved.image(Some(&held.platform), &layers)? {
+                    Built::Draft(draft) => {
+                        let known = registry::recall(&self.client, path, &draft, &[]).await?;
+                        let settled = self.settle(&draft, known, tags, None).await?;
+                        (settled.image, settled.present)
+                    }
+                    Built::Image(image) => (image, present),
+                    _ => return Err(Error::other("an archive held no image")),
+                };
+                held.cache.note_manifest(&held.id, &held.platform, &image.digest)?;
+                Ok((image, present))
+            }
         }
     }
 }
@@ -131,6 +139,11 @@ fn found(held: &Held, known: &HashMap<String, Descriptor>, present: &HashSet<Str
         Some(descriptor) if present.contains(&descriptor.digest) => Some(in_registry(descriptor)),
         _ => held.kept(diff_id),
     }
+}
+
+fn present_in_full(image: Image) -> Ready {
+    let present = image.blobs.iter().map(|blob| blob.descriptor.digest.clone()).collect();
+    (image, present)
 }
 
 fn in_registry(descriptor: &Descriptor) -> Blob {

@@ -114,7 +114,7 @@ fn docker(archive: &Archive<'_>, open: &Open, name: &str) -> Result<Draft> {
 
 fn draft_of(config: Bytes, layers: Vec<DraftLayer>, platform: Platform, open: &Open) -> Draft {
     let (compression, cache) = (open.compression, open.cache.clone());
-    Draft { config, layers, platform, compression, cache, scratch: None }
+    Draft { config, layers, platform, compression, cache }
 }
 
 /// Docker's containerd-less store saves OCI archives with plain layers: compressed, they make a new manifest.

@@ -1,7 +1,7 @@
 //! The folder where blobs wait between runs, named by their content.
 
 use std::fs::{DirBuilder, File, Permissions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tempfile::NamedTempFile;
 use super::compression::Compression;
 use super::digest::{self, Hasher};
 use super::spool::Spool;
-use super::{Blob, BlobSource, Descriptor, Image};
+use super::{Descriptor, Platform};
 use crate::error::{Error, Kind, Result};
 
 /// No run writes one blob for so long.
@@ -167,13 +167,9 @@ impl BlobCache {
     /// `Other` when the folder cannot be written.
     pub fn remember(&self, diff_id: &str, compression: Compression, compressed: &Compressed) -> Result<()> {
         let Some(hex) = digest::hex_of(diff_id) else { return Ok(()) };
-        let write = || -> io::Result<()> {
-            let mut file = NamedTempFile::with_prefix_in(".writing-", &self.folder)?;
-            file.write_all(&serde_json::to_vec(compressed)?)?;
-            file.persist(self.folder.join(compression.name()).join(hex))?;
-            Ok(())
-        };
-        write().map_err(|error| self.failed(error))
+        let path = self.folder.join(compression.name()).join(hex);
+        let written = serde_json::to_vec(compressed).map_err(io::Error::from).and_then(|text| self.put(&path, &text));
+        written.map_err(|error| self.failed(error))
     }
 
     /// The image config of this digest, if it was kept and is sound.
@@ -196,27 +192,29 @@ impl BlobCache {
         writer.keep().map(drop)
     }
 
-    /// The image with all its blobs here, or in memory: the files that it came from may go.
-    ///
-    /// # Errors
-    /// `BuildOrPush` when a blob cannot be read or is not what its digest says.
-    pub fn take_in(&self, mut image: Image) -> Result<Image> {
-        for blob in &mut image.blobs {
-            *blob = self.take_in_blob(blob)?;
-        }
-        Ok(image)
+    /// The manifest that an engine's image turned out to be, where its id says neither its config nor its manifest.
+    pub fn manifest_of(&self, id: &str, platform: &Platform) -> Option<String> {
+        let manifest = std::fs::read_to_string(self.note(id, platform)?).ok()?;
+        digest::is_valid(&manifest).then_some(manifest)
     }
 
-    pub(super) fn take_in_blob(&self, blob: &Blob) -> Result<Blob> {
-        let BlobSource::File { path, offset } = &blob.source else { return Ok(blob.clone()) };
-        let mut writer = self.writer()?;
-        let copied = File::open(path).and_then(|mut file| {
-            file.seek(SeekFrom::Start(*offset))?;
-            io::copy(&mut file.take(blob.descriptor.size), &mut writer)
-        });
-        copied.map_err(|error| Error::build_or_push("cannot copy a layer of the image").cause(error))?;
-        let source = BlobSource::Cached(writer.keep_as(&blob.descriptor.digest)?);
-        Ok(Blob { descriptor: blob.descriptor.clone(), source })
+    /// # Errors
+    /// `Other` when the folder cannot be written.
+    pub fn note_manifest(&self, id: &str, platform: &Platform, manifest: &str) -> Result<()> {
+        let Some(path) = self.note(id, platform) else { return Ok(()) };
+        self.put(&path, manifest.as_bytes()).map_err(|error| self.failed(error))
+    }
+
+    fn note(&self, id: &str, platform: &Platform) -> Option<PathBuf> {
+        let platform = platform.to_string().replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+        Some(self.folder.join("sha256").join(format!("{}.{platform}", digest::hex_of(id)?)))
+    }
+
+    fn put(&self, path: &Path, text: &[u8]) -> io::Result<()> {
+        let mut file = NamedTempFile::with_prefix_in(".writing-", &self.folder)?;
+        file.write_all(text)?;
+        file.persist(path)?;
+        Ok(())
     }
 
     /// The error for this cache's folder.

@@ -3,10 +3,8 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use bytes::Bytes;
-use tempfile::TempDir;
 
 use super::cache::BlobCache;
 use super::compression::Compression;
@@ -36,8 +34,6 @@ pub struct Draft {
     pub platform: Platform,
     pub compression: Compression,
     pub cache: BlobCache,
-    /// Gone with the last copy of the draft.
-    pub scratch: Option<Arc<TempDir>>,
 }
 
 #[derive(Debug, Clone)]
@@ -167,7 +163,6 @@ impl Draft {
 
     fn compressed(self) -> Result<Image> {
         let layers = self.layers.iter().map(|layer| match &layer.content {
-            LayerContent::Ready(blob) if self.scratch.is_some() => self.cache.take_in_blob(blob),
             LayerContent::Ready(blob) => Ok(blob.clone()),
             LayerContent::Plain(plain) => {
                 let cannot = |error: io::Error| {

@@ -147,7 +147,7 @@ impl Saved {
 
     fn draft(&self, config: Bytes, layers: Vec<DraftLayer>, platform: Platform) -> Draft {
         let (compression, cache) = (self.compression, self.cache.clone());
-        Draft { config, layers, platform, compression, cache, scratch: None }
+        Draft { config, layers, platform, compression, cache }
     }
 
     /// A layer that came compressed where its name says nothing of its content.

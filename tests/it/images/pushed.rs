@@ -179,43 +179,75 @@ async fn only_what_is_missing_is_read_and_sent() {
     assert!(refused["error"]["message"].as_str().unwrap().contains("is damaged"), "{refused}");
 }
 
-/// Docker's containerd store: the id is the manifest's digest, and layers are compressed already.
-#[tokio::test]
-async fn the_containerd_store_keeps_its_digest() {
-    let (workshop, fake) = (Workshop::new(), Fake::start().await);
-    docker(&workshop);
+/// What Docker's containerd store has and gives: an image whose layers are compressed already. With `around` it is in an
+/// index beside an attestation, as BuildKit makes them. Its name is `hello:1`; returns its config and its manifest's digest.
+fn containerd(workshop: &Workshop, around: bool) -> (Vec<u8>, String) {
+    const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+    const INDEX: &str = "application/vnd.oci.image.index.v1+json";
     let (raw, packed) = (layer("content"), gzipped(&layer("content")));
     let config = config(&[&raw]);
-    let about = |bytes: &[u8], kind: &str| json!({ "mediaType": format!("application/vnd.oci.image.{kind}"), "digest": digest::of(bytes), "size": bytes.len() });
-    let manifest = json!({ "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
-        "config": about(&config, "config.v1+json"), "layers": [about(&packed, "layer.v1.tar+gzip")] });
-    let manifest = manifest.to_string().into_bytes();
-    let id = digest::of(&manifest);
-    let index = json!({ "schemaVersion": 2, "manifests": [about(&manifest, "manifest.v1+json")] });
-    let names = [&packed, &config, &manifest].map(|bytes| format!("blobs/sha256/{}", &digest::of(bytes)[7..]));
-    let listed = json!([{ "Config": names[1], "RepoTags": null, "Layers": [names[0]] }]);
-    let members = [
-        Member::File(&names[0], packed.clone()),
-        Member::File(&names[1], config.clone()),
-        Member::File(&names[2], manifest),
-        Member::File("index.json", index.to_string().into_bytes()),
-        Member::File("manifest.json", listed.to_string().into_bytes()),
-        Member::File("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec()),
-    ];
-    archive_of(&workshop, &format!("project/saved-{id}"), &members);
+    let about =
+        |bytes: &[u8], kind: &str| json!({ "mediaType": kind, "digest": digest::of(bytes), "size": bytes.len() });
+    let name = |bytes: &[u8]| format!("blobs/sha256/{}", &digest::of(bytes)[7..]);
+    let manifest_of = |config: Value, layers: Value| {
+        json!({ "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers })
+            .to_string()
+            .into_bytes()
+    };
+    let manifest = manifest_of(
+        about(&config, "application/vnd.oci.image.config.v1+json"),
+        json!([about(&packed, "application/vnd.oci.image.layer.v1.tar+gzip")]),
+    );
+    let statement = br#"{"_type":"https://in-toto.io/Statement/v0.1"}"#.to_vec();
+    let attestation = manifest_of(
+        about(b"{}", "application/vnd.oci.image.config.v1+json"),
+        json!([about(&statement, "application/vnd.in-toto+json")]),
+    );
+    let mut beside = about(&attestation, MANIFEST);
+    beside["platform"] = json!({ "os": "unknown", "architecture": "unknown" });
+    beside["annotations"] = json!({ "vnd.docker.reference.type": "attestation-manifest" });
+    let mut image = about(&manifest, MANIFEST);
+    image["platform"] = json!({ "os": "linux", "architecture": "arm64" });
+    let index =
+        json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [image, beside] }).to_string().into_bytes();
+    let (top, kind) = if around { (&index, INDEX) } else { (&manifest, MANIFEST) };
+    let id = digest::of(top);
+    let root = json!({ "schemaVersion": 2, "manifests": [about(top, kind)] }).to_string().into_bytes();
+    let listed =
+        json!([{ "Config": name(&config), "RepoTags": null, "Layers": [name(&packed)] }]).to_string().into_bytes();
+    let blobs = [&packed, &config, &manifest, &statement, &attestation, &index, &b"{}".to_vec()]
+        .map(|bytes| (name(bytes), bytes.clone()));
+    let mut members: Vec<Member> = blobs.iter().map(|(name, bytes)| Member::File(name, bytes.clone())).collect();
+    members.push(Member::File("index.json", root));
+    members.push(Member::File("manifest.json", listed));
+    members.push(Member::File("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec()));
+    archive_of(workshop, &format!("project/saved-{id}"), &members);
     let said = json!([{ "Id": id, "Os": "linux", "Architecture": "arm64", "RootFS": { "Layers": [digest::of(&raw)] },
-        "Descriptor": { "mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": id } }]);
+        "Descriptor": { "mediaType": kind, "digest": id } }]);
     workshop.file("inspect-hello:1", said.to_string());
-    let machine = Machine::new(&workshop, &fake, "home");
-    let run = machine.push("hello:1").await;
-    machine.pushed(&run, &config);
-    assert_eq!((fake.tag("v1"), saves(&workshop)), (Some(id.clone()), 1));
-    fake.forget();
-    for home in ["home", "other"] {
-        let machine = Machine { home: workshop.path(home), ..Machine::new(&workshop, &fake, &format!("{home}-")) };
-        std::fs::create_dir_all(&machine.home).unwrap();
+    (config, digest::of(&manifest))
+}
+
+#[tokio::test]
+async fn the_containerd_store_keeps_its_digest() {
+    for around in [false, true] {
+        let (workshop, fake) = (Workshop::new(), Fake::start().await);
+        docker(&workshop);
+        let (config, digest) = containerd(&workshop, around);
+        let machine = Machine::new(&workshop, &fake, "home");
+        let run = machine.push("hello:1").await;
+        machine.pushed(&run, &config);
+        assert_eq!((fake.tag("v1"), saves(&workshop)), (Some(digest), 1));
+        fake.forget();
         machine.pushed(&machine.push("hello:1").await, &config);
         assert_eq!((saves(&workshop), fake.count("POST", "")), (1, 0), "it is known by its manifest");
+        if !around {
+            // also elsewhere, and the layer was gone from the cache once it was sent
+            assert_eq!(machine.cached(), 1, "only the note which manifest it was");
+            let other = Machine::new(&workshop, &fake, "other");
+            other.pushed(&other.push("hello:1").await, &config);
+            assert_eq!((saves(&workshop), fake.count("POST", "")), (1, 0));
+        }
     }
 }
 

@@ -230,6 +230,10 @@ impl Inner {
                     response.headers_mut().insert("docker-content-digest", digest::of(bytes).parse().unwrap());
                     response
                 }
+                // as CNCF distribution does
+                None if self.blobs.contains_key(*name) => {
+                    refuse(500, "UNKNOWN", "unrecognized manifest schema version 0")
+                }
                 None => refuse(404, "MANIFEST_UNKNOWN", "no such manifest"),
             },
             ("PUT", ["manifests", name]) => {
