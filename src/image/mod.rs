@@ -4,6 +4,7 @@
 //! config, and where the bytes of each blob are. Nothing here talks to a registry.
 
 pub mod archive;
+pub mod buffers;
 pub mod cache;
 pub mod compression;
 pub mod config;

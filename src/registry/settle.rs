@@ -7,15 +7,13 @@ use tokio::sync::Semaphore;
 
 use super::client::Client;
 use super::gate::Gate;
+use super::packing;
 use super::pull::earlier_layers;
 use super::upload::Transfer;
 use super::{BlobState, Progress, PushOptions, Scope};
 use crate::error::{Error, Result};
 use crate::image::draft::{Draft, DraftLayer, LayerContent, PlainLayer};
 use crate::image::{Descriptor, Image};
-
-/// Layers that are compressed at once: each uses all processors, and memory of its own.
-const COMPRESSING: usize = 2;
 
 /// An image whose manifest is known, and what of it went to the repository for that.
 #[derive(Debug)]
@@ -71,11 +69,12 @@ pub async fn settle(
     let scope = Scope::Push(repository.to_owned());
     let transfer =
         Transfer { client, repository, scope, gate: Gate::new(parallel), mount_from: &options.mount_from, progress };
-    let compressing = Semaphore::new(COMPRESSING);
+    let compressing = Semaphore::new(packing::AT_ONCE);
     let mut seen = HashSet::new();
     let mut layers: Vec<(&DraftLayer, &PlainLayer)> = draft.layers.iter().filter_map(plain).collect();
     layers.retain(|(layer, _)| seen.insert(&layer.diff_id));
     layers.sort_by_key(|(_, plain)| std::cmp::Reverse(plain.size));
+    let beside = layers.len().min(packing::AT_ONCE);
     let sending = layers.into_iter().map(|(layer, plain)| {
         let (transfer, compressing, diff_id) = (&transfer, &compressing, &layer.diff_id);
         async move {
@@ -90,7 +89,7 @@ pub async fn settle(
                 });
                 return Ok((diff_id.clone(), descriptor.clone(), false));
             }
-            let packed = transfer.pack(plain, diff_id, draft.compression, compressing).await?;
+            let packed = transfer.pack(plain, diff_id, draft.compression, compressing, beside).await?;
             draft.cache.remember(diff_id, draft.compression, &packed)?;
             Ok::<_, Error>((diff_id.clone(), packed.descriptor(draft.compression), true))
         }

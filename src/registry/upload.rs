@@ -152,6 +152,7 @@ impl Transfer<'_> {
         diff_id: &str,
         compression: Compression,
         compressing: &Semaphore,
+        beside: usize,
     ) -> Result<Compressed> {
         let name = Descriptor {
             media_type: compression.media_type().to_owned(),
@@ -171,7 +172,7 @@ impl Transfer<'_> {
         let _pass = self.gate.enter().await;
         let _turn = compressing.acquire().await;
         let packed = persist(self.client, &self.scope, Some(&self.gate), async || {
-            self.pack_once(layer, &name, compression).await
+            self.pack_once(layer, &name, compression, beside).await
         })
         .await?;
         self.tell(&name, name.size, BlobState::Pushed);
@@ -183,12 +184,13 @@ impl Transfer<'_> {
         layer: &PlainLayer,
         name: &Descriptor,
         compression: Compression,
+        beside: usize,
     ) -> Result<Compressed, Failure> {
         let session = self.begin(None, None).await?;
         let session = session.ok_or_else(|| Error::other("a blob was mounted that nobody asked for"))?;
         self.tell(name, 0, BlobState::Uploading);
         let meter = Arc::new(Meter::default());
-        let (stream, outcome) = packing::stream(layer, &name.digest, compression, Arc::clone(&meter));
+        let (stream, outcome) = packing::stream(layer, &name.digest, compression, beside, Arc::clone(&meter));
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, OCTETS)]);
         let body = Some(Body::wrap_stream(stream));
         let request = self.client.request(Method::PATCH, &session, &self.scope, headers, body, None);
@@ -217,9 +219,8 @@ impl Transfer<'_> {
 
     async fn send(&self, blob: &Blob, session: &Url, meter: &Arc<Meter>) -> Result<Response, Failure> {
         let descriptor = &blob.descriptor;
-        let stream = body::stream(blob, Arc::clone(meter))
-            .await
-            .map_err(|error| Failure::Final(changed(descriptor).cause(error)))?;
+        let stream =
+            body::stream(blob, Arc::clone(meter)).map_err(|error| Failure::Final(changed(descriptor).cause(error)))?;
         let headers =
             HeaderMap::from_iter([(CONTENT_LENGTH, HeaderValue::from(descriptor.size)), (CONTENT_TYPE, OCTETS)]);
         let body = Some(Body::wrap_stream(stream));
