@@ -1,6 +1,7 @@
 """Who pushes: this tree's `steady`, the peers that are installed, and plain PUTs of finished blobs as the limit."""
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import json
 import os
@@ -10,7 +11,6 @@ import subprocess
 import tempfile
 import threading
 import time
-import urllib.request
 
 TASK_DEFINITION = {"family": "bench", "containerDefinitions": [{"name": "bench", "image": "{{image}}", "memory": 64}]}
 
@@ -37,10 +37,18 @@ def measured(command, environment):
     return Took(wall, usage.ru_utime + usage.ru_stime, watch.resident)
 
 
+def inside(mounts, command):
+    """The command where each file or folder stands in for another: in a mount namespace of its own."""
+    if not mounts:
+        return command
+    binds = " && ".join(f"mount --bind {here} {there}" for here, there in mounts.items())
+    return ["unshare", "--mount", "sh", "-c", f'{binds} && exec "$@"', "sh", *command]
+
+
 class Pushers:
     def __init__(self, steady, folder, docker=None):
         self.steady, self.folder, self.docker = pathlib.Path(steady).resolve(), folder, docker
-        self.certificate = None
+        self.certificate, self.hosts = None, {}
 
     def environment(self, home):
         keep = {name: os.environ[name] for name in ["PATH", "LANG"] if name in os.environ}
@@ -51,35 +59,49 @@ class Pushers:
             more["SSL_CERT_FILE"] = str(self.certificate)
         return {**keep, **more}
 
-    def raw(self, image, port, at_once=4):
+    @contextlib.contextmanager
+    def trusting(self, certificate, host):
+        """Pushes to `host`, which is this machine, and has this certificate."""
+        hosts = self.folder / "hosts"
+        hosts.write_text(f"127.0.0.1 localhost {host}\n")
+        self.certificate, self.hosts = certificate, {hosts: "/etc/hosts"}
+        try:
+            yield
+        finally:
+            self.certificate, self.hosts = None, {}
+
+    def raw(self, image, port, at_once=4, host="127.0.0.1"):
         """What the wire and the registry can take: each blob by POST and PUT, `at_once` side by side."""
         blobs = list((image / "layout/blobs/sha256").iterdir())
         blobs.sort(key=lambda blob: -blob.stat().st_size)
         index = json.loads((image / "layout/index.json").read_text())["manifests"][0]
-        base = f"http://127.0.0.1:{port}/v2/raw"
+        base = f"{'https' if self.certificate else 'http'}://{host}:{port}/v2/raw"
+        trust = ["--cacert", self.certificate, "--resolve", f"{host}:{port}:127.0.0.1"] if self.certificate else []
+
+        def curl(*arguments):
+            command = ["curl", "-sS", "--fail", *trust, *arguments]
+            return subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True).stdout
 
         def put(blob):
-            start = urllib.request.Request(f"{base}/blobs/uploads/", method="POST", data=b"")
-            location = urllib.request.urlopen(start).headers["Location"]
+            said = curl("-X", "POST", "-d", "", "-D", "-", "-o", "/dev/null", f"{base}/blobs/uploads/")
+            location = next(line.split(": ", 1)[1] for line in said.splitlines() if line.lower().startswith("location:"))
             url = f"{location}{'&' if '?' in location else '?'}digest=sha256:{blob.name}"
-            command = ["curl", "-sS", "--fail", "-o", "/dev/null", "-X", "PUT", "-T", blob, url]
-            subprocess.run([*command, "-H", "Content-Type: application/octet-stream"], check=True)
+            curl("-o", "/dev/null", "-X", "PUT", "-T", blob, url, "-H", "Content-Type: application/octet-stream")
 
         before = os.times()
         began = time.monotonic()
         with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
             list(pool.map(put, [blob for blob in blobs if blob.name != index["digest"][7:]]))
-        manifest = (image / "layout/blobs/sha256" / index["digest"][7:]).read_bytes()
-        kind = {"Content-Type": index["mediaType"]}
-        urllib.request.urlopen(urllib.request.Request(f"{base}/manifests/raw", method="PUT", data=manifest, headers=kind))
+        manifest = image / "layout/blobs/sha256" / index["digest"][7:]
+        curl("-X", "PUT", "-T", manifest, f"{base}/manifests/raw", "-H", f"Content-Type: {index['mediaType']}")
         wall, after = time.monotonic() - began, os.times()
         return Took(wall, after.children_user + after.children_system - before.children_user - before.children_system, 0)
 
-    def project(self, source, port, compression, scheme_host="127.0.0.1"):
+    def project(self, source, port, compression, host):
         project = pathlib.Path(tempfile.mkdtemp(dir=self.folder))
         (project / "task.json").write_text(json.dumps(TASK_DEFINITION))
         image = {
-            "repository": f"{scheme_host}:{port}/bench",
+            "repository": f"{host}:{port}/bench",
             "tags": ["latest"],
             "compression": compression,
             "build": {"image": str(source)},
@@ -89,15 +111,20 @@ class Pushers:
         (project / "steady.yaml").write_text(json.dumps(plan))
         return project
 
-    def ours(self, source, port, compression="gzip", home=None):
+    def ours(self, source, port, compression="gzip", home=None, host="127.0.0.1"):
         home = home or pathlib.Path(tempfile.mkdtemp(dir=self.folder))
-        project = self.project(source, port, compression)
-        return measured([self.steady, "push", "-C", project, "--progress", "none"], self.environment(home))
+        project = self.project(source, port, compression, host)
+        command = [self.steady, "push", "-C", project, "--progress", "none"]
+        return measured(inside(self.hosts, command), self.environment(home))
 
-    def skopeo(self, source, port):
-        command = ["skopeo", "copy", "--insecure-policy", "--dest-tls-verify=false", "-q", source]
+    def skopeo(self, source, port, host="127.0.0.1"):
+        """Root's skopeo remembers blobs in /var/lib/containers: it gets one of its own."""
         home = pathlib.Path(tempfile.mkdtemp(dir=self.folder))
-        return measured([*command, f"docker://127.0.0.1:{port}/skopeo:latest"], self.environment(home))
+        (home / "containers").mkdir()
+        command = ["skopeo", "copy", "--insecure-policy", "-q", source, f"docker://{host}:{port}/skopeo:latest"]
+        if not self.certificate:
+            command.append("--dest-tls-verify=false")
+        return measured(inside({home / "containers": "/var/lib/containers", **self.hosts}, command), self.environment(home))
 
     def crane(self, source, port):
         home = pathlib.Path(tempfile.mkdtemp(dir=self.folder))

@@ -129,6 +129,19 @@ class Bench:
             if installed("skopeo"):
                 self.measure(case, "skopeo", lambda: self.pushers.skopeo(f"docker-archive:{eight}/image.tar", port), rounds=1)
 
+    def tls(self):
+        eight, case, host = self.folder / "eight", "OCI layout, cold, TLS", "registry.test"
+        plain, certificate = self.registry, servers.certificate(self.folder, host)
+        self.registry = servers.Registry(self.folder / "tls", certificate)
+        port = self.registry.port
+        with self.pushers.trusting(certificate[0], host):
+            self.measure(case, "raw PUTs", lambda: self.pushers.raw(eight, port, host=host))
+            self.measure(case, "steady", lambda: self.pushers.ours(eight / "layout", port, host=host))
+            if installed("skopeo"):
+                self.measure(case, "skopeo", lambda: self.pushers.skopeo(f"oci:{eight}/layout", port, host))
+        self.registry.stop()
+        self.registry = plain
+
     def table(self):
         raw = {case: took.wall for case, name, took in self.rows if name == "raw PUTs"}
         print("| case | who | wall s | × raw | × steady | CPU s | MiB |\n|---|---|---|---|---|---|---|")
@@ -139,7 +152,7 @@ class Bench:
             print(f"| {case} | {name} | {took.wall:.2f} | {ratio} | {to_us} | {took.cpu:.2f} | {took.resident:.0f} |")
 
 
-CASES = ["layout", "archive", "daemon", "changed", "small", "nothing", "shaped"]
+CASES = ["layout", "archive", "daemon", "changed", "small", "nothing", "shaped", "tls"]
 
 
 def main():

@@ -5,12 +5,9 @@ import contextlib
 import pathlib
 import shutil
 import socket
-import ssl
 import subprocess
 import threading
 import time
-import urllib.error
-import urllib.request
 
 
 def free_port():
@@ -22,8 +19,9 @@ def free_port():
 class Registry:
     """Debian's docker-registry on a folder of its own; `empty` gives it another."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, certificate=None):
         self.folder, self.process, self.port = pathlib.Path(folder), None, free_port()
+        self.certificate = certificate
 
     def empty(self):
         self.stop()
@@ -33,14 +31,20 @@ class Registry:
         config.write_text(
             "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\n"
             f"storage: {{filesystem: {{rootdirectory: {self.folder}/data, maxthreads: 100}}}}\n"
-            f"http: {{addr: '127.0.0.1:{self.port}', secret: bench}}\n"
+            f"http: {{addr: '127.0.0.1:{self.port}', secret: bench{self.tls()}}}\n"
         )
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self.process = subprocess.Popen(["docker-registry", "serve", config], **quiet)
         until = time.monotonic() + 20
-        while not answers(f"http://127.0.0.1:{self.port}/v2/"):
+        while not answers(self.port):
             assert time.monotonic() < until, "docker-registry does not answer"
             time.sleep(0.02)
+
+    def tls(self):
+        if not self.certificate:
+            return ""
+        file, key = self.certificate
+        return f", tls: {{certificate: {file}, key: {key}}}"
 
     def stop(self):
         if self.process:
@@ -48,33 +52,29 @@ class Registry:
             self.process.wait()
 
 
-def answers(url):
+def answers(port):
     try:
-        return urllib.request.urlopen(url, timeout=1).status == 200
-    except (OSError, urllib.error.URLError):
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        return True
+    except OSError:
         return False
 
 
 @contextlib.contextmanager
-def wire(target, round_trip=0.0, rate=None, certificate=None):
+def wire(target, round_trip=0.0, rate=None):
     """Forwards connections to the port `target`: each byte half a round trip later, and so many bytes a second and
-    connection. With a certificate it speaks TLS. Gives its port."""
+    connection. Gives its port."""
     loop = asyncio.new_event_loop()
     started = threading.Event()
     port = free_port()
 
     async def serve():
-        context = None
-        if certificate:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(*certificate)
-
         async def accept(reader, writer):
             await asyncio.sleep(round_trip)  # the handshake
             there, back = await asyncio.open_connection("127.0.0.1", target)
             await asyncio.gather(pass_on(reader, back), pass_on(there, writer), return_exceptions=True)
 
-        server = await asyncio.start_server(accept, "127.0.0.1", port, ssl=context, backlog=256, limit=MOST)
+        server = await asyncio.start_server(accept, "127.0.0.1", port, backlog=256, limit=MOST)
         started.set()
         await server.serve_forever()
 
@@ -120,10 +120,10 @@ def wire(target, round_trip=0.0, rate=None, certificate=None):
         thread.join(5)
 
 
-def certificate(folder):
-    """A throw-away one for 127.0.0.1."""
+def certificate(folder, host):
+    """A throw-away one, which vouches for itself."""
     key, file = folder / "key.pem", folder / "certificate.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
-    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", file]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={host}"]
+    command += ["-addext", f"subjectAltName=DNS:{host}", "-keyout", key, "-out", file]
     subprocess.run(command, check=True, capture_output=True)
     return file, key

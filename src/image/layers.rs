@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use super::buffers::Buffer;
 use super::cache::{BlobCache, Compressed};
 use super::compression::{Compression, Compressor};
 use super::config::{self, Execution, LayerRecord};
@@ -113,7 +114,9 @@ fn compress(
     compression: Compression,
     write: impl FnOnce(&mut dyn Write) -> Result<()>,
 ) -> Result<(Compressed, PathBuf)> {
-    let mut out = Tee { hasher: Hasher::new(), compressor: Compressor::new(cache.writer()?, compression) };
+    let mut writer = cache.writer()?;
+    let compressor = Compressor::new(|block: Buffer| writer.write_all(block.as_ref()), compression, 1);
+    let mut out = Tee { hasher: Hasher::new(), compressor };
     write(&mut out)?;
     let found = out.hasher.finish();
     if found != diff_id {
@@ -121,7 +124,7 @@ fn compress(
             "it was to be `{diff_id}`, and is `{found}`: files changed while they were read, or the image is damaged"
         )));
     }
-    let writer = out.compressor.finish().map_err(|error| {
+    out.compressor.finish().map_err(|error| {
         Error::build_or_push("cannot write a compressed layer")
             .cause(error)
             .hint("is the disk of the cache folder full?")
@@ -131,9 +134,9 @@ fn compress(
     Ok((compressed, path))
 }
 
-struct Tee<W: Write> {
+struct Tee<W> {
     hasher: Hasher,
-    compressor: Compressor<W>,
+    compressor: W,
 }
 
 impl<W: Write> Write for Tee<W> {

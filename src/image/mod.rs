@@ -5,6 +5,7 @@
 
 pub mod archive;
 mod base_files;
+pub mod buffers;
 pub mod cache;
 pub mod compression;
 pub mod config;

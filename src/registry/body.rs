@@ -1,20 +1,22 @@
 //! The bytes of a blob on their way: streamed from where they are, hashed as they go.
 
-use std::io::{self, SeekFrom};
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use bytes::{Bytes, BytesMut};
-use futures_util::stream::{Stream, try_unfold};
-use tokio::fs::File;
-use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use bytes::Bytes;
+use futures_util::stream::{Stream, unfold};
+use tokio::sync::mpsc;
 
+use crate::image::buffers::Buffers;
 use crate::image::digest::Hasher;
-use crate::image::{Blob, BlobSource};
+use crate::image::{Blob, BlobSource, Descriptor};
 
-/// Read and sent at once. Uploads hold two or three of these each.
+/// Read and sent at once.
 const CHUNK: usize = 256 << 10;
+/// Pieces of one upload that wait for the connection.
+const AHEAD: usize = 3;
 
 /// What an upload's stream tells of itself.
 #[derive(Default)]
@@ -39,83 +41,59 @@ impl Meter {
     }
 }
 
-struct Source {
-    reader: Reader,
-    hasher: Option<Hasher>,
-    left: u64,
-    digest: String,
-    /// Removed when it is damaged.
-    cached: Option<PathBuf>,
-    meter: Arc<Meter>,
-}
-
-enum Reader {
-    Memory(Bytes),
-    File(File),
-}
-
 /// The blob as a stream of exactly its size. The last piece is held back until the digest is right: of a blob that
 /// changed on disk the registry never gets the end.
-pub(super) async fn stream(
-    blob: &Blob,
-    meter: Arc<Meter>,
-) -> io::Result<impl Stream<Item = io::Result<Bytes>> + use<>> {
-    let (reader, cached) = match &blob.source {
-        BlobSource::Memory(bytes) => (Reader::Memory(bytes.clone()), None),
+pub(super) fn stream(blob: &Blob, meter: Arc<Meter>) -> io::Result<impl Stream<Item = io::Result<Bytes>> + use<>> {
+    let (reader, cached): (Box<dyn Read + Send>, _) = match &blob.source {
+        BlobSource::Memory(bytes) => (Box::new(io::Cursor::new(bytes.clone())), None),
         BlobSource::File { path, offset } => {
-            let mut file = File::open(path).await?;
-            file.seek(SeekFrom::Start(*offset)).await?;
-            (Reader::File(file), None)
+            let mut file = File::open(path)?;
+            file.seek(SeekFrom::Start(*offset))?;
+            (Box::new(file), None)
         }
-        BlobSource::Cached(path) => (Reader::File(File::open(path).await?), Some(path.clone())),
-        BlobSource::Spooled(spool) => (Reader::File(File::open(spool.path()).await?), None),
+        BlobSource::Cached(path) => (Box::new(File::open(path)?), Some(path.clone())),
+        BlobSource::Spooled(spool) => (Box::new(File::open(spool.path())?), None),
         BlobSource::InRegistry | BlobSource::Elsewhere => return Err(io::Error::other("only a registry has it")),
     };
-    let descriptor = &blob.descriptor;
-    let (left, digest) = (descriptor.size, descriptor.digest.clone());
-    let source = Source { reader, hasher: Some(Hasher::new()), left, digest, cached, meter };
-    Ok(try_unfold(source, |mut source| async move {
-        let chunk = source.next().await?;
-        Ok(chunk.map(|chunk| (chunk, source)))
-    }))
+    let Descriptor { digest, size, .. } = blob.descriptor.clone();
+    let (pieces, received) = mpsc::channel(AHEAD);
+    // A thread of its own reads and hashes while the connection sends.
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = send(reader, size, &digest, &meter, &pieces) {
+            meter.changed.store(true, Ordering::Relaxed);
+            if let Some(path) = cached {
+                let _ = std::fs::remove_file(path);
+            }
+            let _ = pieces.blocking_send(Err(error));
+        }
+    });
+    Ok(unfold(received, |mut received| async move { received.recv().await.map(|piece| (piece, received)) }))
 }
 
-impl Source {
-    async fn next(&mut self) -> io::Result<Option<Bytes>> {
-        if self.left == 0 {
-            return Ok(None);
+/// Fails for a blob that is not what its digest says.
+fn send(
+    mut reader: Box<dyn Read + Send>,
+    size: u64,
+    digest: &str,
+    meter: &Meter,
+    pieces: &mpsc::Sender<io::Result<Bytes>>,
+) -> io::Result<()> {
+    let buffers = Buffers::new(AHEAD + 1);
+    let (mut hasher, mut left) = (Hasher::new(), size);
+    while left > 0 {
+        let mut buffer = buffers.take();
+        buffer.resize(usize::try_from(left).unwrap_or(usize::MAX).min(CHUNK), 0);
+        reader.read_exact(&mut buffer)?;
+        hasher.update(&buffer);
+        left -= buffer.len() as u64;
+        if left == 0 && hasher.clone().finish() != digest {
+            return Err(io::Error::other("the blob changed on disk"));
         }
-        let want = usize::try_from(self.left).unwrap_or(usize::MAX).min(CHUNK);
-        let chunk = match &mut self.reader {
-            Reader::Memory(bytes) => bytes.split_to(want.min(bytes.len())),
-            Reader::File(file) => {
-                let mut buffer = BytesMut::with_capacity(want);
-                while buffer.len() < want
-                    && (&mut *file).take((want - buffer.len()) as u64).read_buf(&mut buffer).await? > 0
-                {
-                }
-                buffer.freeze()
-            }
-        };
-        if chunk.len() < want {
-            return Err(self.damaged());
+        meter.add(buffer.len());
+        if pieces.blocking_send(Ok(Bytes::from_owner(buffers.lend(buffer)))).is_err() {
+            // Nobody takes it any more.
+            return Ok(());
         }
-        self.left -= chunk.len() as u64;
-        if let Some(hasher) = &mut self.hasher {
-            hasher.update(&chunk);
-        }
-        if self.left == 0 && self.hasher.take().map(Hasher::finish).as_ref() != Some(&self.digest) {
-            return Err(self.damaged());
-        }
-        self.meter.add(chunk.len());
-        Ok(Some(chunk))
     }
-
-    fn damaged(&self) -> io::Error {
-        self.meter.changed.store(true, Ordering::Relaxed);
-        if let Some(path) = &self.cached {
-            let _ = std::fs::remove_file(path);
-        }
-        io::Error::other("the blob changed on disk")
-    }
+    Ok(())
 }

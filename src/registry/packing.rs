@@ -1,6 +1,6 @@
 //! A layer on its way that is compressed as it goes: read once, hashed before and after, sent while the rest is read.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -9,15 +9,17 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::body::Meter;
 use crate::error::{Error, Result};
+use crate::image::buffers::Buffer;
 use crate::image::cache::Compressed;
-use crate::image::compression::{Compression, Compressor};
+use crate::image::compression::{Compression, Compressor, ReadOrWrite};
 use crate::image::digest::Hasher;
 use crate::image::draft::PlainLayer;
 
-/// Read at once.
-const CHUNK: usize = 256 << 10;
-/// Compressed blocks that wait for the connection.
-const QUEUE: usize = 4;
+/// Compressed blocks that wait for the connection; the compressor bounds their number.
+const QUEUE: usize = 8;
+
+/// Layers that are compressed at once, for that one is read and hashed while others are compressed and sent.
+pub(super) const AT_ONCE: usize = 2;
 
 /// What a layer turned out to be, once all of it was read.
 pub(super) type Outcome = oneshot::Receiver<Result<Compressed, Spoiled>>;
@@ -29,18 +31,20 @@ pub(super) enum Spoiled {
     GivenUp,
 }
 
-/// The compressed layer as a stream, whose length only its end tells. `meter` counts what was read of the layer.
+/// The compressed layer as a stream, whose length only its end tells. `beside` is how many are
+/// compressed at once; `meter` counts what was read of the layer.
 pub(super) fn stream(
     layer: &PlainLayer,
     diff_id: &str,
     compression: Compression,
+    beside: usize,
     meter: Arc<Meter>,
 ) -> (impl Stream<Item = io::Result<Bytes>> + Send + use<>, Outcome) {
     let (blocks, received) = mpsc::channel(QUEUE);
     let (done, outcome) = oneshot::channel();
     let (layer, diff_id) = (layer.clone(), diff_id.to_owned());
     tokio::task::spawn_blocking(move || {
-        let packed = pack(&layer, &diff_id, compression, &meter, &blocks);
+        let packed = pack(&layer, &diff_id, compression, beside, &meter, &blocks);
         if packed.is_err() {
             // The registry never gets the end of a layer that is damaged.
             let _ = blocks.blocking_send(Err(io::Error::other("the layer is not what it was to be")));
@@ -53,7 +57,7 @@ pub(super) fn stream(
 
 /// A small layer, compressed in memory.
 pub(super) async fn whole(layer: &PlainLayer, diff_id: &str, compression: Compression) -> Result<(Compressed, Bytes)> {
-    let (stream, outcome) = stream(layer, diff_id, compression, Arc::default());
+    let (stream, outcome) = stream(layer, diff_id, compression, AT_ONCE, Arc::default());
     let mut stream = std::pin::pin!(stream);
     let mut bytes = BytesMut::new();
     while let Some(Ok(block)) = stream.next().await {
@@ -70,6 +74,7 @@ fn pack(
     layer: &PlainLayer,
     diff_id: &str,
     compression: Compression,
+    beside: usize,
     meter: &Meter,
     blocks: &mpsc::Sender<io::Result<Bytes>>,
 ) -> Result<Compressed, Spoiled> {
@@ -77,48 +82,32 @@ fn pack(
         let name = layer.path.display();
         Spoiled::Damaged(Error::build_or_push(format!("cannot read a layer of `{name}`")).cause(error))
     };
-    let given_up = |_: io::Error| Spoiled::GivenUp;
     let mut reader = layer.open().map_err(cannot)?;
-    let mut out = Compressor::new(Out { hasher: Hasher::new(), held: None, blocks }, compression);
-    let mut content = Hasher::new();
-    let mut buffer = vec![0; CHUNK];
-    loop {
-        let read = reader.read(&mut buffer).map_err(cannot)?;
-        if read == 0 {
-            break;
+    let mut held = None;
+    let mut hasher = Hasher::new();
+    // The last block is held back until the layer is known to be sound.
+    let send = |block: Buffer| {
+        hasher.update(block.as_ref());
+        match held.replace(Bytes::from_owner(block)) {
+            Some(before) => blocks.blocking_send(Ok(before)).map_err(io::Error::other),
+            None => Ok(()),
         }
-        content.update(&buffer[..read]);
-        out.write_all(&buffer[..read]).map_err(given_up)?;
-        meter.add(read);
-    }
-    let mut out = out.finish().map_err(given_up)?;
+    };
+    let mut compressor = Compressor::new(send, compression, beside);
+    let mut content = Hasher::new();
+    compressor.read_from(&mut reader, &mut content, |read| meter.add(read)).map_err(|error| match error {
+        ReadOrWrite::Read(error) => cannot(error),
+        ReadOrWrite::Write(_) => Spoiled::GivenUp,
+    })?;
+    compressor.finish().map_err(|_| Spoiled::GivenUp)?;
     if content.size() != layer.size || content.finish() != diff_id {
         return Err(Spoiled::Damaged(
             Error::build_or_push(format!("a layer of `{}` is damaged", layer.path.display()))
                 .hint(format!("its content is not `{diff_id}`, as the image's config says: make the image again")),
         ));
     }
-    out.flush().map_err(given_up)?;
-    Ok(Compressed { size: out.hasher.size(), digest: out.hasher.finish() })
-}
-
-/// Holds the last block back until the layer is known to be sound.
-struct Out<'a> {
-    hasher: Hasher,
-    held: Option<Bytes>,
-    blocks: &'a mpsc::Sender<io::Result<Bytes>>,
-}
-
-impl Write for Out<'_> {
-    fn write(&mut self, block: &[u8]) -> io::Result<usize> {
-        self.flush()?;
-        self.hasher.update(block);
-        self.held = Some(Bytes::copy_from_slice(block));
-        Ok(block.len())
+    if let Some(last) = held {
+        blocks.blocking_send(Ok(last)).map_err(|_| Spoiled::GivenUp)?;
     }
-
-    fn flush(&mut self) -> io::Result<()> {
-        let Some(block) = self.held.take() else { return Ok(()) };
-        self.blocks.blocking_send(Ok(block)).map_err(|_| io::Error::other("the upload was given up"))
-    }
+    Ok(Compressed { size: hasher.size(), digest: hasher.finish() })
 }

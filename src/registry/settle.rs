@@ -7,6 +7,7 @@ use tokio::sync::Semaphore;
 
 use super::client::Client;
 use super::gate::Gate;
+use super::packing;
 use super::pull::earlier_layers;
 use super::upload::{Packing, Transfer};
 use super::{BlobState, Progress, PushOptions, Scope};
@@ -14,9 +15,6 @@ use crate::error::{Error, Result};
 use crate::image::cache::Compressed;
 use crate::image::draft::{Draft, DraftLayer, LayerContent, PlainLayer};
 use crate::image::{BlobCache, Compression, Descriptor, Image};
-
-/// Layers that are compressed at once: each uses all processors, and memory of its own.
-const COMPRESSING: usize = 2;
 
 /// An image whose manifest is known, and what of it went to the repository for that.
 #[derive(Debug)]
@@ -104,11 +102,12 @@ pub async fn settle(
         origin: None,
         progress: &on_its_way,
     };
-    let compressing = Semaphore::new(COMPRESSING);
+    let compressing = Semaphore::new(packing::AT_ONCE);
     let mut seen = HashSet::new();
     let mut layers: Vec<(&DraftLayer, &PlainLayer)> = draft.layers.iter().filter_map(plain).collect();
     layers.retain(|(layer, _)| seen.insert(&layer.diff_id));
     layers.sort_by_key(|(_, plain)| std::cmp::Reverse(plain.size));
+    let beside = layers.len().min(packing::AT_ONCE);
     layers.iter().for_each(|(layer, plain)| tell(&layer.diff_id, plain.size, BlobState::Checking));
     let tell = &tell;
     let sending = layers.into_iter().map(|(layer, plain)| {
@@ -123,7 +122,7 @@ pub async fn settle(
             let compression = draft.compression;
             let found = |packed: &Compressed| draft.cache.remember(diff_id, compression, packed);
             let known = known.get(diff_id);
-            let packing = Packing { layer: plain, diff_id, compression, known, compressing, found: &found };
+            let packing = Packing { layer: plain, diff_id, compression, known, compressing, beside, found: &found };
             let (packed, state) = transfer.pack(packing).await?;
             tell(diff_id, packed.size, state);
             Ok::<_, Error>((diff_id.clone(), packed.descriptor(compression), state == BlobState::Pushed))

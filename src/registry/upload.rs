@@ -57,6 +57,8 @@ pub(super) struct Packing<'a> {
     pub(super) known: Option<&'a Descriptor>,
     /// Who may use the processors.
     pub(super) compressing: &'a Semaphore,
+    /// How many layers are compressed at once.
+    pub(super) beside: usize,
     /// Told what it is compressed to, before the registry has it.
     pub(super) found: &'a (dyn Fn(&Compressed) -> Result<()> + Send + Sync),
 }
@@ -254,7 +256,7 @@ impl Transfer<'_> {
         self.tell(name, 0, BlobState::Uploading);
         let meter = Arc::new(Meter::default());
         let (stream, outcome) =
-            packing::stream(packing.layer, packing.diff_id, packing.compression, Arc::clone(&meter));
+            packing::stream(packing.layer, packing.diff_id, packing.compression, packing.beside, Arc::clone(&meter));
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, OCTETS)]);
         let body = Some(Body::wrap_stream(stream));
         let request = self.client.request(Method::PATCH, session, &self.scope, headers, body, None);
@@ -286,9 +288,8 @@ impl Transfer<'_> {
 
     async fn send(&self, blob: &Blob, session: &Url, meter: &Arc<Meter>) -> Result<Response, Failure> {
         let descriptor = &blob.descriptor;
-        let stream = body::stream(blob, Arc::clone(meter))
-            .await
-            .map_err(|error| Failure::Final(changed(descriptor).cause(error)))?;
+        let stream =
+            body::stream(blob, Arc::clone(meter)).map_err(|error| Failure::Final(changed(descriptor).cause(error)))?;
         let headers =
             HeaderMap::from_iter([(CONTENT_LENGTH, HeaderValue::from(descriptor.size)), (CONTENT_TYPE, OCTETS)]);
         let body = Some(Body::wrap_stream(stream));

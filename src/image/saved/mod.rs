@@ -14,7 +14,8 @@ use bytes::Bytes;
 use tempfile::TempDir;
 
 use super::archive::normalize;
-use super::compression::Compressor;
+use super::buffers::Buffer;
+use super::compression::{Compressor, ReadOrWrite};
 use super::digest::{self, Hasher};
 use super::layout::MAX_DOCUMENT;
 use super::manifest::{LAYER_GZIP, LAYER_ZSTD};
@@ -233,15 +234,19 @@ impl Saved {
     }
 
     fn plain(&self, path: &str, content: &mut dyn Read, size: u64) -> Result<(String, Member)> {
-        let mut out = Compressor::new(self.cache.writer()?, self.compression);
+        let mut writer = self.cache.writer()?;
+        let mut out = Compressor::new(|block: Buffer| writer.write_all(block.as_ref()), self.compression, 1);
         let mut hasher = Hasher::new();
-        self.copied(path, content, size, &mut |piece| {
-            hasher.update(piece);
-            out.write_all(piece)
+        out.read_from(&mut content.take(size), &mut hasher, |_| {}).map_err(|error| match error {
+            ReadOrWrite::Read(error) => self.cut(path, error),
+            ReadOrWrite::Write(error) => self.cache.failed(error),
         })?;
-        let out = out.finish().map_err(|error| self.cache.failed(error))?;
+        if hasher.size() < size {
+            return Err(self.cut(path, io::ErrorKind::UnexpectedEof.into()));
+        }
+        out.finish().map_err(|error| self.cache.failed(error))?;
         let diff_id = hasher.finish();
-        let spool = out.spool(Some((diff_id.clone(), self.compression)));
+        let spool = writer.spool(Some((diff_id.clone(), self.compression)));
         let descriptor = spool.compressed().descriptor(self.compression);
         let blob = Blob { descriptor, source: BlobSource::Spooled(Arc::new(spool)) };
         Ok((diff_id.clone(), Member::Plain(Layer { diff_id, blob }, size)))

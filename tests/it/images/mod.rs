@@ -4,6 +4,7 @@ pub mod archives;
 mod assemble;
 mod bases;
 mod caches;
+mod compression;
 mod engine;
 pub mod held;
 mod ignored;
