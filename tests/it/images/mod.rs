@@ -7,6 +7,7 @@ mod caches;
 mod engine;
 pub mod held;
 mod layouts;
+mod machine;
 mod pushed;
 mod references;
 mod saved;
