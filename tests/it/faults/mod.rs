@@ -1,5 +1,7 @@
 //! What can go wrong, and what must happen then: the list of `facts/faults.md`, a test or more for each case, named by its
-//! number. Each looks at the final state and at the log of the requests.
+//! number. Each looks at the final state and at the log of the requests. A section of the list is a module: push (11 to 18),
+//! signals (34 to 37), secrets (55 to 58); calls of AWS (1 to 10), rollout (19 to 33), input (38 to 45) and the lab (46 to 54)
+//! have their tests elsewhere until they come here.
 
 mod cuts;
 mod cutter;

@@ -15,6 +15,7 @@ use crate::lab_front::TestLab;
 use crate::registry::auth::{basic, denied, token_rules, with_source};
 use crate::registry::fake::{Fake, Seen, reply};
 use crate::registry::{client, image_of, patience, push};
+use crate::release::Bench;
 use crate::site::{Ended, Site};
 use crate::transport::{Authority, TlsFront};
 
@@ -302,4 +303,23 @@ async fn case_18_an_image_for_another_machine_is_not_deployed() {
     }
     assert_eq!(line.record().log, Vec::<String>::new(), "the registry was not asked for anything");
     lab.end().await;
+}
+
+/// Where the task definition names no machine, nobody can know before: the task's own words tell.
+#[tokio::test(flavor = "multi_thread")]
+async fn case_18_what_slips_through_goes_back_and_says_exec_format_error() {
+    let bench = Bench::start().await;
+    let first = bench.deploy().await;
+    let program = bench.folder.path().join("project/web");
+    let mut foreign = std::fs::read(&program).unwrap();
+    // the machine in the ELF header: x86-64 or AArch64
+    foreign[18] = if foreign[18] == 62 { 183 } else { 62 };
+    std::fs::write(&program, foreign).unwrap();
+    bench.steady(&["deploy"]).await.assert(5, &["exec format error", "web:1 is back and steady"]);
+    let service = bench.service().await;
+    let primary = &service["deployments"][0];
+    assert!(primary["taskDefinition"].as_str().unwrap().ends_with("web:1"), "{primary}");
+    assert_eq!((&primary["rolloutState"], &service["runningCount"]), (&"COMPLETED".into(), &1.into()));
+    assert!(first["url"].as_str().is_some());
+    bench.end().await;
 }

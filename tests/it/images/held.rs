@@ -4,10 +4,11 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use steadystate::error::Kind;
+use steadystate::image::config::diff_ids;
 use steadystate::image::engine::{self, Builder, Engine, Held};
-use steadystate::image::{Built, config, digest};
+use steadystate::image::{Built, digest};
 
-use super::archives::{saved_archive, saved_config, small_archive};
+use super::archives::{Member, archive_of, config, gzipped, layer, saved_archive, saved_config, small_archive};
 use super::{Workshop, check_sound, set_mode};
 
 /// `docker` in the project.
@@ -28,7 +29,7 @@ fn about(id: &str, text: &[u8]) -> Value {
     let whole: Value = serde_json::from_slice(text).unwrap();
     json!({
         "Id": id, "Os": whole["os"], "Architecture": whole["architecture"],
-        "RootFS": { "Type": "layers", "Layers": config::diff_ids(text).unwrap() },
+        "RootFS": { "Type": "layers", "Layers": diff_ids(text).unwrap() },
     })
 }
 
@@ -50,6 +51,79 @@ pub fn saves(workshop: &Workshop) -> usize {
 
 pub async fn hold(workshop: &Workshop, docker: &Engine, id: &str) -> Held {
     engine::hold(docker, id, &workshop.path("project"), &workshop.open(None)).await.unwrap()
+}
+
+/// As Docker before 25 saves it: names say nothing of a layer's content.
+pub fn old_docker(workshop: &Workshop, contents: &[&str]) -> Vec<u8> {
+    saved(workshop, contents, |at, _| format!("{}/layer.tar", "0123456789abcdef"[at..].chars().next().unwrap()))
+}
+
+/// As Docker 25 and later do.
+pub fn new_docker(workshop: &Workshop, contents: &[&str]) -> Vec<u8> {
+    saved(workshop, contents, |_, layer| format!("blobs/sha256/{}", &digest::of(layer)[7..]))
+}
+
+fn saved(workshop: &Workshop, contents: &[&str], name: impl Fn(usize, &[u8]) -> String) -> Vec<u8> {
+    let layers: Vec<Vec<u8>> = contents.iter().map(|content| layer(content)).collect();
+    let config = config(&layers.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    let names: Vec<String> = layers.iter().enumerate().map(|(at, layer)| name(at, layer)).collect();
+    let config_name = format!("{}.json", &digest::of(&config)[7..]);
+    let listed = json!([{ "Config": config_name, "RepoTags": ["hello:1"], "Layers": names }]).to_string();
+    let mut members: Vec<Member> = names.iter().zip(layers).map(|(name, layer)| Member::File(name, layer)).collect();
+    members.push(Member::File(&config_name, config.clone()));
+    members.push(Member::File("manifest.json", listed.into_bytes()));
+    archive_of(workshop, "project/saved.tar", &members);
+    holds(workshop, &config, "saved.tar");
+    config
+}
+
+/// What Docker's containerd store has and gives: an image whose layers are compressed already. With `around` it is in an
+/// index beside an attestation, as BuildKit makes them. Its name is `hello:1`; returns its config and its manifest's digest.
+pub fn containerd(workshop: &Workshop, around: bool) -> (Vec<u8>, String) {
+    const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+    const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+    let (raw, packed) = (layer("content"), gzipped(&layer("content")));
+    let config = config(&[&raw]);
+    let about =
+        |bytes: &[u8], kind: &str| json!({ "mediaType": kind, "digest": digest::of(bytes), "size": bytes.len() });
+    let name = |bytes: &[u8]| format!("blobs/sha256/{}", &digest::of(bytes)[7..]);
+    let manifest_of = |config: Value, layers: Value| {
+        json!({ "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers })
+            .to_string()
+            .into_bytes()
+    };
+    let manifest = manifest_of(
+        about(&config, "application/vnd.oci.image.config.v1+json"),
+        json!([about(&packed, "application/vnd.oci.image.layer.v1.tar+gzip")]),
+    );
+    let statement = br#"{"_type":"https://in-toto.io/Statement/v0.1"}"#.to_vec();
+    let attestation = manifest_of(
+        about(b"{}", "application/vnd.oci.image.config.v1+json"),
+        json!([about(&statement, "application/vnd.in-toto+json")]),
+    );
+    let mut beside = about(&attestation, MANIFEST);
+    beside["platform"] = json!({ "os": "unknown", "architecture": "unknown" });
+    beside["annotations"] = json!({ "vnd.docker.reference.type": "attestation-manifest" });
+    let mut image = about(&manifest, MANIFEST);
+    image["platform"] = json!({ "os": "linux", "architecture": "arm64" });
+    let index =
+        json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [image, beside] }).to_string().into_bytes();
+    let (top, kind) = if around { (&index, INDEX) } else { (&manifest, MANIFEST) };
+    let id = digest::of(top);
+    let root = json!({ "schemaVersion": 2, "manifests": [about(top, kind)] }).to_string().into_bytes();
+    let listed =
+        json!([{ "Config": name(&config), "RepoTags": null, "Layers": [name(&packed)] }]).to_string().into_bytes();
+    let blobs = [&packed, &config, &manifest, &statement, &attestation, &index, &b"{}".to_vec()]
+        .map(|bytes| (name(bytes), bytes.clone()));
+    let mut members: Vec<Member> = blobs.iter().map(|(name, bytes)| Member::File(name, bytes.clone())).collect();
+    members.push(Member::File("index.json", root));
+    members.push(Member::File("manifest.json", listed));
+    members.push(Member::File("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec()));
+    archive_of(workshop, &format!("project/saved-{id}"), &members);
+    let said = json!([{ "Id": id, "Os": "linux", "Architecture": "arm64", "RootFS": { "Layers": [digest::of(&raw)] },
+        "Descriptor": { "mediaType": kind, "digest": id } }]);
+    workshop.file("inspect-hello:1", said.to_string());
+    (config, digest::of(&manifest))
 }
 
 #[tokio::test]
@@ -83,7 +157,7 @@ async fn what_an_engine_tells_of_an_image() {
 async fn podman_and_buildah_tell_it_in_their_own_way() {
     let workshop = Workshop::new();
     let config = small_archive(&workshop, "project/a.tar", "a");
-    let (id, diff_ids) = (digest::of(&config), config::diff_ids(&config).unwrap());
+    let (id, diff_ids) = (digest::of(&config), diff_ids(&config).unwrap());
     let hex = digest::hex_of(&id).unwrap();
     let text = String::from_utf8(config.clone()).unwrap();
     let podman = json!([{ "Id": hex, "Os": "linux", "Architecture": "arm64", "RootFS": { "Layers": diff_ids } }]);

@@ -10,6 +10,7 @@ pub mod held;
 mod ignored;
 pub mod indexes;
 pub mod layouts;
+mod machine;
 mod members;
 mod pushed;
 mod random;

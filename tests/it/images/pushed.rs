@@ -1,118 +1,20 @@
 //! `steady push` of images that an engine holds or that come on stdin, into a registry that is not ECR: the real binary.
 
-use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use serde_json::{Value, json};
 use steadystate::image::digest;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
-use super::archives::{Member, archive_of, config, gzipped, layer};
-use super::held::{docker, holds, program, saves};
-use super::{Workshop, unpacked};
+use super::Workshop;
+use super::archives::gzipped;
+use super::held::{containerd, docker, new_docker, old_docker, program, saves};
+use super::machine::{Machine, PATIENCE};
 use crate::registry::fake::{Fake, refuse};
 use crate::rehearsal::Run;
-
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A machine with a project and an engine, and the registry that it pushes to.
-struct Machine<'a> {
-    workshop: &'a Workshop,
-    fake: &'a Fake,
-    home: PathBuf,
-}
-
-impl<'a> Machine<'a> {
-    fn new(workshop: &'a Workshop, fake: &'a Fake, name: &str) -> Self {
-        let home = workshop.path(name);
-        std::fs::create_dir(&home).unwrap();
-        let image =
-            json!({ "repository": format!("{}/hello", fake.address), "tags": ["v1"], "build": { "image": "-" } });
-        let services = json!({ "hello": { "task_definition": "t.json", "image": image } });
-        workshop.file("steady.yaml", json!({ "region": "us-west-2", "services": services }).to_string());
-        let container = json!({ "name": "hello", "image": "{{image}}", "memory": 64 });
-        workshop.file("t.json", json!({ "family": "hello", "containerDefinitions": [container] }).to_string());
-        Machine { workshop, fake, home }
-    }
-
-    fn command(&self, image: &str) -> Command {
-        let mut command = crate::rehearsal::command(&self.home);
-        let project = self.workshop.path("project");
-        let path = format!("{}:{}", project.display(), std::env::var("PATH").unwrap_or_default());
-        command.env("PATH", path).current_dir(&project);
-        command.args(["push", "--output", "json", "--progress", "none"]);
-        if !image.is_empty() {
-            command.args(["--image", image]);
-        }
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Command::from(command)
-    }
-
-    async fn push(&self, id: &str) -> Run {
-        let output = self.command(&format!("docker-daemon:{id}")).kill_on_drop(true).output();
-        Run::new(&tokio::time::timeout(PATIENCE, output).await.expect("it ends").unwrap())
-    }
-
-    #[track_caller]
-    fn pushed(&self, run: &Run, config: &[u8]) -> Value {
-        let digest = run.json(0)["digest"].as_str().unwrap().to_owned();
-        assert_eq!(self.fake.tag("v1"), Some(digest.clone()));
-        let inner = self.fake.inner.lock().unwrap();
-        let manifest: Value = serde_json::from_slice(&inner.manifests[&digest].1).unwrap();
-        assert_eq!(manifest["config"]["digest"], digest::of(config), "the image's id is the engine's");
-        assert_eq!(inner.blobs[&digest::of(config)], config);
-        let diff_ids = steadystate::image::config::diff_ids(config).unwrap();
-        for (layer, diff_id) in manifest["layers"].as_array().unwrap().iter().zip(diff_ids) {
-            let bytes = inner.blobs[layer["digest"].as_str().unwrap()].clone();
-            let descriptor = steadystate::image::Descriptor {
-                media_type: layer["mediaType"].as_str().unwrap().to_owned(),
-                digest: layer["digest"].as_str().unwrap().to_owned(),
-                size: layer["size"].as_u64().unwrap(),
-            };
-            assert_eq!(bytes.len() as u64, descriptor.size);
-            let blob = steadystate::image::Blob { descriptor, source: steadystate::image::BlobSource::Memory(bytes) };
-            assert_eq!(digest::of(&unpacked(&blob)), diff_id);
-        }
-        manifest
-    }
-
-    /// Files of the blob cache that hold a blob.
-    fn cached(&self) -> usize {
-        let blobs = self.home.join(".cache/steady/blobs");
-        let left = std::fs::read_dir(&blobs).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        let left: Vec<String> = left.filter(|name| name.starts_with(".writing-")).collect();
-        assert_eq!(left, Vec::<String>::new(), "nothing half written stays");
-        std::fs::read_dir(blobs.join("sha256")).unwrap().count()
-    }
-}
-
-/// As Docker before 25 saves it: names say nothing of a layer's content.
-fn old_docker(workshop: &Workshop, contents: &[&str]) -> Vec<u8> {
-    saved(workshop, contents, |at, _| format!("{}/layer.tar", "0123456789abcdef"[at..].chars().next().unwrap()))
-}
-
-/// As Docker 25 and later do.
-fn new_docker(workshop: &Workshop, contents: &[&str]) -> Vec<u8> {
-    saved(workshop, contents, |_, layer| format!("blobs/sha256/{}", &digest::of(layer)[7..]))
-}
-
-fn saved(workshop: &Workshop, contents: &[&str], name: impl Fn(usize, &[u8]) -> String) -> Vec<u8> {
-    let layers: Vec<Vec<u8>> = contents.iter().map(|content| layer(content)).collect();
-    let config = config(&layers.iter().map(Vec::as_slice).collect::<Vec<_>>());
-    let names: Vec<String> = layers.iter().enumerate().map(|(at, layer)| name(at, layer)).collect();
-    let config_name = format!("{}.json", &digest::of(&config)[7..]);
-    let listed = json!([{ "Config": config_name, "RepoTags": ["hello:1"], "Layers": names }]).to_string();
-    let mut members: Vec<Member> = names.iter().zip(layers).map(|(name, layer)| Member::File(name, layer)).collect();
-    members.push(Member::File(&config_name, config.clone()));
-    members.push(Member::File("manifest.json", listed.into_bytes()));
-    archive_of(workshop, "project/saved.tar", &members);
-    holds(workshop, &config, "saved.tar");
-    config
-}
 
 #[tokio::test]
 async fn nothing_missing_nothing_exported() {
@@ -177,55 +79,6 @@ async fn only_what_is_missing_is_read_and_sent() {
     std::fs::write(&path, &bytes).unwrap();
     let refused = machine.push(&digest::of(&config)).await.json(4);
     assert!(refused["error"]["message"].as_str().unwrap().contains("is damaged"), "{refused}");
-}
-
-/// What Docker's containerd store has and gives: an image whose layers are compressed already. With `around` it is in an
-/// index beside an attestation, as BuildKit makes them. Its name is `hello:1`; returns its config and its manifest's digest.
-fn containerd(workshop: &Workshop, around: bool) -> (Vec<u8>, String) {
-    const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-    const INDEX: &str = "application/vnd.oci.image.index.v1+json";
-    let (raw, packed) = (layer("content"), gzipped(&layer("content")));
-    let config = config(&[&raw]);
-    let about =
-        |bytes: &[u8], kind: &str| json!({ "mediaType": kind, "digest": digest::of(bytes), "size": bytes.len() });
-    let name = |bytes: &[u8]| format!("blobs/sha256/{}", &digest::of(bytes)[7..]);
-    let manifest_of = |config: Value, layers: Value| {
-        json!({ "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers })
-            .to_string()
-            .into_bytes()
-    };
-    let manifest = manifest_of(
-        about(&config, "application/vnd.oci.image.config.v1+json"),
-        json!([about(&packed, "application/vnd.oci.image.layer.v1.tar+gzip")]),
-    );
-    let statement = br#"{"_type":"https://in-toto.io/Statement/v0.1"}"#.to_vec();
-    let attestation = manifest_of(
-        about(b"{}", "application/vnd.oci.image.config.v1+json"),
-        json!([about(&statement, "application/vnd.in-toto+json")]),
-    );
-    let mut beside = about(&attestation, MANIFEST);
-    beside["platform"] = json!({ "os": "unknown", "architecture": "unknown" });
-    beside["annotations"] = json!({ "vnd.docker.reference.type": "attestation-manifest" });
-    let mut image = about(&manifest, MANIFEST);
-    image["platform"] = json!({ "os": "linux", "architecture": "arm64" });
-    let index =
-        json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [image, beside] }).to_string().into_bytes();
-    let (top, kind) = if around { (&index, INDEX) } else { (&manifest, MANIFEST) };
-    let id = digest::of(top);
-    let root = json!({ "schemaVersion": 2, "manifests": [about(top, kind)] }).to_string().into_bytes();
-    let listed =
-        json!([{ "Config": name(&config), "RepoTags": null, "Layers": [name(&packed)] }]).to_string().into_bytes();
-    let blobs = [&packed, &config, &manifest, &statement, &attestation, &index, &b"{}".to_vec()]
-        .map(|bytes| (name(bytes), bytes.clone()));
-    let mut members: Vec<Member> = blobs.iter().map(|(name, bytes)| Member::File(name, bytes.clone())).collect();
-    members.push(Member::File("index.json", root));
-    members.push(Member::File("manifest.json", listed));
-    members.push(Member::File("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec()));
-    archive_of(workshop, &format!("project/saved-{id}"), &members);
-    let said = json!([{ "Id": id, "Os": "linux", "Architecture": "arm64", "RootFS": { "Layers": [digest::of(&raw)] },
-        "Descriptor": { "mediaType": kind, "digest": id } }]);
-    workshop.file("inspect-hello:1", said.to_string());
-    (config, digest::of(&manifest))
 }
 
 #[tokio::test]
