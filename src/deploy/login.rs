@@ -62,7 +62,11 @@ pub struct Prepared {
 
 impl Prepared {
     pub fn registry(&self) -> String {
-        self.login.as_ref().map_or_else(|| "no login".to_owned(), |login| login.registry.clone())
+        match &self.login {
+            Some(login) => login.registry.clone(),
+            None if self.other.is_some() => "docker's login".to_owned(),
+            None => "no login".to_owned(),
+        }
     }
 
     pub fn at(self, repository: &Repository, clients: &Clients) -> Session {

@@ -90,7 +90,7 @@ async fn a_registry_that_wants_a_login_that_nobody_has() {
     let project = project.replace("repository: web\n", &named).replace("      create: true\n", "");
     bench.write("steady.yaml", &project);
     let run = bench.steady(&["deploy"]).await;
-    run.assert(4, &["refused to let us in (401)", "logs in to ECR only"]);
+    run.assert(4, &["refused to let us in (401)", "there is no login for this registry"]);
     assert_eq!((bench.revisions().await, bench.service().await), (0, serde_json::Value::Null));
     bench.end().await;
 }
