@@ -215,6 +215,16 @@ async fn a_private_source_is_entered_by_docker_s_login() {
     let auth = BASE64_STANDARD.encode("me:s3cret");
     lab.write(".docker/config.json", &json!({ "auths": { host.clone(): { "auth": auth } } }).to_string());
     assert_eq!(mirror(&lab, &source).json(0)[0]["status"], "exists");
+    lab.write("file", "of an image");
+    lab.write(
+        "task.json",
+        &json!({ "family": "web", "containerDefinitions": [{ "name": "web", "image": "x", "memory": 64 }] })
+            .to_string(),
+    );
+    let build = "{ layers: [{ from: file, to: /file }] }";
+    lab.write("steady.yaml", &format!("services:\n  web: {{ task_definition: task.json, image: {{ repository: '{host}/hello', tags: [new], build: {build} }} }}\n"));
+    let pushed = block_in_place(|| lab.lab("push")).json(0);
+    assert_eq!(pushed["digest"].as_str(), from.tag("new").as_deref(), "what is not ECR's is pushed to with it, too");
     lab.write(".docker/config.json", &json!({ "credsStore": "nowhere" }).to_string());
     let failed = mirror(&lab, &source).json(4);
     assert!(failed["error"]["causes"].to_string().contains("docker-credential-nowhere"), "{failed}");
