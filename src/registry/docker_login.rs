@@ -15,8 +15,8 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use futures_util::FutureExt;
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
@@ -56,7 +56,9 @@ struct LoginFile {
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Config {
-    auths: HashMap<String, Entry>,
+    #[serde(deserialize_with = "or_nothing")]
+    auths: HashMap<String, Option<Entry>>,
+    #[serde(deserialize_with = "or_nothing")]
     cred_helpers: HashMap<String, String>,
     creds_store: Option<String>,
 }
@@ -64,10 +66,19 @@ struct Config {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Entry {
+    #[serde(deserialize_with = "or_nothing")]
     auth: String,
+    #[serde(deserialize_with = "or_nothing")]
     username: String,
+    #[serde(deserialize_with = "or_nothing")]
     password: String,
+    #[serde(deserialize_with = "or_nothing")]
     identitytoken: String,
+}
+
+/// Docker takes a null for nothing.
+fn or_nothing<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
 #[derive(Deserialize)]
@@ -253,7 +264,7 @@ impl Config {
             let first = keys.filter(|key| names.iter().any(|name| name == host_of(key))).min()?;
             self.auths.get_key_value(first)
         };
-        let Some((key, entry)) = exact.or_else(by_host) else { return Ok(None) };
+        let Some((key, Some(entry))) = exact.or_else(by_host) else { return Ok(None) };
         let credential = |username: &str, password: &str| {
             Some(Credential { username: username.to_owned(), password: password.to_owned().into() })
         };
