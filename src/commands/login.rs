@@ -92,7 +92,7 @@ impl Args {
                 return Err(Error::input("--password-stdout prints one password, and these registries have several")
                     .hint("a password is good for the registries of one region: ask for one region at a time"));
             }
-            print_password(login, context, events);
+            print_password(login, &registries, context, events);
             return Ok(None);
         }
         let mut shown = Vec::new();
@@ -138,7 +138,7 @@ impl Args {
     }
 }
 
-fn print_password(login: &Login, context: &Context, events: &Events) {
+fn print_password(login: &Login, registries: &[String], context: &Context, events: &Events) {
     let password = login.password.expose_secret();
     if context.variable("GITHUB_ACTIONS").is_some_and(|value| value == "true") {
         // What the runner is told to hide it hides from here on, wherever a later step shows it.
@@ -146,10 +146,9 @@ fn print_password(login: &Login, context: &Context, events: &Events) {
     }
     report::to_stdout(&format!("{password}\n"));
     if context.display.stdout_tty {
-        let hint = format!(
-            "pipe it: `steady login --password-stdout | docker {}`",
-            login_arguments("", &login.username, &login.registry).join(" ")
-        );
+        let named: String = registries.iter().map(|registry| format!(" {registry}")).collect();
+        let into = login_arguments("", &login.username, &login.registry).join(" ");
+        let hint = format!("pipe it: `steady login --password-stdout{named} | docker {into}`");
         events.warn("the password now stands on this terminal", Some(hint));
     }
 }

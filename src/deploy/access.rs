@@ -1,5 +1,7 @@
 //! What the caller may do in a repository of ECR's.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
 use super::repositories::{Place, failed};
@@ -68,8 +70,8 @@ pub async fn access(place: &Place, required: &[Ability]) -> Result<Value> {
         Ability::Pull => pull.clone(),
         Ability::Push => pull.iter().filter(|action| *action == LOGIN).chain(&push).cloned().collect(),
     };
-    let mut required: Vec<String> = required.iter().flat_map(lacks).collect();
-    required.dedup();
+    let mut seen = HashSet::new();
+    let required: Vec<String> = required.iter().flat_map(lacks).filter(|action| seen.insert(action.clone())).collect();
     if !required.is_empty() {
         let error = Error::preflight(format!("the caller lacks {} in {}", required.join(", "), place.name));
         return Err(error.hint("allow these actions for this role, or use another --profile"));

@@ -15,8 +15,8 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use futures_util::FutureExt;
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
@@ -56,7 +56,9 @@ struct LoginFile {
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Config {
-    auths: HashMap<String, Entry>,
+    #[serde(deserialize_with = "or_nothing")]
+    auths: HashMap<String, Option<Entry>>,
+    #[serde(deserialize_with = "or_nothing")]
     cred_helpers: HashMap<String, String>,
     creds_store: Option<String>,
 }
@@ -64,10 +66,19 @@ struct Config {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Entry {
+    #[serde(deserialize_with = "or_nothing")]
     auth: String,
+    #[serde(deserialize_with = "or_nothing")]
     username: String,
+    #[serde(deserialize_with = "or_nothing")]
     password: String,
+    #[serde(deserialize_with = "or_nothing")]
     identitytoken: String,
+}
+
+/// Docker takes a null for nothing.
+fn or_nothing<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
 #[derive(Deserialize)]
@@ -91,12 +102,11 @@ impl DockerLogins {
         let podman = |folder: PathBuf| folder.join("containers/auth.json");
         let config =
             set("XDG_CONFIG_HOME").map(PathBuf::from).or_else(|| Some(PathBuf::from(set("HOME")?).join(".config")));
-        let runtime = set("REGISTRY_AUTH_FILE").map(PathBuf::from).unwrap_or_else(|| match set("XDG_RUNTIME_DIR") {
-            Some(folder) => podman(folder.into()),
-            None => format!("/run/containers/{}/auth.json", rustix::process::getuid().as_raw()).into(),
-        });
+        let root = || rustix::process::getuid().is_root().then(|| PathBuf::from("/run/containers/0/auth.json"));
+        let runtime = set("REGISTRY_AUTH_FILE").map(PathBuf::from);
+        let runtime = runtime.or_else(|| set("XDG_RUNTIME_DIR").map(|folder| podman(folder.into()))).or_else(root);
         let docker = docker_config_file(variable).map(|path| LoginFile { path, namespaces: false });
-        let podman = [runtime].into_iter().chain(config.map(podman)).map(|path| LoginFile { path, namespaces: true });
+        let podman = runtime.into_iter().chain(config.map(podman)).map(|path| LoginFile { path, namespaces: true });
         DockerLogins {
             inline: set("DOCKER_AUTH_CONFIG").map(SecretString::from),
             files: docker.into_iter().chain(podman).collect(),
@@ -157,8 +167,9 @@ impl DockerLogins {
         }
         let output = match tokio::time::timeout(HELPER_PATIENCE, self.run(&program, server)).await {
             Ok(Ok(output)) => output,
-            Ok(Err(error)) if error.kind() == ErrorKind::NotFound => {
-                return Err(failed("there is no such program on PATH".to_owned()));
+            // The latter is said, too, where one of PATH's folders is closed to us.
+            Ok(Err(error)) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
+                return Err(failed("there is no such program on PATH that could be run".to_owned()));
             }
             Ok(Err(error)) => return Err(failed(error.to_string())),
             Err(_) => return Err(failed(format!("no answer within {} s", HELPER_PATIENCE.as_secs()))),
@@ -253,7 +264,7 @@ impl Config {
             let first = keys.filter(|key| names.iter().any(|name| name == host_of(key))).min()?;
             self.auths.get_key_value(first)
         };
-        let Some((key, entry)) = exact.or_else(by_host) else { return Ok(None) };
+        let Some((key, Some(entry))) = exact.or_else(by_host) else { return Ok(None) };
         let credential = |username: &str, password: &str| {
             Some(Credential { username: username.to_owned(), password: password.to_owned().into() })
         };

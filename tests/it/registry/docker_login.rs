@@ -121,9 +121,11 @@ async fn passwords_in_the_file_are_found_by_every_spelling() {
         "padded.example": auth("me:p\0\0"),
         "identity.example": { "auth": BASE64_STANDARD.encode("00000000-0000:"), "identitytoken": "refresh" },
         "empty.example": {},
+        "null.example": null,
+        "nulls.example": { "auth": null, "username": "me", "password": "p", "email": null },
         "127.0.0.1:5000": auth("here:l"),
     });
-    home.write(".docker/config.json", json!({ "auths": auths }));
+    home.write(".docker/config.json", json!({ "auths": auths, "credHelpers": null, "credsStore": null }));
     for (reference, expected) in [
         ("nginx", "hub:h"),
         ("docker.io/me/app:1", "hub:h"),
@@ -133,6 +135,8 @@ async fn passwords_in_the_file_are_found_by_every_spelling() {
         ("padded.example/a", "me:p"),
         ("identity.example/a", "<token>:refresh"),
         ("empty.example/a", "none"),
+        ("null.example/a", "none"),
+        ("nulls.example/a", "me:p"),
         ("127.0.0.1:5000/a", "here:l"),
     ] {
         assert_eq!(home.find(reference).await.unwrap(), expected, "{reference}");
