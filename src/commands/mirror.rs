@@ -167,12 +167,14 @@ fn read(file: &Path, directory: &Path) -> Result<SourceText> {
     let cannot = |error: std::io::Error| Error::input(format!("cannot read {name}")).cause(error);
     let mut text = String::new();
     match file == Path::new("-") {
-        true => std::io::stdin().lock().take(MOST_LIST).read_to_string(&mut text),
-        false => {
-            std::fs::File::open(directory.join(file)).and_then(|file| file.take(MOST_LIST).read_to_string(&mut text))
-        }
+        true => std::io::stdin().lock().take(MOST_LIST + 1).read_to_string(&mut text),
+        false => std::fs::File::open(directory.join(file))
+            .and_then(|file| file.take(MOST_LIST + 1).read_to_string(&mut text)),
     }
     .map_err(cannot)?;
+    if text.len() as u64 > MOST_LIST {
+        return Err(Error::input(format!("{name} is larger than {MOST_LIST} bytes: is it a list of images?")));
+    }
     let text = text.trim_start_matches('\u{feff}');
     Ok(SourceText::new(if name == "-" { "stdin" } else { &name }, text))
 }

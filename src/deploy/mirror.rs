@@ -97,6 +97,10 @@ pub async fn mirror(
     events: &Events,
 ) -> Result<Vec<Mirrored>> {
     let run = Run { options, clients, events, registries: Mutex::default(), own: Mutex::default() };
+    // Without a way in every image would fail, and for one reason.
+    if images.iter().any(|image| !repository::names_registry(&image.repository)) {
+        run.own().await.map_err(|error| error.with_kind(Kind::Preflight))?;
+    }
     let mut groups: Vec<Vec<(usize, &Wanted)>> = Vec::new();
     for (at, image) in images.iter().enumerate() {
         match groups.iter_mut().find(|group| group[0].1.repository == image.repository) {
@@ -229,16 +233,17 @@ impl Run<'_> {
             let found = repository::find_named(name, self.options.create_repository, self.clients).await;
             return found.map_err(|error| error.with_kind(Kind::BuildOrPush));
         }
+        Ok(repository::named(name, &format!("{}/{name}", self.own().await?)))
+    }
+
+    async fn own(&self) -> Result<String> {
         let mut own = self.own.lock().await;
-        let host = match &*own {
-            Some(host) => host.clone(),
-            None => {
-                let login = login::login(self.clients).await?;
-                let host = login.registry.split_once("://").map_or(&*login.registry, |(_, host)| host).to_owned();
-                own.insert(host).clone()
-            }
-        };
-        Ok(repository::named(name, &format!("{host}/{name}")))
+        if let Some(host) = &*own {
+            return Ok(host.clone());
+        }
+        let login = login::login(self.clients).await?;
+        let host = login.registry.split_once("://").map_or(&*login.registry, |(_, host)| host);
+        Ok(own.insert(host.to_owned()).clone())
     }
 
     async fn target(&self, repository: &Repository) -> Result<Client> {

@@ -172,6 +172,10 @@ fn what_cannot_be_meant_is_refused_before_anything_is_asked() {
         assert_eq!(run.code, 2, "{line}: {}", run.stderr);
         assert!(run.stdout.contains(expected) || run.stderr.contains(expected), "{line}: {}{}", run.stdout, run.stderr);
     }
+    // Without credentials it is one failure, before anything.
+    let words = "mirror nginx:1.27 redis:8 -o json --region us-west-2";
+    let run = Run::new(&command(folder.path()).args(words.split_whitespace()).output().unwrap()).json(3);
+    assert!(run["error"]["others"].is_null() && run["results"].is_null(), "{run}");
     let words = ["mirror", "--from-file", "list", "-o", "json"];
     let run = Run::new(&command(folder.path()).args(words).output().unwrap()).json(2);
     assert_eq!((&run["error"]["file"], &run["error"]["line"]), (&json!("list"), &json!(2)));
