@@ -90,9 +90,10 @@ def test_the_same_image_everywhere(builder, docker, project, context, registry, 
     assert ran.stdout == (context / "words").read_text() or may_run_nothing(ran), ran.stderr
     podman = Containers("podman", tmp_path / "pulling", base_environment)
     assert podman_pulls(podman, image) == id
-    limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]  # the default is more than some machines allow
-    ran = podman.run("run", "--rm", "--network", "none", *limits, image)
-    assert ran.stdout == (context / "words").read_text() or may_run_nothing(ran), ran.stderr
+    if builder == "podman":  # once: podman 4.3 may wait 20 s for its monitor after the container's end
+        limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]  # the default is more than some machines allow
+        ran = podman.run("run", "--network", "none", *limits, image)
+        assert ran.stdout == (context / "words").read_text() or may_run_nothing(ran), ran.stderr
     assert skopeo_copies(image, tmp_path / "copied", base_environment) == id
     assert oras_pulls(image, tmp_path / "oras") == id
 

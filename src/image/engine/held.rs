@@ -98,7 +98,7 @@ impl Held {
 /// What an engine knows of the image that it calls `name`.
 ///
 /// # Errors
-/// `Preflight` when it has no such image; `Input` when that is for another platform; `BuildOrPush` when it does not say.
+/// `Preflight` when it does not answer or has no such image; `Input` when that is for another platform; `BuildOrPush` when it does not say.
 pub async fn hold(engine: &Engine, name: &str, folder: &Path, open: &Open) -> Result<Held> {
     let read = |pipe: std::io::PipeReader| {
         let mut text = Vec::new();
@@ -193,6 +193,8 @@ fn absent(error: Error, builder: Builder, name: &str) -> Error {
         true => Error::preflight(format!("{builder} has no image `{name}`"))
             .cause(said)
             .hint(format!("`{builder} images` lists those that it has")),
-        false => error.hint(format!("does `{builder} info` answer?")),
+        false => Error::preflight(format!("{builder} does not say whether it has the image `{name}`"))
+            .cause(error)
+            .hint(format!("is {builder} installed, and does `{builder} info` answer?")),
     }
 }

@@ -77,6 +77,10 @@ pub async fn run(command: &Command, on_line: &mut (dyn FnMut(&str) + Send)) -> R
     run_into(command, Stdio::piped(), on_line).await
 }
 
+/// What an engine may write ahead of us; what Linux allows everyone.
+#[cfg(target_os = "linux")]
+const PIPE: usize = 1 << 20;
+
 /// How the reader of a command's output came out.
 pub enum Reading<T> {
     /// It needs no more: the command is not waited for.
@@ -94,6 +98,9 @@ pub async fn read<T: Send + 'static>(
     read: impl FnOnce(PipeReader) -> Result<Reading<T>> + Send + 'static,
 ) -> Result<T> {
     let (output, input) = std::io::pipe().map_err(|error| Error::build_or_push("cannot make a pipe").cause(error))?;
+    // The engine need not wait for each small piece to be taken; a smaller pipe does, too.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::pipe::fcntl_setpipe_size(&output, PIPE);
     let mut reading = tokio::task::spawn_blocking(move || read(output));
     let mut quiet = |_: &str| {};
     let mut running = std::pin::pin!(run_into(command, input.into(), &mut quiet));

@@ -254,6 +254,10 @@ async fn a_builder_that_would_build_nothing_is_refused() {
         let refused = Run::new(&machine.command(image).output().await.unwrap()).json(2);
         assert!(refused["error"]["message"].as_str().unwrap().contains(words), "{refused}");
     }
+    program(&workshop, "#!/bin/sh\necho Cannot connect to the Docker daemon >&2; exit 1\n");
+    let refused = machine.push("nothing:1").await.json(3);
+    assert_eq!(refused["error"]["message"], "docker does not say whether it has the image `nothing:1`");
+    assert!(refused["error"]["causes"].to_string().contains("Cannot connect"), "{refused}");
     docker(&workshop);
     let refused = machine.push("nothing:1").await.json(3);
     assert_eq!(refused["error"]["message"], "docker has no image `nothing:1`");
