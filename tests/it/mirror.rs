@@ -231,7 +231,7 @@ async fn a_private_source_is_entered_by_docker_s_login() {
     assert_eq!(pushed["digest"].as_str(), from.tag("new").as_deref(), "what is not ECR's is pushed to with it, too");
     lab.write(".docker/config.json", &json!({ "credsStore": "nowhere" }).to_string());
     let failed = mirror(&lab, &source).json(4);
-    assert!(failed["error"]["causes"].to_string().contains("docker-credential-nowhere"), "{failed}");
+    assert!(failed["error"]["hints"].to_string().contains("docker-credential-nowhere"), "{failed}");
 }
 
 /// faults.md 17 and 18, of what comes from another registry.

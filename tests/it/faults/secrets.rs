@@ -9,7 +9,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
 use super::cutter::Cutter;
-use crate::images::archives::{layer_of, saved_of};
+use crate::images::archives::{layer_of, saved_of, told_of};
 use crate::lab_front::TestLab;
 use crate::site::{Ended, Site, noise};
 
@@ -19,15 +19,18 @@ here=PROJECT
 { echo "$0"; printf '  %s\n' "$@"; } >> "$here/called"
 for word; do
     case "$before" in
-        --iidfile) echo "sha256:1111111111111111111111111111111111111111111111111111111111111111" > "$word" ;;
-        --output) stat -c '%a' "$(dirname "$word")" > "$here/scratch"; cp "$here/saved.tar" "$word" ;;
+        --iidfile) stat -c '%a' "$(dirname "$word")" > "$here/scratch"; cp "$here/id" "$word" ;;
     esac
     case "$word" in
-        docker-archive:*) cp "$here/saved.tar" "${word#docker-archive:}" ;;
         --password-stdin) cat >> "$here/given" ;;
     esac
     before=$word
 done
+case "$*" in
+    inspect*) cat "$here/told.buildah" ;;
+    "image inspect"*) cat "$here/told" ;;
+    save*|push*) cat "$here/saved.tar" ;;
+esac
 "#;
 
 const PROGRAMS: [&str; 8] = ["docker", "podman", "buildah", "finch", "nerdctl", "helm", "skopeo", "git"];
@@ -46,6 +49,10 @@ async fn site_at(lab: &TestLab) -> (Site, Cutter) {
     let site = Site::new(&format!("http://{}", line.address), DOCKERFILE);
     site.write("Dockerfile", "FROM scratch\n");
     saved_of(&site.path("saved.tar"), &[layer_of(&noise(1, 1_100_000)), layer_of(b"small")]);
+    let (id, docker, buildah) = told_of(&site.path("saved.tar"));
+    site.write("id", id);
+    site.write("told", docker.to_string());
+    site.write("told.buildah", buildah.to_string());
     with_programs(&site);
     (site, line)
 }
@@ -174,7 +181,11 @@ async fn case_57_what_is_written_is_for_its_owner_alone() {
         assert!(!own || mode & 0o777 & !allowed == 0, "{} is {mode:o}", path.display());
         assert!(!path.to_string_lossy().contains(".writing-"), "{} is left", path.display());
     }
-    assert_eq!(std::fs::read_to_string(site.path("scratch")).unwrap().trim(), "700", "where engines save images");
+    assert_eq!(
+        std::fs::read_to_string(site.path("scratch")).unwrap().trim(),
+        "700",
+        "where engines write what they built"
+    );
     drop(line);
     // The lab's own, with its passwords' hashes and its images.
     let folder = lab.end().await;

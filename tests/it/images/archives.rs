@@ -1,8 +1,8 @@
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use steadystate::error::Kind;
 use steadystate::image::{BlobSource, archive, digest, layout, open};
 
@@ -118,6 +118,22 @@ pub fn small_archive(workshop: &Workshop, name: &str, content: &str) -> Vec<u8> 
     ];
     archive_of(workshop, name, &members);
     config
+}
+
+/// The id of a saved image, and what docker and buildah tell of it.
+pub fn told_of(archive: &Path) -> (String, Value, Value) {
+    let mut tar = tar::Archive::new(File::open(archive).unwrap());
+    let mut members = tar.entries().unwrap().map(Result::unwrap);
+    let mut member = members.find(|member| member.path().unwrap().as_os_str() == "c.json").unwrap();
+    let mut config = String::new();
+    member.read_to_string(&mut config).unwrap();
+    let id = digest::of(config.as_bytes());
+    let of: Value = serde_json::from_str(&config).unwrap();
+    let docker = json!([{
+        "Id": id, "Os": of["os"], "Architecture": of["architecture"], "RootFS": { "Layers": of["rootfs"]["diff_ids"] },
+    }]);
+    let buildah = json!({ "FromImageID": id, "Config": config, "OCIv1": of });
+    (id, docker, buildah)
 }
 
 /// What an engine saves of a build for an architecture: a layer that all architectures share, and one of its own.

@@ -113,14 +113,14 @@ fn a_time_is_given_to_who_knows_it() {
     SOURCE_DATE_EPOCH=1 docker build --iidfile /tmp/id --build-arg SOURCE_DATE_EPOCH -- .
     SOURCE_DATE_EPOCH= podman build --iidfile /tmp/id --timestamp 1700000000 -- .
     SOURCE_DATE_EPOCH=1 podman build --iidfile /tmp/id --build-arg SOURCE_DATE_EPOCH -- .
-    SOURCE_DATE_EPOCH= buildah build --iidfile /tmp/id --timestamp 1700000000 -- .
-    SOURCE_DATE_EPOCH=1 buildah build --iidfile /tmp/id --build-arg SOURCE_DATE_EPOCH -- .
+    SOURCE_DATE_EPOCH= buildah build --layers --iidfile /tmp/id --timestamp 1700000000 -- .
+    SOURCE_DATE_EPOCH=1 buildah build --layers --iidfile /tmp/id --build-arg SOURCE_DATE_EPOCH -- .
     SOURCE_DATE_EPOCH=1700000000 finch build --iidfile /tmp/id --build-arg SOURCE_DATE_EPOCH -- .
     SOURCE_DATE_EPOCH=1 finch build --iidfile /tmp/id --build-arg SOURCE_DATE_EPOCH -- .
     SOURCE_DATE_EPOCH=1700000000 nerdctl build --iidfile /tmp/id --build-arg SOURCE_DATE_EPOCH -- .
     SOURCE_DATE_EPOCH=1 nerdctl build --iidfile /tmp/id --build-arg SOURCE_DATE_EPOCH -- .
-    SOURCE_DATE_EPOCH=1700000000 docker buildx build --load --iidfile /tmp/id --build-arg SOURCE_DATE_EPOCH -- .
-    SOURCE_DATE_EPOCH=1 docker buildx build --load --iidfile /tmp/id --build-arg SOURCE_DATE_EPOCH -- .
+    SOURCE_DATE_EPOCH=1700000000 docker buildx build --load --iidfile /tmp/id --metadata-file /tmp/id.metadata --build-arg SOURCE_DATE_EPOCH -- .
+    SOURCE_DATE_EPOCH=1 docker buildx build --load --iidfile /tmp/id --metadata-file /tmp/id.metadata --build-arg SOURCE_DATE_EPOCH -- .
     ");
 }
 
