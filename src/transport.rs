@@ -95,7 +95,10 @@ pub fn has_proxy() -> bool {
 pub fn hint(causes: &str) -> Option<String> {
     let text = causes.to_ascii_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
-    let hint = if has(&["unknownissuer", "badsignature", "causedasendentity", "unsupportedcertversion"]) {
+    let hint = if has(&["causedasendentity"]) {
+        "its certificate is an authority's own (`CA:TRUE`), which no server may show: sign one for the host with it, or make it \
+         again with `-addext basicConstraints=critical,CA:FALSE`, and name the file in AWS_CA_BUNDLE"
+    } else if has(&["unknownissuer", "badsignature", "unsupportedcertversion"]) {
         "nobody whom this machine trusts has signed its certificate: name a PEM file with its CA (or itself) in \
          AWS_CA_BUNDLE, which is trusted beside the system's, or in SSL_CERT_FILE, in place of them"
     } else if has(&["notvalidforname", "not valid for name", "no names that are valid"]) {

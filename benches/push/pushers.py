@@ -7,10 +7,12 @@ import json
 import os
 import pathlib
 import shutil
+import ssl
 import subprocess
 import tempfile
 import threading
 import time
+import urllib.request
 
 TASK_DEFINITION = {"family": "bench", "containerDefinitions": [{"name": "bench", "image": "{{image}}", "memory": 64}]}
 
@@ -70,30 +72,31 @@ class Pushers:
         finally:
             self.certificate, self.hosts = None, {}
 
-    def raw(self, image, port, at_once=4, host="127.0.0.1"):
+    def raw(self, image, port, at_once=4):
         """What the wire and the registry can take: each blob by POST and PUT, `at_once` side by side."""
         blobs = list((image / "layout/blobs/sha256").iterdir())
         blobs.sort(key=lambda blob: -blob.stat().st_size)
         index = json.loads((image / "layout/index.json").read_text())["manifests"][0]
-        base = f"{'https' if self.certificate else 'http'}://{host}:{port}/v2/raw"
-        trust = ["--cacert", self.certificate, "--resolve", f"{host}:{port}:127.0.0.1"] if self.certificate else []
+        base = f"{'https' if self.certificate else 'http'}://127.0.0.1:{port}/v2/raw"
+        trust = ["--cacert", self.certificate] if self.certificate else []
+        context = ssl.create_default_context(cafile=self.certificate) if self.certificate else None
 
-        def curl(*arguments):
-            command = ["curl", "-sS", "--fail", *trust, *arguments]
-            return subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True).stdout
+        def ask(method, url, body=b"", **headers):
+            request = urllib.request.Request(url, method=method, data=body, headers=headers)
+            return urllib.request.urlopen(request, context=context).headers
 
         def put(blob):
-            said = curl("-X", "POST", "-d", "", "-D", "-", "-o", "/dev/null", f"{base}/blobs/uploads/")
-            location = next(line.split(": ", 1)[1] for line in said.splitlines() if line.lower().startswith("location:"))
+            location = ask("POST", f"{base}/blobs/uploads/")["Location"]
             url = f"{location}{'&' if '?' in location else '?'}digest=sha256:{blob.name}"
-            curl("-o", "/dev/null", "-X", "PUT", "-T", blob, url, "-H", "Content-Type: application/octet-stream")
+            command = ["curl", "-sS", "--fail", "--http1.1", *trust, "-o", "/dev/null", "-X", "PUT", "-T", blob, url]
+            subprocess.run([*command, "-H", "Content-Type: application/octet-stream"], check=True)
 
         before = os.times()
         began = time.monotonic()
         with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
             list(pool.map(put, [blob for blob in blobs if blob.name != index["digest"][7:]]))
-        manifest = image / "layout/blobs/sha256" / index["digest"][7:]
-        curl("-X", "PUT", "-T", manifest, f"{base}/manifests/raw", "-H", f"Content-Type: {index['mediaType']}")
+        manifest = (image / "layout/blobs/sha256" / index["digest"][7:]).read_bytes()
+        ask("PUT", f"{base}/manifests/raw", manifest, **{"Content-Type": index["mediaType"]})
         wall, after = time.monotonic() - began, os.times()
         return Took(wall, after.children_user + after.children_system - before.children_user - before.children_system, 0)
 
@@ -125,6 +128,19 @@ class Pushers:
         if not self.certificate:
             command.append("--dest-tls-verify=false")
         return measured(inside({home / "containers": "/var/lib/containers", **self.hosts}, command), self.environment(home))
+
+    def podman(self, archive, port):
+        """Loaded into a store of its own, which knows no registry, and pushed from there."""
+        home = pathlib.Path(tempfile.mkdtemp(dir=self.folder))
+        (home / "containers").mkdir()
+        mounts = {home / "containers": "/var/lib/containers", **self.hosts}
+        podman = ["podman", "--root", home / "root", "--runroot", home / "run", "--storage-driver", "vfs"]
+        environment = self.environment(home)
+        subprocess.run([str(part) for part in inside(mounts, [*podman, "load", "-q", "-i", archive])], env=environment, check=True, capture_output=True)
+        push = ["push", "-q", "--tls-verify=false", "bench:latest", f"docker://127.0.0.1:{port}/podman:latest"]
+        took = measured(inside(mounts, [*podman, *push]), environment)
+        shutil.rmtree(home, ignore_errors=True)
+        return took
 
     def crane(self, source, port):
         home = pathlib.Path(tempfile.mkdtemp(dir=self.folder))

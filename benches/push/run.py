@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How fast images are pushed: `benches/push/run.py path/to/steady [case …]`.
 
-Runs this tree's `steady`, the peers that are installed (docker, skopeo, crane) and plain PUTs against Debian's
+Runs this tree's `steady`, the peers that are installed (docker, podman, skopeo, crane) and plain PUTs against Debian's
 docker-registry, all in one run, each on a registry that was emptied, and prints a table with ratios to the plain PUTs.
 Needs docker-registry, curl, openssl; takes some minutes and 4 GB of disk in the folder for temporary files.
 """
@@ -63,6 +63,8 @@ class Bench:
             self.measure(case, "skopeo", lambda: self.pushers.skopeo(f"docker-archive:{archive}", port))
         if installed("crane"):
             self.measure(case, "crane", lambda: self.pushers.crane(archive, port))
+        if installed("podman"):
+            self.measure(case, "podman push", lambda: self.pushers.podman(archive, port))
         if self.pushers.docker:
             self.measure(case, "docker push", lambda: self.pushers.docker_push(archive, port), self.pushers.forget_docker)
 
@@ -89,6 +91,9 @@ class Bench:
         if installed("skopeo"):
             before = lambda: self.pushers.skopeo(f"docker-archive:{eight}/image.tar", port)
             self.measure(case, "skopeo", lambda: self.pushers.skopeo(f"docker-archive:{archive}", port), before)
+        if installed("podman"):
+            before = lambda: self.pushers.podman(eight / "image.tar", port)
+            self.measure(case, "podman push", lambda: self.pushers.podman(archive, port), before)
         if installed("crane"):
             before = lambda: self.pushers.crane(eight / "image.tar", port)
             self.measure(case, "crane", lambda: self.pushers.crane(archive, port), before)
@@ -135,7 +140,7 @@ class Bench:
         self.registry = servers.Registry(self.folder / "tls", certificate)
         port = self.registry.port
         with self.pushers.trusting(certificate[0], host):
-            self.measure(case, "raw PUTs", lambda: self.pushers.raw(eight, port, host=host))
+            self.measure(case, "raw PUTs", lambda: self.pushers.raw(eight, port))
             self.measure(case, "steady", lambda: self.pushers.ours(eight / "layout", port, host=host))
             if installed("skopeo"):
                 self.measure(case, "skopeo", lambda: self.pushers.skopeo(f"oci:{eight}/layout", port, host))
@@ -167,7 +172,7 @@ def main():
         for case in cases or CASES:
             getattr(bench, case)()
         bench.table()
-    for name in ["docker", "skopeo", "crane"]:
+    for name in ["docker", "podman", "skopeo", "crane"]:
         if installed(name):
             print(subprocess.run([name, "--version"], capture_output=True, text=True).stdout.strip().splitlines()[0])
 

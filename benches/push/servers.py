@@ -122,8 +122,11 @@ def wire(target, round_trip=0.0, rate=None):
 
 def certificate(folder, host):
     """A throw-away one, which vouches for itself."""
-    key, file = folder / "key.pem", folder / "certificate.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={host}"]
-    command += ["-addext", f"subjectAltName=DNS:{host}", "-keyout", key, "-out", file]
-    subprocess.run(command, check=True, capture_output=True)
+    key, file, config = folder / "key.pem", folder / "certificate.pem", folder / "certificate.cnf"
+    config.write_text(
+        f"[req]\nprompt = no\ndistinguished_name = name\nx509_extensions = server\n[name]\nCN = {host}\n"
+        f"[server]\nbasicConstraints = critical,CA:FALSE\nsubjectAltName = DNS:{host},IP:127.0.0.1\n"
+    )
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-config", config]
+    subprocess.run([*command, "-keyout", key, "-out", file], check=True, capture_output=True)
     return file, key
