@@ -14,9 +14,9 @@ use crate::image::digest::Hasher;
 use crate::image::{Blob, BlobSource, Descriptor};
 
 /// Read and sent at once.
-const CHUNK: usize = 256 << 10;
+const CHUNK: usize = 1 << 20;
 /// Pieces of one upload that wait for the connection.
-const AHEAD: usize = 3;
+const AHEAD: usize = 2;
 
 /// What an upload's stream tells of itself.
 #[derive(Default)]
