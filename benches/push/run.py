@@ -139,13 +139,15 @@ class Bench:
         plain, certificate = self.registry, servers.certificate(self.folder, host)
         self.registry = servers.Registry(self.folder / "tls", certificate)
         port = self.registry.port
-        with self.pushers.trusting(certificate[0], host):
-            self.measure(case, "raw PUTs", lambda: self.pushers.raw(eight, port))
-            self.measure(case, "steady", lambda: self.pushers.ours(eight / "layout", port, host=host))
-            if installed("skopeo"):
-                self.measure(case, "skopeo", lambda: self.pushers.skopeo(f"oci:{eight}/layout", port, host))
-        self.registry.stop()
-        self.registry = plain
+        try:
+            with self.pushers.trusting(certificate[0], host):
+                self.measure(case, "raw PUTs", lambda: self.pushers.raw(eight, port))
+                self.measure(case, "steady", lambda: self.pushers.ours(eight / "layout", port, host=host))
+                if installed("skopeo"):
+                    self.measure(case, "skopeo", lambda: self.pushers.skopeo(f"oci:{eight}/layout", port, host))
+        finally:
+            self.registry.stop()
+            self.registry = plain
 
     def table(self):
         raw = {case: took.wall for case, name, took in self.rows if name == "raw PUTs"}

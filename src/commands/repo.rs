@@ -137,7 +137,7 @@ impl Args {
             return Err(Error::input(format!("this deletes the repository `{name}`{all}")).hint("say --yes to do it"));
         }
         let new = match &self.verb {
-            Verb::Create(create) => create.read()?,
+            Verb::Create(create) => create.read(&context.global.directory.clone().unwrap_or_default())?,
             _ => NewRepository::default(),
         };
         // like a login, it needs no project and takes the region of one that is there
@@ -218,7 +218,8 @@ impl Images {
 }
 
 impl Create {
-    fn read(&self) -> Result<NewRepository> {
+    fn read(&self, directory: &Path) -> Result<NewRepository> {
+        let document = |file: &PathBuf| document(&directory.join(file));
         let mutability = match (self.immutable, self.mutable) {
             (true, _) => Some("IMMUTABLE".to_owned()),
             (_, true) => Some("MUTABLE".to_owned()),
@@ -235,8 +236,8 @@ impl Create {
                 tag_mutability_exclusions: self.except.clone(),
                 scan_on_push: self.scan_on_push,
             },
-            policy: self.policy.as_deref().map(document).transpose()?,
-            lifecycle: self.lifecycle.as_deref().map(document).transpose()?,
+            policy: self.policy.as_ref().map(document).transpose()?,
+            lifecycle: self.lifecycle.as_ref().map(document).transpose()?,
             encryption: self.encryption.clone(),
             tags: self.tags.clone(),
         })
@@ -244,8 +245,10 @@ impl Create {
 }
 
 fn document(path: &Path) -> Result<Value> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Error::input(format!("cannot read {}", path.display())).cause(error))?;
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        let error = Error::input(format!("cannot read {}", path.display())).cause(error);
+        error.hint("give a file with the policy's JSON")
+    })?;
     let source = SourceText::new(path.display().to_string(), text.as_str());
     Ok(crate::document::parse(&source)?.value)
 }

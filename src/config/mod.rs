@@ -235,7 +235,11 @@ fn settings(reader: &Reader, merged: &Node, options: &Options, check: bool) -> O
     if let (Some(given), Some(image)) = (&options.image, &mut image) {
         let here = std::env::current_dir().unwrap_or_default();
         let given = files::path_or_reference(&here, given);
-        image.source = ImageSource::Existing(ExistingImage { run: None, image: given, platforms: Vec::new() });
+        let platforms = match &mut image.source {
+            ImageSource::Existing(existing) => std::mem::take(&mut existing.platforms),
+            _ => Vec::new(),
+        };
+        image.source = ImageSource::Existing(ExistingImage { run: None, image: given, platforms });
     }
     match (image.as_mut().map(|image| &mut image.source), options.builder) {
         (Some(ImageSource::Dockerfile(build)), builder) => {

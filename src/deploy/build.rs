@@ -117,6 +117,10 @@ async fn layers(plan: &Plan, build: &LayersBuild, open: Open, clients: &Clients,
         let named = build.platforms.first().or(open.platform.as_ref()).cloned();
         return layers_for(named, plan, build, open, clients, events).await.map(Built::Image);
     }
+    if build.base.as_deref() == Some("-") {
+        return Err(Error::input("stdin can be read once, and each of several platforms needs the base")
+            .hint("save the base as an archive, and name that"));
+    }
     let mut images = Vec::new();
     for platform in &build.platforms {
         let named = Some(platform.clone());
@@ -214,7 +218,16 @@ async fn dockerfile(
 /// An image that is there, with all its platforms or with those that are named: on stdin, in an engine, a path, or a
 /// reference in some registry.
 async fn whole(name: &str, platforms: &[Platform], open: Open, clients: &Clients) -> Result<Made> {
-    if let Some(here) = from_here(name, &open).await? {
+    let here = match platforms {
+        [] => from_here(name, &open).await?,
+        [one] => from_here(name, &Open { platform: Some(one.clone()), ..open.clone() }).await?,
+        _ if name == "-" || engine::is_named(name) => {
+            return Err(Error::input(format!("`{name}` is one image, and `platforms` names several"))
+                .hint("an OCI layout, an archive on disk or a registry's index holds several"));
+        }
+        _ => None,
+    };
+    if let Some(here) = here {
         return Ok(Made::Here(here));
     }
     let path = PathBuf::from(name);

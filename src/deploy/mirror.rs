@@ -218,12 +218,14 @@ impl Run<'_> {
     }
 
     async fn source(&self, reference: &Reference) -> Result<Client> {
+        // Other registries' logins may be for a repository.
+        let key = if reference.ecr().is_some() { reference.registry.clone() } else { reference.name() };
         let mut known = self.registries.lock().await;
-        if let Some(client) = known.get(&reference.registry) {
+        if let Some(client) = known.get(&key) {
             return Ok(client.clone());
         }
         let client = origin::of(reference, self.clients).await?.client;
-        known.insert(reference.registry.clone(), client.clone());
+        known.insert(key, client.clone());
         Ok(client)
     }
 
@@ -247,12 +249,13 @@ impl Run<'_> {
     }
 
     async fn target(&self, repository: &Repository) -> Result<Client> {
+        let key = if repository.is_ecr() { repository.registry().to_owned() } else { repository.uri() };
         let mut known = self.registries.lock().await;
-        if let Some(client) = known.get(repository.registry()) {
+        if let Some(client) = known.get(&key) {
             return Ok(client.clone());
         }
         let session = login::session(repository, self.clients).await?;
-        known.insert(repository.registry().to_owned(), session.client.clone());
+        known.insert(key, session.client.clone());
         Ok(session.client)
     }
 

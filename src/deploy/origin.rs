@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::image::Reference;
 use crate::registry::Origin;
 
-/// ECR by the caller's AWS credentials; any other registry by the login that docker's configuration has for it, if any.
+/// ECR by the caller's AWS credentials; any other registry by docker's or podman's login for it, if any.
 pub(super) async fn of(reference: &Reference, clients: &Clients) -> Result<Origin> {
     let found = match reference.ecr() {
         Some(_) => Some(repository::of_ecr(reference, clients).await?),
@@ -28,7 +28,10 @@ pub(super) async fn of(reference: &Reference, clients: &Clients) -> Result<Origi
 
 pub(super) fn unknown(reference: &Reference) -> Error {
     let registry = &reference.registry;
-    Error::build_or_push(format!("there is no image {reference}"))
-        .hint("is it spelt so, and does it have this tag?")
-        .hint(format!("a private one needs a login: `docker login {registry}`"))
+    let error = Error::build_or_push(format!("there is no image {reference}"))
+        .hint("is it spelt so, and does it have this tag?");
+    match reference.ecr() {
+        Some(_) => error.hint(format!("`steady repo images {}` lists what is there", reference.name())),
+        None => error.hint(format!("a private one needs a login: `docker login {registry}`")),
+    }
 }

@@ -12,7 +12,7 @@ use super::repository::Repository;
 use crate::aws::Clients;
 use crate::aws::reply::{list, text, texts};
 use crate::error::{Error, Kind, Result};
-use crate::image::{Blob, BlobCache, Built, Descriptor, Draft, Tree, index, places};
+use crate::image::{Blob, BlobCache, BlobSource, Built, Descriptor, Draft, Tree, index, places};
 use crate::registry::{self, Origin, Pushed, Remote, Settled};
 
 /// ECR answers about at most this many layers at once.
@@ -71,23 +71,24 @@ impl Destination<'_> {
         if let Some(there) = &has
             && tags.iter().all(|tag| there.contains(tag))
         {
-            for blob in tree.blobs() {
+            tree.blobs().for_each(Blob::arrived);
+            // Whoever knows of the others has told of them.
+            for blob in tree.blobs().filter(|blob| !present.contains(&blob.descriptor.digest)) {
                 let (digest, size) = (blob.descriptor.digest.clone(), blob.descriptor.size);
                 self.events.emit(Event::Blob { digest, size, sent: 0, state: BlobState::Exists });
             }
             return Ok(Pushed::nothing(tree));
         }
-        let asked: Vec<String> = tree.blobs().map(|blob| blob.descriptor.digest.clone()).collect();
+        let left = || tree.blobs().filter(|blob| !present.contains(&blob.descriptor.digest));
         let known = match self.repository.ecr_name() {
             // With the manifest there, all that it names is there.
             Some(name) if has.is_none() => {
-                let asked = asked.into_iter().filter(|digest| !present.contains(digest)).collect();
+                let asked = left().map(|blob| blob.descriptor.digest.clone()).collect();
                 Some(available(name, asked, self.clients).await?)
             }
             // The config of new layers is new, and is all that is left.
             None if !present.is_empty() => {
-                let left = asked.iter().filter(|digest| !present.contains(*digest)).count();
-                (left <= tree.below.len().max(1)).then(HashSet::new)
+                left().all(|blob| matches!(blob.source, BlobSource::Memory(_))).then(HashSet::new)
             }
             _ => None,
         };
@@ -210,7 +211,7 @@ impl Destination<'_> {
     }
 
     /// Other repositories of this registry that have some of these blobs: a base image's, another service's.
-    fn elsewhere<'b>(&self, digests: impl Iterator<Item = &'b str>) -> HashMap<String, String> {
+    pub(super) fn elsewhere<'b>(&self, digests: impl Iterator<Item = &'b str>) -> HashMap<String, String> {
         let found = digests.filter_map(|digest| {
             let place = places::find(&self.cache, &self.client.host(), digest)?;
             (place != self.repository.path()).then(|| (digest.to_owned(), place))

@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use super::event::{BlobState, Event};
 use super::push::{Destination, available};
 use crate::error::{Error, Result};
 use crate::image::engine::Held;
@@ -34,10 +35,10 @@ impl Destination<'_> {
             return Ok((image, HashSet::new()));
         }
         // Docker's containerd store knows an image by its manifest, or by an index around it: where that is, all of it is.
-        if let Some(manifest) = held.cache.manifest_of(&held.id, &held.platform)
+        if let Some(manifest) = held.cache.manifest_of(&held.id, &held.platform, held.compression)
             && let Some(image) = registry::image(&self.client, path, &manifest, &held.platform).await?
         {
-            return Ok(present_in_full(image));
+            return Ok(self.present_in_full(image));
         }
         // A manifest's digest is asked for only where it is no config's: some registries fail when it is.
         let mut of_registry = HashSet::new();
@@ -48,7 +49,7 @@ impl Destination<'_> {
                 of_registry.insert(held.id.clone());
                 config = Some(there);
             } else if let Some(image) = registry::image(&self.client, path, &held.id, &held.platform).await? {
-                return Ok(present_in_full(image));
+                return Ok(self.present_in_full(image));
             }
         }
         if !diff_ids.iter().all(|diff_id| known.contains_key(*diff_id)) {
@@ -63,9 +64,23 @@ impl Destination<'_> {
         if let Some(config) = &config
             && let Some(image) = of_layers(held, |id| found(held, &known, &present, id), config.clone())
         {
+            self.tell_present(image.blobs.iter(), &present);
             return Ok((image, present));
         }
         self.settle_saved(held, known, present, tags).await
+    }
+
+    fn present_in_full(&self, image: Image) -> Ready {
+        let present = image.blobs.iter().map(|blob| blob.descriptor.digest.clone()).collect();
+        self.tell_present(image.blobs.iter(), &present);
+        (image, present)
+    }
+
+    fn tell_present<'b>(&self, blobs: impl Iterator<Item = &'b Blob>, present: &HashSet<String>) {
+        for blob in blobs.filter(|blob| present.contains(&blob.descriptor.digest)) {
+            let (digest, size) = (blob.descriptor.digest.clone(), blob.descriptor.size);
+            self.events.emit(Event::Blob { digest, size, sent: size, state: BlobState::Exists });
+        }
     }
 
     /// Which of these layers the repository has.
@@ -88,6 +103,7 @@ impl Destination<'_> {
     ) -> Result<Ready> {
         let mut layers: HashMap<String, Blob> =
             held.diff_ids.iter().filter_map(|id| Some((id.clone(), found(held, &known, &present, id)?))).collect();
+        self.tell_present(layers.values(), &present);
         let sought = Sought {
             config: Some(held.id.clone()),
             diff_ids: held.diff_ids.clone(),
@@ -102,7 +118,9 @@ impl Destination<'_> {
             let _ = blobs.send(layer.blob.clone());
             let _ = came.send(layer);
         };
-        let (path, options, progress) = (self.repository.path(), PushOptions::default(), self.progress());
+        let found_in = self.elsewhere(known.values().map(|descriptor| descriptor.digest.as_str()));
+        let options = PushOptions { found_in, ..Default::default() };
+        let (path, progress) = (self.repository.path(), self.progress());
         let sending = registry::send_as_they_come(&self.client, path, to_send, &options, &progress);
         let (saved, sent) = tokio::try_join!(held.save(sought, on_layer), sending)?;
         present.extend(sent);
@@ -117,16 +135,21 @@ impl Destination<'_> {
             }
             // The id is not the config's: the image is what the archive says.
             Found::All(saved) => {
-                let (image, present) = match saved.image(Some(&held.platform), &layers)? {
+                let platform = held.platform.clone();
+                let image = tokio::task::spawn_blocking(move || saved.image(Some(&platform), &layers)).await;
+                let image =
+                    image.map_err(|error| Error::build_or_push("reading the image was broken off").cause(error));
+                let (image, present) = match image?? {
                     Built::Draft(draft) => {
                         let known = registry::recall(&self.client, path, &draft, &[]).await?;
                         let settled = self.settle(&draft, known, tags, None).await?;
-                        (settled.image, settled.present)
+                        present.extend(settled.present);
+                        (settled.image, present)
                     }
                     Built::Image(image) => (image, present),
                     _ => return Err(Error::other("an archive held no image")),
                 };
-                held.cache.note_manifest(&held.id, &held.platform, &image.digest)?;
+                held.cache.note_manifest(&held.id, &held.platform, held.compression, &image.digest)?;
                 Ok((image, present))
             }
         }
@@ -139,11 +162,6 @@ fn found(held: &Held, known: &HashMap<String, Descriptor>, present: &HashSet<Str
         Some(descriptor) if present.contains(&descriptor.digest) => Some(in_registry(descriptor)),
         _ => held.kept(diff_id),
     }
-}
-
-fn present_in_full(image: Image) -> Ready {
-    let present = image.blobs.iter().map(|blob| blob.descriptor.digest.clone()).collect();
-    (image, present)
 }
 
 fn in_registry(descriptor: &Descriptor) -> Blob {

@@ -47,7 +47,8 @@ pub fn draft(path: &Path, open: &Open) -> Result<Built> {
     match &open.platform {
         Some(wanted) if !built.is_for(wanted) => {
             let has = index::listed(&built.platforms());
-            Err(Error::input(format!("{name} holds an image for {has}, and {wanted} is wanted")))
+            Err(Error::input(format!("{name} holds an image for {has}, and {wanted} is wanted"))
+                .hint(manifest::OTHER_PLATFORM))
         }
         _ => Ok(built),
     }

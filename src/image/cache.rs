@@ -4,7 +4,7 @@ use std::fs::{DirBuilder, File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,9 @@ use crate::error::{Error, Kind, Result};
 
 /// No run writes one blob for so long.
 const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What was not used for longer than this goes.
+const UNUSED: Duration = Duration::from_secs(60 * 24 * 60 * 60);
 
 /// Nothing sound is larger.
 const MAX_CONFIG: u64 = 8 << 20;
@@ -126,7 +129,10 @@ impl BlobCache {
     /// is removed there ([`BlobCache::verify`] does it now).
     pub fn find(&self, digest: &str, size: u64) -> Option<PathBuf> {
         let path = self.path(digest)?;
-        (std::fs::metadata(&path).ok()?.len() == size).then_some(path)
+        let file = File::open(&path).ok().filter(|file| file.metadata().is_ok_and(|found| found.len() == size))?;
+        // who is of use stays
+        let _ = file.set_modified(SystemTime::now());
+        Some(path)
     }
 
     /// The blob, if it is here and its content is what its name says.
@@ -193,21 +199,21 @@ impl BlobCache {
     }
 
     /// The manifest that an engine's image turned out to be, where its id says neither its config nor its manifest.
-    pub fn manifest_of(&self, id: &str, platform: &Platform) -> Option<String> {
-        let manifest = std::fs::read_to_string(self.note(id, platform)?).ok()?;
+    pub fn manifest_of(&self, id: &str, platform: &Platform, compression: Compression) -> Option<String> {
+        let manifest = std::fs::read_to_string(self.note(id, platform, compression)?).ok()?;
         digest::is_valid(&manifest).then_some(manifest)
     }
 
     /// # Errors
     /// `Other` when the folder cannot be written.
-    pub fn note_manifest(&self, id: &str, platform: &Platform, manifest: &str) -> Result<()> {
-        let Some(path) = self.note(id, platform) else { return Ok(()) };
+    pub fn note_manifest(&self, id: &str, platform: &Platform, compression: Compression, manifest: &str) -> Result<()> {
+        let Some(path) = self.note(id, platform, compression) else { return Ok(()) };
         self.put(&path, manifest.as_bytes()).map_err(|error| self.failed(error))
     }
 
-    fn note(&self, id: &str, platform: &Platform) -> Option<PathBuf> {
+    fn note(&self, id: &str, platform: &Platform, compression: Compression) -> Option<PathBuf> {
         let platform = platform.to_string().replace(|c: char| !c.is_ascii_alphanumeric(), "-");
-        Some(self.folder.join("sha256").join(format!("{}.{platform}", digest::hex_of(id)?)))
+        Some(self.folder.join(compression.name()).join(format!("{}.{platform}", digest::hex_of(id)?)))
     }
 
     fn put(&self, path: &Path, text: &[u8]) -> io::Result<()> {
@@ -225,16 +231,33 @@ impl BlobCache {
     }
 }
 
-/// Removes what runs that were killed left half written.
+/// Removes what runs that were killed left half written, and, once a day, what nobody has used for long.
 fn sweep(folder: &Path) {
+    remove_older(folder, ABANDONED, |name| name.starts_with(".writing-"));
+    let swept = folder.join(".swept");
+    if std::fs::metadata(&swept).is_ok_and(|found| age(&found).is_some_and(|age| age < ABANDONED)) {
+        return;
+    }
+    let mark = NamedTempFile::with_prefix_in(".writing-", folder).map(|mark| mark.persist(&swept).is_ok());
+    if mark.is_ok_and(|marked| marked) {
+        for part in ["sha256", "gzip", "zstd", "places"] {
+            remove_older(&folder.join(part), UNUSED, |_| true);
+        }
+    }
+}
+
+fn remove_older(folder: &Path, than: Duration, of: impl Fn(&str) -> bool) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let half_written = entry.file_name().to_string_lossy().starts_with(".writing-");
-        let age = entry.metadata().and_then(|metadata| metadata.modified()).ok().and_then(|time| time.elapsed().ok());
-        if half_written && age.is_some_and(|age| age > ABANDONED) {
+        let old = entry.metadata().is_ok_and(|found| age(&found).is_some_and(|age| age > than));
+        if old && of(&entry.file_name().to_string_lossy()) {
             let path = entry.path();
             let _ = std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir_all(&path));
         }
     }
+}
+
+fn age(found: &std::fs::Metadata) -> Option<Duration> {
+    found.modified().ok()?.elapsed().ok()
 }
 
 /// Hashes what it writes.

@@ -85,6 +85,15 @@ pub struct Blob {
     pub source: BlobSource,
 }
 
+impl Blob {
+    /// The registry that it goes to has it: nothing of it need be kept for that.
+    pub fn arrived(&self) {
+        if let BlobSource::Spooled(spool) = &self.source {
+            spool.sent();
+        }
+    }
+}
+
 /// Where the bytes of a blob are.
 #[derive(Debug, Clone)]
 pub enum BlobSource {

@@ -13,8 +13,10 @@ use crate::image::buffers::Buffers;
 use crate::image::digest::Hasher;
 use crate::image::{Blob, BlobSource, Descriptor};
 
-/// Read and sent at once.
+/// Read at once.
 const CHUNK: usize = 1 << 20;
+/// Handed to the connection at once: on a slow one, this is what has to move before it counts as stalled.
+const PART: usize = 128 << 10;
 /// Pieces of one upload that wait for the connection.
 const AHEAD: usize = 2;
 
@@ -60,16 +62,27 @@ pub(super) fn stream(blob: &Blob, meter: Arc<Meter>) -> io::Result<impl Stream<I
     // A spool was hashed when it was written just now, and nobody else writes it.
     let hasher = (!matches!(blob.source, BlobSource::Spooled(_))).then(Hasher::new);
     // A thread of its own reads and hashes while the connection sends.
+    let told = Arc::clone(&meter);
     tokio::task::spawn_blocking(move || {
-        if let Err(error) = send(reader, size, hasher, &digest, &meter, &pieces) {
-            meter.changed.store(true, Ordering::Relaxed);
+        if let Err(error) = send(reader, size, hasher, &digest, &pieces) {
+            told.changed.store(true, Ordering::Relaxed);
             if let Some(path) = cached {
                 let _ = std::fs::remove_file(path);
             }
             let _ = pieces.blocking_send(Err(error));
         }
     });
-    Ok(unfold(received, |mut received| async move { received.recv().await.map(|piece| (piece, received)) }))
+    Ok(unfold((received, Bytes::new(), meter), |(mut received, mut rest, meter)| async move {
+        if rest.is_empty() {
+            rest = match received.recv().await? {
+                Ok(piece) => piece,
+                Err(error) => return Some((Err(error), (received, rest, meter))),
+            };
+        }
+        let part = rest.split_to(rest.len().min(PART));
+        meter.add(part.len());
+        Some((Ok(part), (received, rest, meter)))
+    }))
 }
 
 /// Fails for a blob that is not what its digest says.
@@ -78,7 +91,6 @@ fn send(
     size: u64,
     mut hasher: Option<Hasher>,
     digest: &str,
-    meter: &Meter,
     pieces: &mpsc::Sender<io::Result<Bytes>>,
 ) -> io::Result<()> {
     let buffers = Buffers::new(AHEAD + 1);
@@ -94,7 +106,6 @@ fn send(
         if left == 0 && hasher.take().is_some_and(|hasher| hasher.finish() != digest) {
             return Err(io::Error::other("the blob changed on disk"));
         }
-        meter.add(buffer.len());
         if pieces.blocking_send(Ok(Bytes::from_owner(buffers.lend(buffer)))).is_err() {
             // Nobody takes it any more.
             return Ok(());

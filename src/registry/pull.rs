@@ -192,7 +192,8 @@ pub(super) async fn earlier_layers(
             let mut images = Vec::new();
             for entry in entries.iter().filter(|entry| !entry.attestation).take(MAX_PLATFORMS) {
                 let digest = &entry.descriptor.digest;
-                let (bytes, media_type) = get_manifest(client, repository, digest).await?;
+                // An index may outlive what it names.
+                let Ok((bytes, media_type)) = find_manifest(client, repository, digest).await? else { continue };
                 if let Ok(Document::Image(manifest)) = manifest::parse(&bytes, media_type.as_deref(), digest) {
                     images.push(*manifest);
                 }
@@ -214,7 +215,9 @@ async fn layers_of(
     if manifest.config.size > MAX_DOCUMENT as u64 {
         return Ok(Vec::new());
     }
-    let config = get_small_blob(client, repository, &manifest.config).await?;
+    let Some(config) = find_small_blob(client, repository, &manifest.config.digest).await? else {
+        return Ok(Vec::new());
+    };
     let Ok(diff_ids) = config::diff_ids(&config) else { return Ok(Vec::new()) };
     if diff_ids.len() != manifest.layers.len() {
         return Ok(Vec::new());

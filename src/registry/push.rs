@@ -117,6 +117,7 @@ pub async fn push_tree(
     // Where one name has the manifest, the repository has all that it names.
     if is_ours.contains(&true) {
         let told = |blob: &&Blob| options.present.contains(&blob.descriptor.digest);
+        tree.blobs().for_each(Blob::arrived);
         for Blob { descriptor, .. } in tree.blobs().filter(|blob| !told(blob)) {
             let (digest, size) = (descriptor.digest.clone(), descriptor.size);
             progress(Progress { digest, size, sent: size, state: BlobState::Exists });

@@ -71,9 +71,7 @@ impl Transfer<'_> {
     /// Sees to it that the repository has the blob. `known` says whether it does, if someone has asked already.
     pub(super) async fn put(&self, blob: &Blob, known: Option<bool>) -> Result<BlobState> {
         let state = self.brought(blob, known).await?;
-        if let BlobSource::Spooled(spool) = &blob.source {
-            spool.sent();
-        }
+        blob.arrived();
         Ok(state)
     }
 

@@ -118,7 +118,7 @@ pub async fn hold(engine: &Engine, name: &str, folder: &Path, open: &Open) -> Re
     let about = Told::read(told, builder).ok_or_else(unclear)?;
     if let Some(wanted) = open.platform.as_ref().filter(|wanted| !about.several && !about.platform.matches(wanted)) {
         let error = format!("{builder}'s image `{name}` is for {}, and {wanted} is wanted", about.platform);
-        return Err(Error::input(error));
+        return Err(Error::input(error).hint(manifest::OTHER_PLATFORM));
     }
     let platform = if about.several { open.platform.clone().unwrap_or(about.platform) } else { about.platform };
     Ok(Held {

@@ -60,7 +60,7 @@ pub fn shell(line: &str, folder: &Path) -> Command {
 /// `Preflight` with the reason when it does not.
 pub async fn answers(command: &Command, timeout: Duration) -> Result<()> {
     let program = command.program.to_string_lossy();
-    let hint = "start docker, or assemble the image without it: `layers:` in steady.yaml needs no engine";
+    let hint = format!("start {program}, or assemble the image without it: `layers:` in steady.yaml needs no engine");
     match tokio::time::timeout(timeout, run(command, &mut |_| {})).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(Error::preflight(format!("{program} does not answer")).cause(error).hint(hint)),

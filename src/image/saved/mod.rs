@@ -19,7 +19,7 @@ use super::compression::{Compressor, ReadOrWrite};
 use super::digest::{self, Hasher};
 use super::layout::MAX_DOCUMENT;
 use super::manifest::{LAYER_GZIP, LAYER_ZSTD};
-use super::{Blob, BlobCache, BlobSource, Compression, Descriptor};
+use super::{Blob, BlobCache, BlobSource, Compression, Descriptor, config};
 use crate::error::{Error, Result};
 pub use stream::from_stdin;
 
@@ -113,7 +113,7 @@ pub fn read(
         compression,
         documents,
     };
-    let mut config = None;
+    let mut found_config = None;
     let mut missing = sought.missing.clone();
     let chain_ids = v1::chain_ids(&sought.diff_ids);
     let mut tar = tar::Archive::new(stream);
@@ -146,9 +146,14 @@ pub fn read(
             }
         }
         match &member {
-            Member::Document(path, _) if sought.config.is_some() && config.is_none() => {
+            Member::Document(path, _) if sought.config.is_some() && found_config.is_none() => {
                 let text = std::fs::read(path).map_err(|error| cache.failed(error))?;
-                config = Some(Bytes::from(text)).filter(|text| Some(digest::of(text)) == sought.config);
+                // An image of docker's containerd store has a manifest's digest for its id.
+                let is_config = |text: &Bytes| {
+                    Some(digest::of(text)) == sought.config
+                        && config::diff_ids(text).is_ok_and(|diff_ids| diff_ids == sought.diff_ids)
+                };
+                found_config = Some(Bytes::from(text)).filter(is_config);
             }
             Member::Plain(layer, _) if missing.remove(&layer.diff_id) => {
                 want(&layer.blob);
@@ -156,13 +161,14 @@ pub fn read(
             }
             _ => {}
         }
-        if let (Some(config), true) = (&config, missing.is_empty()) {
+        if let (Some(config), true) = (&found_config, missing.is_empty()) {
             return Ok(Found::Enough(config.clone()));
         }
         let member = saved.once(member);
         saved.members.insert(path, member);
         if saved.members.len() > MAX_MEMBERS {
-            return Err(Error::input(format!("{name} has too many members to be an image")));
+            return Err(Error::input(format!("{name} has too many members to be an image"))
+                .hint("it is to be what `docker save` writes, or an OCI layout in a tar"));
         }
     }
     Ok(Found::All(saved))

@@ -48,7 +48,8 @@ impl Saved {
                 "{} holds an image for {}, and {wanted} is wanted",
                 self.name,
                 listed(&built.platforms())
-            ))),
+            ))
+            .hint(manifest::OTHER_PLATFORM)),
             _ => Ok(built),
         }
     }
@@ -110,7 +111,9 @@ impl Saved {
                 Some(Member::Packed(_, source)) => blob.source = source.clone(),
                 // Compressed, it is there; as it is, only what it was compressed to.
                 Some(Member::Passed(digest, _)) => {
-                    blob.source = BlobSource::InRegistry;
+                    // or here, since a run that was broken off
+                    let here = known.values().find(|blob| blob.descriptor.digest == *digest);
+                    blob.source = here.map_or(BlobSource::InRegistry, |blob| blob.source.clone());
                     plain |= known.contains_key(digest);
                 }
                 Some(Member::Plain(..)) => plain = true,

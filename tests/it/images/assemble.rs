@@ -308,5 +308,5 @@ fn the_cache_is_private_and_leaves_nothing_half_done() {
     let mut names: Vec<_> =
         fs::read_dir(cache).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
-    assert_eq!(names, ["gzip", "sha256", "zstd"]);
+    assert_eq!(names, [".swept", "gzip", "sha256", "zstd"]);
 }

@@ -57,3 +57,29 @@ fn what_others_may_have_put_there_is_refused() {
         }
     }
 }
+
+#[test]
+fn what_nobody_used_for_long_goes_and_what_is_used_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || BlobCache::open(folder.path()).unwrap();
+    let keep = |content: &[u8]| {
+        let mut writer = open().writer().unwrap();
+        std::io::Write::write_all(&mut writer, content).unwrap();
+        writer.keep().unwrap()
+    };
+    let age = |path: &Path, days: u64| {
+        let then = std::time::SystemTime::now() - std::time::Duration::from_secs(days * 86_400);
+        fs::File::open(path).unwrap().set_modified(then).unwrap();
+    };
+    let ((_, unused), (used, used_path), (_, young)) = (keep(b"unused"), keep(b"used"), keep(b"young"));
+    for (path, days) in [(&unused, 70), (&used_path, 70), (&young, 50)] {
+        age(path, days);
+    }
+    let there = || [&unused, &used_path, &young].map(|path| path.exists());
+    open();
+    assert_eq!(there(), [true, true, true], "it is looked at once a day");
+    assert!(open().find(&used.digest, used.size).is_some());
+    age(&folder.path().join(".swept"), 2);
+    open();
+    assert_eq!(there(), [false, true, true]);
+}

@@ -372,7 +372,7 @@ esac
     // What was not sent is kept, and nothing else.
     let left: Vec<_> =
         std::fs::read_dir(workshop.cache.folder()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(left.len(), 3, "{left:?}");
+    assert_eq!(left.len(), 4, "{left:?}");
 
     // An id that is none is never an argument.
     workshop.file("id", "--all");

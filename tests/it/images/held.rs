@@ -80,10 +80,15 @@ fn saved(workshop: &Workshop, contents: &[&str], name: impl Fn(usize, &[u8]) -> 
 /// What Docker's containerd store has and gives: an image whose layers are compressed already. With `around` it is in an
 /// index beside an attestation, as BuildKit makes them. Its name is `hello:1`; returns its config and its manifest's digest.
 pub fn containerd(workshop: &Workshop, around: bool) -> (Vec<u8>, String) {
+    containerd_that(workshop, around, "/file")
+}
+
+/// The same, of a config that runs another program.
+pub fn containerd_that(workshop: &Workshop, around: bool, runs: &str) -> (Vec<u8>, String) {
     const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
     const INDEX: &str = "application/vnd.oci.image.index.v1+json";
     let (raw, packed) = (layer("content"), gzipped(&layer("content")));
-    let config = config(&[&raw]);
+    let config = String::from_utf8(config(&[&raw])).unwrap().replace("/file", runs).into_bytes();
     let about =
         |bytes: &[u8], kind: &str| json!({ "mediaType": kind, "digest": digest::of(bytes), "size": bytes.len() });
     let name = |bytes: &[u8]| format!("blobs/sha256/{}", &digest::of(bytes)[7..]);

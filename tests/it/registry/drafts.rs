@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use steadystate::error::{Error, Kind};
-use steadystate::image::draft::Draft;
+use steadystate::image::draft::{Draft, LayerContent};
 use steadystate::image::{Blob, BlobSource, Built, Compression, Open, archive};
 use steadystate::registry::{self, BlobState, PushOptions, Settled, recall, settle};
 
@@ -71,7 +71,7 @@ async fn a_layer_is_read_once_and_sent_as_it_is_compressed() {
             assert_eq!(blob.descriptor.media_type, compression.media_type());
             assert_eq!(unpacked(&blob), layer(&content));
         }
-        let large = &settled.image.layers()[1].descriptor;
+        let LayerContent::Plain(large) = &draft.layers[1].content else { panic!("it is plain") };
         let states = told.of(&draft.layers[1].diff_id);
         // One name from first to last; in the end it has the size that it was compressed to.
         assert_eq!(states.first(), Some(&(BlobState::Checking, 0)));
