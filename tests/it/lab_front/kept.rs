@@ -149,10 +149,11 @@ fn a_lab_that_starts_does_not_go_by_the_record_of_one_that_was_killed() {
     let starting = Process(serve.spawn().unwrap());
     let until = Instant::now() + Duration::from_secs(30);
     let status = loop {
+        // its lock comes a moment before the record goes
+        let is_gone = !data.join("lab.json").exists();
         let output = command(home.path()).args(["lab", "status", "-o", "json"]).output().unwrap();
         let status: Value = serde_json::from_slice(&output.stdout).unwrap();
-        // its lock comes a moment before the record goes
-        if status["status"] != "stopped" && !data.join("lab.json").exists() || Instant::now() > until {
+        if status["status"] != "stopped" && is_gone || Instant::now() > until {
             break status;
         }
     };
