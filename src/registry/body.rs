@@ -14,9 +14,9 @@ use crate::image::digest::Hasher;
 use crate::image::{Blob, BlobSource, Descriptor};
 
 /// Read at once.
-const CHUNK: usize = 1 << 20;
+const CHUNK: usize = 512 << 10;
 /// Handed to the connection at once: on a slow one, this is what has to move before it counts as stalled.
-const PART: usize = 128 << 10;
+const PART: usize = 256 << 10;
 /// Pieces of one upload that wait for the connection.
 const AHEAD: usize = 2;
 

@@ -18,8 +18,8 @@ use crate::image::draft::PlainLayer;
 /// Compressed blocks that wait for the connection; the compressor bounds their number.
 const QUEUE: usize = 8;
 
-/// Layers that are compressed at once, for that one is read and hashed while others are compressed and sent.
-pub(super) const AT_ONCE: usize = 2;
+/// Layers that are compressed at once: where the registry is far, each connection is slower than a processor.
+pub(super) const AT_ONCE: usize = 4;
 
 /// What a layer turned out to be, once all of it was read.
 pub(super) type Outcome = oneshot::Receiver<Result<Compressed, Spoiled>>;

@@ -63,7 +63,7 @@ pub struct Compressor<F> {
 impl<F: FnMut(Buffer) -> io::Result<()>> Compressor<F> {
     /// `beside` is how many layers are compressed at once: they share the processors and the memory.
     pub fn new(out: F, compression: Compression, beside: usize) -> Self {
-        let ahead = 2 + pool::workers().div_ceil(beside.max(1));
+        let ahead = (1 + pool::workers().div_ceil(beside.max(1))).max(2);
         Compressor {
             out,
             compression,

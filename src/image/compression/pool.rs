@@ -8,7 +8,7 @@ use super::Compression;
 use super::codec::Codec;
 
 /// More would need more memory than a push may have.
-const MOST_WORKERS: usize = 8;
+const MOST_WORKERS: usize = 4;
 
 struct Job {
     compression: Compression,
