@@ -17,7 +17,7 @@ use crate::image::config::Execution;
 use crate::image::engine::{self, Build};
 use crate::image::index::listed;
 use crate::image::layers::{self, LayersSpec};
-use crate::image::{BlobCache, Built, Image, Open, Platform, Reference, Tree, saved};
+use crate::image::{BlobCache, Built, Image, Open, Platform, Reference, Tree, manifest, saved};
 use crate::registry::{self, Origin, Remote};
 
 /// What there is to push.
@@ -97,8 +97,7 @@ pub async fn image(
     let platforms = made.platforms();
     if let Some(wanted) = wanted.filter(|wanted| !platforms.iter().any(|platform| platform.matches(wanted))) {
         let message = format!("the image is for {}, and the task definition asks for {wanted}", listed(&platforms));
-        return Err(Error::preflight(message)
-            .hint("build it for that platform (`platform:`), or change `runtimePlatform` in the task definition"));
+        return Err(Error::preflight(message).hint(manifest::OTHER_PLATFORM));
     }
     Ok(made)
 }

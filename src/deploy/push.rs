@@ -192,10 +192,7 @@ impl Destination<'_> {
     ) -> Result<Settled> {
         let path = self.repository.path();
         if !draft.is_recalled(&|diff_id| known.contains_key(diff_id)) {
-            let mut earlier = tags.to_vec();
-            if let Some(deployed) = deployed {
-                earlier.extend(self.deployed_digest(deployed).await);
-            }
+            let earlier = self.earlier(tags, deployed).await;
             known = registry::recall(&self.client, path, draft, &earlier).await?;
         }
         let exists = match self.repository.ecr_name() {
@@ -219,8 +216,17 @@ impl Destination<'_> {
         found.collect()
     }
 
+    /// Images that may share layers with a new one: what has its tags, and what is deployed.
+    pub(super) async fn earlier(&self, tags: &[String], deployed: Option<&str>) -> Vec<String> {
+        let mut earlier = tags.to_vec();
+        if let Some(deployed) = deployed {
+            earlier.extend(self.deployed_digest(deployed).await);
+        }
+        earlier
+    }
+
     /// The digest of this repository's image in a task definition. Not finding it costs bytes, and no more.
-    pub(super) async fn deployed_digest(&self, task_definition: &str) -> Option<String> {
+    async fn deployed_digest(&self, task_definition: &str) -> Option<String> {
         let input = json!({ "taskDefinition": task_definition });
         let reply = self.clients.describe_task_definition(input).await.ok()?;
         let repository = self.repository.uri();

@@ -53,11 +53,7 @@ impl Destination<'_> {
             }
         }
         if !diff_ids.iter().all(|diff_id| known.contains_key(*diff_id)) {
-            let mut earlier = tags.to_vec();
-            if let Some(deployed) = deployed {
-                earlier.extend(self.deployed_digest(deployed).await);
-            }
-            known = recall(&earlier).await?;
+            known = recall(&self.earlier(tags, deployed).await).await?;
         }
         let mut present = self.present(&known).await?;
         present.extend(of_registry);

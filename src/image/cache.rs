@@ -216,7 +216,7 @@ impl BlobCache {
         Some(self.folder.join(compression.name()).join(format!("{}.{platform}", digest::hex_of(id)?)))
     }
 
-    fn put(&self, path: &Path, text: &[u8]) -> io::Result<()> {
+    pub(super) fn put(&self, path: &Path, text: &[u8]) -> io::Result<()> {
         let mut file = NamedTempFile::with_prefix_in(".writing-", &self.folder)?;
         file.write_all(text)?;
         file.persist(path)?;
@@ -240,8 +240,11 @@ fn sweep(folder: &Path) {
     }
     let mark = NamedTempFile::with_prefix_in(".writing-", folder).map(|mark| mark.persist(&swept).is_ok());
     if mark.is_ok_and(|marked| marked) {
-        for part in ["sha256", "gzip", "zstd", "places"] {
+        for part in ["sha256", "gzip", "zstd"] {
             remove_older(&folder.join(part), UNUSED, |_| true);
+        }
+        for registry in std::fs::read_dir(folder.join("places")).into_iter().flatten().flatten() {
+            remove_older(&registry.path(), UNUSED, |_| true);
         }
     }
 }

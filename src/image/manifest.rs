@@ -14,7 +14,7 @@ pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 pub const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 pub const LAYER_TAR: &str = "application/vnd.oci.image.layer.v1.tar";
 /// What to do about an image for another platform than the one that is wanted.
-pub(super) const OTHER_PLATFORM: &str = "build it for that platform (`platform:`, or the engine's `--platform`), or change `runtimePlatform` in the task definition";
+pub const OTHER_PLATFORM: &str = "build it for that platform (`platform:`, or the engine's `--platform`), or change `runtimePlatform` in the task definition";
 
 pub const LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 pub const LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";

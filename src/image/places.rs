@@ -1,10 +1,8 @@
 //! Which repository of a registry has a blob, as far as this machine knows: another one may mount it from there.
 
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
-
-use tempfile::NamedTempFile;
 
 use super::cache::BlobCache;
 use super::digest;
@@ -38,8 +36,5 @@ fn write(cache: &BlobCache, path: &std::path::Path, repository: &str) -> io::Res
     if let Some(folder) = path.parent() {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     }
-    let mut file = NamedTempFile::with_prefix_in(".writing-", cache.folder())?;
-    file.write_all(repository.as_bytes())?;
-    file.persist(path)?;
-    Ok(())
+    cache.put(path, repository.as_bytes())
 }

@@ -110,13 +110,13 @@ fn is_even(piece: &[u8]) -> bool {
 
 /// Whether strings of some length come again: every 32nd place is remembered, and two windows are looked up.
 fn repeats(piece: &[u8]) -> bool {
-    const SLOTS: usize = 4096;
+    const SLOTS: usize = 1 << (64 - 52);
     let word = |at: usize| u64::from_le_bytes(piece[at..at + 8].try_into().unwrap_or_default());
-    let slot = |word: u64| (word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52) as usize % SLOTS;
+    let slot = |word: u64| (word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52) as usize;
     let mut seen = [0u16; SLOTS];
     let mut found = 0;
     for (window, remembered) in [(PIECE / 2, 0), (PIECE - 1024, PIECE / 2)] {
-        for at in (remembered..window.min(remembered + PIECE / 2)).step_by(32) {
+        for at in (remembered..window).step_by(32) {
             seen[slot(word(at))] = at as u16;
         }
         found += (window..window + 1024 - 8)

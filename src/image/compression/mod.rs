@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 
 use super::buffers::{Buffer, Buffers};
 use super::digest::Hasher;
-
 use super::manifest::{LAYER_GZIP, LAYER_ZSTD};
 
 /// How layers travel.

@@ -1,4 +1,4 @@
-//! The threads that compress, shared by all layers of the process: as many as there are processors.
+//! The threads that compress, shared by all layers of the process: as many as there are processors, up to a bound.
 
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
