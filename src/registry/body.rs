@@ -1,7 +1,9 @@
-//! The bytes of a blob on their way: streamed from where they are, hashed as they go.
+//! The bytes of a blob on their way: streamed from where they are. Its digest is known, and the registry holds what came
+//! to it: they are hashed here only where the registry says that they are others.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -11,7 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::image::buffers::Buffers;
 use crate::image::digest::Hasher;
-use crate::image::{Blob, BlobSource, Descriptor};
+use crate::image::{Blob, BlobSource};
 
 /// Read at once.
 const CHUNK: usize = 512 << 10;
@@ -37,38 +39,23 @@ impl Meter {
         self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// Whether the blob turned out to be another one than its digest says.
+    /// Whether the blob could not be read to its end.
     pub(super) fn changed(&self) -> bool {
         self.changed.load(Ordering::Relaxed)
     }
 }
 
-/// The blob as a stream of exactly its size. The last piece is held back until the digest is right: of a blob that
-/// changed on disk the registry never gets the end.
+/// The blob as a stream of exactly its size.
 pub(super) fn stream(blob: &Blob, meter: Arc<Meter>) -> io::Result<impl Stream<Item = io::Result<Bytes>> + use<>> {
-    let (reader, cached): (Box<dyn Read + Send>, _) = match &blob.source {
-        BlobSource::Memory(bytes) => (Box::new(io::Cursor::new(bytes.clone())), None),
-        BlobSource::File { path, offset } => {
-            let mut file = File::open(path)?;
-            file.seek(SeekFrom::Start(*offset))?;
-            (Box::new(file), None)
-        }
-        BlobSource::Cached(path) => (Box::new(File::open(path)?), Some(path.clone())),
-        BlobSource::Spooled(spool) => (Box::new(File::open(spool.path())?), None),
-        BlobSource::InRegistry | BlobSource::Elsewhere => return Err(io::Error::other("only a registry has it")),
-    };
-    let Descriptor { digest, size, .. } = blob.descriptor.clone();
+    let mut reader = open(blob)?;
+    let (size, cached) = (blob.descriptor.size, cached(blob));
     let (pieces, received) = mpsc::channel(AHEAD);
-    // A spool was hashed when it was written just now, and nobody else writes it.
-    let hasher = (!matches!(blob.source, BlobSource::Spooled(_))).then(Hasher::new);
-    // A thread of its own reads and hashes while the connection sends.
+    // A thread of its own reads while the connection sends.
     let told = Arc::clone(&meter);
     tokio::task::spawn_blocking(move || {
-        if let Err(error) = send(reader, size, hasher, &digest, &pieces) {
+        if let Err(error) = send(&mut *reader, size, &pieces) {
             told.changed.store(true, Ordering::Relaxed);
-            if let Some(path) = cached {
-                let _ = std::fs::remove_file(path);
-            }
+            forget(cached);
             let _ = pieces.blocking_send(Err(error));
         }
     });
@@ -85,27 +72,57 @@ pub(super) fn stream(blob: &Blob, meter: Arc<Meter>) -> io::Result<impl Stream<I
     }))
 }
 
-/// Fails for a blob that is not what its digest says.
-fn send(
-    mut reader: Box<dyn Read + Send>,
-    size: u64,
-    mut hasher: Option<Hasher>,
-    digest: &str,
-    pieces: &mpsc::Sender<io::Result<Bytes>>,
-) -> io::Result<()> {
+/// Whether the blob is what its digest says. One of the cache's own that is not is removed, so that it is made anew.
+pub(super) async fn is_sound(blob: &Blob) -> bool {
+    let (reader, digest, cached) = (open(blob), blob.descriptor.digest.clone(), cached(blob));
+    let sound = tokio::task::spawn_blocking(move || {
+        let mut hasher = Hasher::new();
+        let sound =
+            reader.and_then(|mut reader| io::copy(&mut reader, &mut hasher)).is_ok() && hasher.finish() == digest;
+        if !sound {
+            forget(cached);
+        }
+        sound
+    });
+    sound.await.unwrap_or(false)
+}
+
+fn open(blob: &Blob) -> io::Result<Box<dyn Read + Send>> {
+    let size = blob.descriptor.size;
+    Ok(match &blob.source {
+        BlobSource::Memory(bytes) => Box::new(io::Cursor::new(bytes.clone())),
+        BlobSource::File { path, offset } => {
+            let mut file = File::open(path)?;
+            file.seek(SeekFrom::Start(*offset))?;
+            Box::new(file.take(size))
+        }
+        BlobSource::Cached(path) => Box::new(File::open(path)?),
+        BlobSource::Spooled(spool) => Box::new(File::open(spool.path())?),
+        BlobSource::InRegistry | BlobSource::Elsewhere => return Err(io::Error::other("only a registry has it")),
+    })
+}
+
+fn cached(blob: &Blob) -> Option<PathBuf> {
+    match &blob.source {
+        BlobSource::Cached(path) => Some(path.clone()),
+        _ => None,
+    }
+}
+
+fn forget(cached: Option<PathBuf>) {
+    if let Some(path) = cached {
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+fn send(reader: &mut dyn Read, size: u64, pieces: &mpsc::Sender<io::Result<Bytes>>) -> io::Result<()> {
     let buffers = Buffers::new(AHEAD + 1);
     let mut left = size;
     while left > 0 {
         let mut buffer = buffers.take();
         buffer.resize(usize::try_from(left).unwrap_or(usize::MAX).min(CHUNK), 0);
         reader.read_exact(&mut buffer)?;
-        if let Some(hasher) = &mut hasher {
-            hasher.update(&buffer);
-        }
         left -= buffer.len() as u64;
-        if left == 0 && hasher.take().is_some_and(|hasher| hasher.finish() != digest) {
-            return Err(io::Error::other("the blob changed on disk"));
-        }
         if pieces.blocking_send(Ok(Bytes::from_owner(buffers.lend(buffer)))).is_err() {
             // Nobody takes it any more.
             return Ok(());

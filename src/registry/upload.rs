@@ -140,8 +140,16 @@ impl Transfer<'_> {
         if meter.changed() {
             return Err(changed(descriptor).into());
         }
-        self.committed(response?, &descriptor.digest).await?;
-        Ok(BlobState::Pushed)
+        let response = response?;
+        if is_taken(&response) {
+            check_digest(self.client, &response, &descriptor.digest)?;
+            return Ok(BlobState::Pushed);
+        }
+        let refusal = Refusal::read(response, self.client).await;
+        match refusal.has("DIGEST_INVALID") && !body::is_sound(blob).await {
+            true => Err(changed(descriptor).into()),
+            false => Err(self.refused(refusal, &descriptor.digest)),
+        }
     }
 
     /// Where an upload goes; `None` when the blob was mounted instead. A registry that does not mount lends a session,
@@ -172,15 +180,13 @@ impl Transfer<'_> {
 
     /// Sees to it that the registry took the blob.
     async fn committed(&self, response: Response, digest: &str) -> Result<(), Failure> {
-        if response.status() != StatusCode::CREATED && response.status() != StatusCode::NO_CONTENT {
-            return Err(self.refused(response, digest).await);
+        match is_taken(&response) {
+            true => Ok(check_digest(self.client, &response, digest)?),
+            false => Err(self.refused(Refusal::read(response, self.client).await, digest)),
         }
-        check_digest(self.client, &response, digest)?;
-        Ok(())
     }
 
-    async fn refused(&self, response: Response, what: &str) -> Failure {
-        let refusal = Refusal::read(response, self.client).await;
+    fn refused(&self, refusal: Refusal, what: &str) -> Failure {
         // The session is gone or out of step, or the bytes were damaged on the way: a new one may do.
         let anew = refusal.status == StatusCode::RANGE_NOT_SATISFIABLE
             || ["BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID", "DIGEST_INVALID", "SIZE_INVALID"]
@@ -260,7 +266,9 @@ impl Transfer<'_> {
         let request = self.client.request(Method::PATCH, session, &self.scope, headers, body, None);
         let response = match self.watched(request, name, &meter).await {
             // Early, it does not wait for the rest of the layer.
-            Ok(response) if !response.status().is_success() => return Err(self.refused(response, &name.digest).await),
+            Ok(response) if !response.status().is_success() => {
+                return Err(self.refused(Refusal::read(response, self.client).await, &name.digest));
+            }
             Ok(response) => Ok(response),
             Err(failure) => Err(failure),
         };
@@ -323,6 +331,10 @@ impl Transfer<'_> {
             }
         }
     }
+}
+
+fn is_taken(response: &Response) -> bool {
+    [StatusCode::CREATED, StatusCode::NO_CONTENT].contains(&response.status())
 }
 
 /// Holds the digest that a registry says it stored to ours.

@@ -16,8 +16,9 @@ const PIECE: usize = 64 << 10;
 #[derive(Default)]
 pub(super) struct Codec {
     gzip: Option<libdeflater::Compressor>,
-    stored: Option<libdeflater::Compressor>,
+    gzip_stored: Option<libdeflater::Compressor>,
     zstd: Option<zstd::bulk::Compressor<'static>>,
+    zstd_stored: Option<zstd::bulk::Compressor<'static>>,
 }
 
 impl Codec {
@@ -28,27 +29,22 @@ impl Codec {
         raw: &[u8],
         mut packed: Vec<u8>,
     ) -> io::Result<Vec<u8>> {
-        match compression {
-            Compression::Gzip => {
-                packed.clear();
-                for (is_dense, run) in runs(raw) {
-                    let (slot, level) = if is_dense { (&mut self.stored, 0) } else { (&mut self.gzip, GZIP_LEVEL) };
-                    member(deflate(slot, level)?, run, &mut packed)?;
-                }
-                Ok(packed)
-            }
-            Compression::Zstd => {
-                let compressor = match &mut self.zstd {
-                    Some(compressor) => compressor,
-                    none => none.insert(zstd::bulk::Compressor::new(ZSTD_LEVEL)?),
-                };
-                packed.resize(zstd::zstd_safe::compress_bound(raw.len()), 0);
-                let size = compressor.compress_to_buffer(raw, &mut packed)?;
-                packed.truncate(size);
-                Ok(packed)
+        packed.clear();
+        for (is_dense, run) in runs(raw) {
+            match compression {
+                Compression::Gzip if is_dense => member(deflate(&mut self.gzip_stored, 0)?, run, &mut packed)?,
+                Compression::Gzip => member(deflate(&mut self.gzip, GZIP_LEVEL)?, run, &mut packed)?,
+                Compression::Zstd if is_dense => frame(zstd(&mut self.zstd_stored, fastest())?, run, &mut packed)?,
+                Compression::Zstd => frame(zstd(&mut self.zstd, ZSTD_LEVEL)?, run, &mut packed)?,
             }
         }
+        Ok(packed)
     }
+}
+
+/// So far from a search for what repeats that dense runs are copied.
+fn fastest() -> i32 {
+    *zstd::compression_level_range().start()
 }
 
 fn deflate(slot: &mut Option<libdeflater::Compressor>, level: i32) -> io::Result<&mut libdeflater::Compressor> {
@@ -66,6 +62,24 @@ fn member(compressor: &mut libdeflater::Compressor, run: &[u8], packed: &mut Vec
     packed.resize(from + compressor.gzip_compress_bound(run.len()), 0);
     let size = compressor.gzip_compress(run, &mut packed[from..]);
     packed.truncate(from + size.map_err(|error| io::Error::other(error.to_string()))?);
+    Ok(())
+}
+
+fn zstd<'c>(
+    slot: &'c mut Option<zstd::bulk::Compressor<'static>>,
+    level: i32,
+) -> io::Result<&'c mut zstd::bulk::Compressor<'static>> {
+    Ok(match slot {
+        Some(compressor) => compressor,
+        none => none.insert(zstd::bulk::Compressor::new(level)?),
+    })
+}
+
+fn frame(compressor: &mut zstd::bulk::Compressor<'_>, run: &[u8], packed: &mut Vec<u8>) -> io::Result<()> {
+    let from = packed.len();
+    packed.resize(from + zstd::zstd_safe::compress_bound(run.len()), 0);
+    let size = compressor.compress_to_buffer(run, &mut packed[from..])?;
+    packed.truncate(from + size);
     Ok(())
 }
 

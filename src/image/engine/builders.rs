@@ -231,6 +231,14 @@ impl Engine {
         };
         command(self.program.clone(), arguments.iter().map(Into::into).collect(), folder)
     }
+
+    /// The command that says where docker's daemon is, and what of its API gives what [`Engine::save`] does. Other engines
+    /// have no daemon, or one that is not asked for images.
+    pub fn api(&self, id: &str, folder: &Path) -> Option<(Command, String)> {
+        let arguments = ["context", "inspect", "--format", "{{.Endpoints.docker.Host}}"];
+        let ask = command(self.program.clone(), arguments.map(Into::into).to_vec(), folder);
+        (self.builder == Builder::Docker).then(|| (ask, format!("/images/{id}/get")))
+    }
 }
 
 /// Where buildx tells more of what it built than its id.

@@ -1,7 +1,7 @@
 //! An image that an engine holds: what the engine tells of it, and its bytes only when something of them is missing.
 
 use std::collections::HashMap;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::builders::{Builder, Engine};
 use super::process::{self, Reading};
+use super::socket;
 use crate::error::{Error, Result};
 use crate::image::saved::{self, Found, Layer, Sought};
 use crate::image::{Blob, BlobCache, BlobSource, Built, Compression, Open, Platform, digest, manifest};
@@ -53,26 +54,42 @@ impl Held {
     ///
     /// # Errors
     /// `BuildOrPush` when the engine fails, or what it gives is damaged.
-    pub async fn save(&self, sought: Sought, mut on_layer: impl FnMut(Layer) + Send + 'static) -> Result<Found> {
-        let (name, cache, compression) = (self.name(), self.cache.clone(), self.compression);
-        let reader = move |pipe: std::io::PipeReader| {
-            let mut pipe = ToItsEnd { pipe, ended: false };
-            match saved::read(&mut pipe, &name, &sought, &cache, compression, &mut on_layer) {
-                Ok(found @ Found::Enough(_)) => Ok(Reading::Enough(found)),
-                // the engine's own word why there was no more
-                other if pipe.ended => Ok(Reading::ToTheEnd(other)),
-                // read on, so that the engine does not fail because nobody listens
-                Ok(found) => Ok(Reading::ToTheEnd(
-                    std::io::copy(&mut pipe, &mut std::io::sink()).map(|_| found).map_err(|error| cache.failed(error)),
-                )),
-                Err(error) => Err(error),
-            }
+    pub async fn save(&self, sought: Sought, on_layer: impl FnMut(Layer) + Send + 'static) -> Result<Found> {
+        let reads = self.reads(sought, on_layer);
+        let found = match self.api().await {
+            Some(given) => given.read(|mut body| reads(&mut body)).await?,
+            None => process::read(&self.engine.save(&self.id, &self.folder), |mut pipe| reads(&mut pipe)).await?,
         };
-        let found = process::read(&self.engine.save(&self.id, &self.folder), reader).await?;
         if let Found::Enough(config) = &found {
             self.cache.keep_config(config)?;
         }
         Ok(found)
+    }
+
+    async fn api(&self) -> Option<socket::Given> {
+        let (ask, path) = self.engine.api(&self.id, &self.folder)?;
+        socket::get(&socket::socket(&ask).await?, path).await
+    }
+
+    fn reads<F: FnMut(Layer) + Send + 'static>(
+        &self,
+        sought: Sought,
+        mut on_layer: F,
+    ) -> impl FnOnce(&mut dyn Read) -> Result<Reading<Found>> + Send + use<F> {
+        let (name, cache, compression) = (self.name(), self.cache.clone(), self.compression);
+        move |from| {
+            let mut from = ToItsEnd { from, ended: false };
+            match saved::read(&mut from, &name, &sought, &cache, compression, &mut on_layer) {
+                Ok(found @ Found::Enough(_)) => Ok(Reading::Enough(found)),
+                // the engine's own word why there was no more
+                other if from.ended => Ok(Reading::ToTheEnd(other)),
+                // read on, so that the engine does not fail because nobody listens
+                Ok(found) => Ok(Reading::ToTheEnd(
+                    io::copy(&mut from, &mut io::sink()).map(|_| found).map_err(|error| cache.failed(error)),
+                )),
+                Err(error) => Err(error),
+            }
+        }
     }
 
     /// The image with all its layers here.
@@ -100,7 +117,7 @@ impl Held {
 /// # Errors
 /// `Preflight` when it does not answer or has no such image; `Input` when that is for another platform; `BuildOrPush` when it does not say.
 pub async fn hold(engine: &Engine, name: &str, folder: &Path, open: &Open) -> Result<Held> {
-    let read = |pipe: std::io::PipeReader| {
+    let read = |pipe: io::PipeReader| {
         let mut text = Vec::new();
         let read = pipe.take(MAX_TEXT).read_to_end(&mut text);
         Ok(Reading::ToTheEnd(read.map(|_| text).map_err(|error| Error::build_or_push("cannot read it").cause(error))))
@@ -133,14 +150,14 @@ pub async fn hold(engine: &Engine, name: &str, folder: &Path, open: &Open) -> Re
     })
 }
 
-struct ToItsEnd {
-    pipe: std::io::PipeReader,
+struct ToItsEnd<'r> {
+    from: &'r mut dyn Read,
     ended: bool,
 }
 
-impl Read for ToItsEnd {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let read = self.pipe.read(buffer)?;
+impl Read for ToItsEnd<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.from.read(buffer)?;
         self.ended |= read == 0 && !buffer.is_empty();
         Ok(read)
     }

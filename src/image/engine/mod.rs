@@ -4,6 +4,7 @@ mod builders;
 mod held;
 mod named;
 mod process;
+mod socket;
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;

@@ -16,6 +16,7 @@ mod pushed;
 mod random;
 mod references;
 mod saved;
+mod socket;
 
 use std::collections::BTreeMap;
 use std::fs;
