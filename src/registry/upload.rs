@@ -272,7 +272,8 @@ impl Transfer<'_> {
             Ok(response) => Ok(response),
             Err(failure) => Err(failure),
         };
-        let packed = match outcome.await {
+        // An answer need not mean that the registry reads the rest.
+        let packed = match self.watched(async { Ok(outcome.await) }, name, &meter).await? {
             // Whatever the connection made of it.
             Ok(Err(Spoiled::Damaged(error))) => return Err(Failure::Final(error)),
             Ok(Ok(packed)) => Some(packed),
@@ -304,12 +305,12 @@ impl Transfer<'_> {
     }
 
     /// Tells how far an upload is, and gives it up when nothing moves.
-    pub(super) async fn watched(
+    pub(super) async fn watched<T>(
         &self,
-        request: impl Future<Output = Result<Response, Failure>>,
+        request: impl Future<Output = Result<T, Failure>>,
         descriptor: &Descriptor,
         meter: &Meter,
-    ) -> Result<Response, Failure> {
+    ) -> Result<T, Failure> {
         let mut request = std::pin::pin!(request);
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -2,16 +2,20 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use steadystate::error::{Error, Kind};
 use steadystate::image::draft::{Draft, LayerContent};
 use steadystate::image::{Blob, BlobSource, Built, Compression, Open, archive};
-use steadystate::registry::{self, BlobState, PushOptions, Settled, recall, settle};
+use steadystate::registry::{self, BlobState, Client, Patience, PushOptions, Settled, recall, settle};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 use super::super::images::archives::{layer, saved_archive, small_archive};
 use super::super::images::{Workshop, unpacked};
 use super::fake::{Fake, refuse, reply};
-use super::{Told, client};
+use super::{Told, client, patience};
+use crate::site::noise;
 
 fn draft(workshop: &Workshop, path: &Path, compression: Compression) -> Draft {
     let open = Open { compression, ..workshop.open(None) };
@@ -179,6 +183,38 @@ async fn a_registry_that_stored_something_else_is_not_believed() {
     let error = pushed(&fake, &draft, &[], &told).await.unwrap_err();
     assert!(error.to_string().contains("stored another content"), "{error}");
     assert_eq!(fake.count("PUT", "/manifests/"), 0);
+}
+
+/// Says yes before it has the layer, and reads no more of it.
+#[tokio::test]
+async fn an_early_yes_is_not_waited_for_without_end() {
+    let (workshop, fake, told) = (Workshop::new(), Fake::start().await, Told::default());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let place = format!("http://{}/upload?state=1", listener.local_addr().unwrap());
+    let yes = format!("HTTP/1.1 202 Accepted\r\nlocation: {place}\r\ncontent-length: 0\r\n\r\n");
+    let deaf = tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            stream.read_buf(&mut Vec::with_capacity(100)).await.unwrap();
+            stream.write_all(yes.as_bytes()).await.unwrap();
+            held.push(stream);
+        }
+    });
+    let mut first = true;
+    fake.rule(move |seen| {
+        (seen.is("POST", "/uploads/") && std::mem::take(&mut first)).then(|| reply(202, &[("location", &place)]))
+    });
+    // Larger than the sockets' buffers.
+    let letters: String = noise(7, 24_000_000).iter().map(|byte| char::from(b'a' + byte % 26)).collect();
+    small_archive(&workshop, "saved.tar", &letters);
+    let draft = draft(&workshop, &workshop.path("saved.tar"), Compression::Gzip);
+    let stall = Duration::from_millis(500);
+    let client = Client::with_patience(&fake.url(), None, Patience { stall, ..patience() }).unwrap();
+    let (options, known, listener) = (PushOptions::default(), HashMap::new(), told.listener());
+    let settling = settle(&client, "hello", &draft, &known, &options, &listener);
+    let settled = tokio::time::timeout(Duration::from_secs(20), settling).await.unwrap().unwrap();
+    assert_eq!((settled.uploaded, fake.count("POST", "/uploads/")), (1, 2));
+    deaf.abort();
 }
 
 /// What another repository has is not compressed again; a session that comes in place of a mount is the layer's.
