@@ -27,6 +27,8 @@ pub enum Kind {
     InProgress,
     DeadlinePassed,
     Paused,
+    /// No failure: there are differences, and `--exit-code` asked for them.
+    Different,
     /// Ended by this signal.
     Interrupted(u8),
 }
@@ -44,6 +46,7 @@ impl Kind {
             Kind::InProgress => 8,
             Kind::DeadlinePassed => 9,
             Kind::Paused => 10,
+            Kind::Different => 11,
             Kind::Interrupted(signal) => 128 + signal,
         }
     }
@@ -61,6 +64,7 @@ impl Kind {
             Kind::InProgress => "inProgress",
             Kind::DeadlinePassed => "deadlinePassed",
             Kind::Paused => "paused",
+            Kind::Different => "different",
             Kind::Interrupted(_) => "interrupted",
         }
     }

@@ -3,10 +3,11 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::context::Context;
+use super::diff::Shown;
 use super::shown;
 use crate::config::{is_check_url, parse_duration};
-use crate::deploy;
 use crate::deploy::event::Events;
+use crate::deploy::{self, Trial};
 use crate::error::{Error, Result};
 use crate::image::engine::Builder;
 
@@ -19,6 +20,8 @@ pub struct Args {
     /// Say what would change, and touch nothing
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    shown: Shown,
     /// Tag the image with this instead of the project's tags; the first names the release
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
@@ -44,7 +47,14 @@ pub struct Args {
 }
 
 impl Args {
+    pub fn exit_code(&self) -> bool {
+        self.shown.exit_code
+    }
+
     pub async fn run(self, context: &Context, events: &Events) -> Result<Option<Value>> {
+        if !self.dry_run {
+            self.shown.needs_dry_run()?;
+        }
         let mut options = context.options()?;
         match self.check_url.as_deref().filter(|wanted| !is_check_url(wanted)) {
             // It may hold a password.
@@ -67,7 +77,8 @@ impl Args {
         options.create_repository = self.create_repository;
         let (project, clients) = context.load(options, events).await?;
         if self.dry_run {
-            return shown(&deploy::dry_run(&project.plan, &clients, events).await?);
+            let trial = Trial { values: self.shown.values(), build: true };
+            return self.shown.shown(&deploy::dry_run(&project.plan, trial, &clients, events).await?, events);
         }
         shown(&deploy::run(&project.plan, &clients, events).await?)
     }

@@ -6,6 +6,7 @@ mod context;
 pub mod credential_helper;
 mod delete;
 mod deploy;
+mod diff;
 pub mod docker_config;
 mod fault;
 mod hints;
@@ -35,7 +36,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::deploy::event::Events;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::report::{Seen, Terminal};
 use context::{Context, Global};
 
@@ -60,12 +61,14 @@ Exit codes:
   2  bad input                     8  another deployment is in progress
   3  preflight: nothing touched    9  deadline passed, still rolling
   4  build or push failed         10  paused
-  5  rolled back, verified   130/143  interrupted, terminated";
+  5  rolled back, verified        11  different (--exit-code)
+                             130/143  interrupted, terminated";
 
 #[derive(Debug, Subcommand)]
 enum Command {
     Init(init::Args),
     Deploy(deploy::Args),
+    Diff(diff::Args),
     Build(build::Args),
     Push(push::Args),
     Login(login::Args),
@@ -128,6 +131,11 @@ async fn run(command: Command, context: &Context) -> u8 {
         Command::Delete(args) => Some(args.again()),
         _ => None,
     };
+    let differences_count = match &command {
+        Command::Diff(args) => args.exit_code(),
+        Command::Deploy(args) => args.exit_code(),
+        _ => false,
+    };
     let ended = match &command {
         // the lab ends by itself when it is told to, and keeps its state
         Command::Lab(args) if args.serves() => dispatch(command, context, events).await,
@@ -146,10 +154,13 @@ async fn run(command: Command, context: &Context) -> u8 {
     };
     match ended {
         Ok(result) => {
-            if let Some(result) = result {
-                context.display.result(&result);
+            if let Some(result) = &result {
+                context.display.result(result);
             }
-            0
+            match result {
+                Some(result) if differences_count && diff::is_different(&result) => Kind::Different.exit_code(),
+                _ => 0,
+            }
         }
         Err(error) => {
             let flags = context.global.again();
@@ -165,6 +176,7 @@ async fn dispatch(command: Command, context: &Context, events: Events) -> Result
     match command {
         Command::Init(args) => args.run(context, &events),
         Command::Deploy(args) => args.run(context, &events).await,
+        Command::Diff(args) => args.run(context, &events).await,
         Command::Build(args) => args.run(context, &events).await,
         Command::Push(args) => args.run(context, &events).await,
         Command::Login(args) => args.run(context, &events).await,

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::aws::reply::{list, number, object, optional, text};
+use crate::document::{self, Change, Values};
 use crate::error::{Error, Kind};
 
 /// Members of CreateService that UpdateService does not have.
@@ -183,8 +184,7 @@ fn changes(live: &Value, wanted: &Value, warnings: &mut Vec<String>) -> Vec<Stri
             }
             // It is what would be deployed if a rollback came first that counts, so look at the deployment.
             "taskDefinition" => {
-                let running = primary(live).map_or(text(live, member), |primary| text(primary, member));
-                if running != value {
+                if running(live) != value {
                     changes.push(member.clone());
                 }
             }
@@ -198,7 +198,7 @@ fn changes(live: &Value, wanted: &Value, warnings: &mut Vec<String>) -> Vec<Stri
                 }
             }
             "desiredCount" if optional(live, "schedulingStrategy") == Some("DAEMON") => {}
-            _ if covers(live_member(live, member), value) => {}
+            _ if document::uncovered(member, live_member(live, member), value, Values::Shown).is_empty() => {}
             _ => changes.push(member.clone()),
         }
     }
@@ -210,32 +210,32 @@ pub(super) fn live_member<'a>(live: &'a Value, member: &str) -> &'a Value {
     live.get(member).or_else(|| primary(live)?.get(member)).unwrap_or(&Value::Null)
 }
 
+/// The revision that the service was last told to run.
+pub fn running(live: &Value) -> &str {
+    primary(live).map_or(text(live, "taskDefinition"), |primary| text(primary, "taskDefinition"))
+}
+
+/// All that an update would change, in its parts.
+pub fn differences(live: &Value, wanted: &Value, values: Values) -> Vec<Change> {
+    parts(live, wanted, &changes(live, wanted, &mut Vec::new()), values)
+}
+
+/// What of each of these members would change.
+pub fn parts(live: &Value, wanted: &Value, changes: &[String], values: Values) -> Vec<Change> {
+    let parts = changes.iter().map(|member| match member.as_str() {
+        "forceNewDeployment" => vec![Change::new(member, None, Some(true.into()))],
+        "taskDefinition" => {
+            vec![Change::new(member, Some(running(live).into()), wanted.get(member).cloned())]
+        }
+        _ => document::uncovered(member, live_member(live, member), &wanted[member], values),
+    });
+    parts.flatten().collect()
+}
+
 /// Whether `live` is as `wanted` says. AWS fills in defaults, so that members which were not asked for do not count;
 /// lists have no order where they name subnets, groups or load balancers.
 pub fn covers(live: &Value, wanted: &Value) -> bool {
-    match (live, wanted) {
-        (_, Value::Null) => true,
-        (Value::Null, Value::Bool(false)) => true,
-        (Value::Null, Value::Number(number)) => number.as_i64() == Some(0),
-        (Value::Null, Value::Array(items)) => items.is_empty(),
-        (Value::Null, Value::Object(members)) => members.values().all(|value| covers(&Value::Null, value)),
-        (Value::Object(live), Value::Object(wanted)) => {
-            wanted.iter().all(|(key, value)| covers(live.get(key).unwrap_or(&Value::Null), value))
-        }
-        (Value::Array(live), Value::Array(wanted)) => {
-            let mut left: Vec<&Value> = live.iter().collect();
-            live.len() == wanted.len()
-                && wanted.iter().all(|value| match left.iter().position(|one| covers(one, value)) {
-                    Some(at) => {
-                        left.swap_remove(at);
-                        true
-                    }
-                    None => false,
-                })
-        }
-        (Value::Number(live), Value::Number(wanted)) => live.as_f64() == wanted.as_f64(),
-        (live, wanted) => live == wanted,
-    }
+    document::uncovered("", live, wanted, Values::Shown).is_empty()
 }
 
 /// Turns on the deployment circuit breaker where the user's document does not speak of it.

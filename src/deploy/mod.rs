@@ -53,7 +53,7 @@ use crate::error::Result;
 use event::{Event, Events, Step};
 
 pub use delete::{DeleteOptions, delete};
-pub use dry_run::dry_run;
+pub use dry_run::{Trial, dry_run};
 pub use login::{login, public_login};
 pub use mirror::mirror;
 pub use outcome::Outcome;

@@ -4,13 +4,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::decide;
 use super::event::{Event, Events, ResourceAction};
 use super::render::Facts;
 use super::throttled::Throttled;
 use crate::aws::failure::Reach;
 use crate::aws::reply::{self, list, number, text};
 use crate::aws::{Clients, Failure};
-use crate::document;
+use crate::document::{self, Values};
 use crate::error::{Kind, Result};
 
 pub const FINGERPRINT_TAG: &str = "steady:fingerprint";
@@ -36,7 +37,7 @@ impl Registered {
         format!("{}:{}{}", self.family, self.revision, if self.reused { " (unchanged)" } else { "" })
     }
 
-    fn of(reply: &Value, reused: bool) -> Self {
+    pub(super) fn of(reply: &Value, reused: bool) -> Self {
         let task_definition = reply["taskDefinition"].clone();
         Registered {
             arn: text(&task_definition, "taskDefinitionArn").to_owned(),
@@ -48,7 +49,24 @@ impl Registered {
     }
 }
 
-/// Registers `input` unless an ACTIVE revision with its fingerprint exists: the service's own, or one of the family's
+/// What is to be registered, as it is known again.
+#[derive(Debug)]
+pub struct Sought<'a> {
+    input: &'a Value,
+    fingerprint: String,
+}
+
+impl<'a> Sought<'a> {
+    pub fn new(input: &'a Value) -> Self {
+        Sought { input, fingerprint: document::fingerprint(input) }
+    }
+
+    fn family(&self) -> &'a str {
+        text(self.input, "family")
+    }
+}
+
+/// Registers `input` unless an ACTIVE revision that says the same exists: the service's own, or one of the family's
 /// newest.
 pub async fn register(
     input: &Value,
@@ -57,21 +75,20 @@ pub async fn register(
     events: &Events,
     live: Option<&Value>,
 ) -> Result<Registered> {
-    let fingerprint = document::fingerprint(input);
-    let family = text(input, "family");
-    let own = live.map(|live| text(live, "taskDefinition"));
-    let newest = match look(&fingerprint, family, own, clients).await? {
+    let sought = Sought::new(input);
+    let own = live.map(decide::running);
+    let newest = match look(&sought, own, clients).await? {
         Look::Found(found) => return Ok(found),
         Look::Newest(newest) => newest,
     };
-    let input = tagged(input, &fingerprint, &facts.release);
+    let input = tagged(input, &sought.fingerprint, &facts.release);
     let mut throttled = Throttled::new(Instant::now() + THROTTLED_FOR);
     let mut attempt: u32 = 0;
     loop {
         match clients.register_task_definition(input.clone()).await {
             Ok(reply) => {
                 let registered = Registered::of(&reply, false);
-                if let Some(twin) = twin(&registered, newest, &fingerprint, clients).await? {
+                if let Some(twin) = twin(&registered, newest, &sought, clients).await? {
                     return Ok(twin);
                 }
                 let id = format!("{}:{}", registered.family, registered.revision);
@@ -81,7 +98,7 @@ pub async fn register(
             Err(failure) if failure.is_concurrent_revision() || failure.is_throttled() => {
                 throttled.wait(failure, events).await?;
                 // The other attempt may have been this very input.
-                if let Some(found) = find(&fingerprint, family, own, clients).await? {
+                if let Some(found) = find(&sought, own, clients).await? {
                     return Ok(found);
                 }
             }
@@ -89,7 +106,7 @@ pub async fn register(
             Err(failure) if failure.reach == Reach::Unknown && attempt + 1 < MAX_ATTEMPTS => {
                 attempt += 1;
                 events.warn(format!("{failure}; looking whether it was registered all the same"), None);
-                if let Some(found) = find_in_time(&fingerprint, family, own, clients).await? {
+                if let Some(found) = find_in_time(&sought, own, clients).await? {
                     return Ok(Registered { reused: false, ..found });
                 }
             }
@@ -113,28 +130,18 @@ fn explained(failure: Failure) -> crate::error::Error {
 }
 
 /// ECS lists are eventually consistent: what was registered a moment ago may not be in them yet.
-async fn find_in_time(
-    fingerprint: &str,
-    family: &str,
-    own: Option<&str>,
-    clients: &Clients,
-) -> Result<Option<Registered>> {
+async fn find_in_time(sought: &Sought<'_>, own: Option<&str>, clients: &Clients) -> Result<Option<Registered>> {
     for wait in [0, 150, 400, 1000] {
         tokio::time::sleep(Duration::from_millis(wait)).await;
-        if let Some(found) = find(fingerprint, family, own, clients).await? {
+        if let Some(found) = find(sought, own, clients).await? {
             return Ok(Some(found));
         }
     }
     Ok(None)
 }
 
-pub(super) async fn find(
-    fingerprint: &str,
-    family: &str,
-    own: Option<&str>,
-    clients: &Clients,
-) -> Result<Option<Registered>> {
-    match look(fingerprint, family, own, clients).await? {
+pub(super) async fn find(sought: &Sought<'_>, own: Option<&str>, clients: &Clients) -> Result<Option<Registered>> {
+    match look(sought, own, clients).await? {
         Look::Found(found) => Ok(Some(found)),
         Look::Newest(_) => Ok(None),
     }
@@ -146,11 +153,12 @@ enum Look {
     Newest(i64),
 }
 
-async fn look(fingerprint: &str, family: &str, own: Option<&str>, clients: &Clients) -> Result<Look> {
+async fn look(sought: &Sought<'_>, own: Option<&str>, clients: &Clients) -> Result<Look> {
+    let family = sought.family();
     // The service's own revision answers most deploys that change nothing, in one call.
     if let Some(own) = own.filter(|own| !own.is_empty()) {
         let reply = describe(own, clients).await?;
-        if let Some(reply) = reply.filter(|reply| matches(reply, family, fingerprint)) {
+        if let Some(reply) = reply.filter(|reply| matches(reply, sought)) {
             return Ok(Look::Found(Registered::of(&reply, true)));
         }
     }
@@ -168,7 +176,7 @@ async fn look(fingerprint: &str, family: &str, own: Option<&str>, clients: &Clie
     let others = futures_util::future::try_join_all(arns.iter().map(|arn| describe(arn, clients))).await?;
     let candidates: Vec<Value> = newest.into_iter().chain(others.into_iter().flatten()).collect();
     let number = candidates.iter().map(|reply| number(&reply["taskDefinition"], "revision")).max();
-    Ok(match matching(&candidates, family, fingerprint) {
+    Ok(match matching(&candidates, sought) {
         Some(reply) => Look::Found(Registered::of(reply, true)),
         None => Look::Newest(number.unwrap_or_default()),
     })
@@ -176,11 +184,11 @@ async fn look(fingerprint: &str, family: &str, own: Option<&str>, clients: &Clie
 
 /// RegisterTaskDefinition has no client token, and another run may have registered the same input at the same time.
 /// Numbers tell: of such twins the first is taken by all, and the others are taken back.
-async fn twin(ours: &Registered, newest: i64, fingerprint: &str, clients: &Clients) -> Result<Option<Registered>> {
+async fn twin(ours: &Registered, newest: i64, sought: &Sought<'_>, clients: &Clients) -> Result<Option<Registered>> {
     let first = (newest + 1).max(ours.revision - LOOKED_AT as i64);
     for revision in first..ours.revision {
         let reply = describe(&format!("{}:{revision}", ours.family), clients).await?;
-        if let Some(reply) = reply.filter(|reply| matches(reply, &ours.family, fingerprint)) {
+        if let Some(reply) = reply.filter(|reply| matches(reply, sought)) {
             // Where this is not allowed there is one revision more, and no harm done.
             let _ = clients.deregister_task_definition(json!({ "taskDefinition": ours.arn })).await;
             return Ok(Some(Registered::of(&reply, true)));
@@ -191,17 +199,28 @@ async fn twin(ours: &Registered, newest: i64, fingerprint: &str, clients: &Clien
 
 /// The first of these replies of DescribeTaskDefinition that can be deployed instead of a new revision. Not the newest:
 /// of two runs' twins that one is about to be taken back.
-pub fn matching<'a>(replies: &'a [Value], family: &str, fingerprint: &str) -> Option<&'a Value> {
-    let fits = replies.iter().filter(|reply| matches(reply, family, fingerprint));
+pub fn matching<'a>(replies: &'a [Value], sought: &Sought<'_>) -> Option<&'a Value> {
+    let fits = replies.iter().filter(|reply| matches(reply, sought));
     fits.min_by_key(|reply| number(&reply["taskDefinition"], "revision"))
 }
 
-// An INACTIVE revision cannot be deployed again.
-fn matches(reply: &Value, family: &str, fingerprint: &str) -> bool {
+/// Whether a revision is what would be registered: from the same input by its tag, or, whoever registered it, with
+/// nothing in it that differs. An INACTIVE one cannot be deployed again.
+pub(super) fn matches(reply: &Value, sought: &Sought<'_>) -> bool {
     let task_definition = &reply["taskDefinition"];
-    text(task_definition, "family") == family
+    text(task_definition, "family") == sought.family()
         && text(task_definition, "status") == "ACTIVE"
-        && reply::tag(list(reply, "tags"), FINGERPRINT_TAG) == Some(fingerprint)
+        && (reply::tag(list(reply, "tags"), FINGERPRINT_TAG) == Some(&*sought.fingerprint)
+            || document::diff(&described(reply), sought.input, Values::Shown).is_empty())
+}
+
+/// A reply of DescribeTaskDefinition as one document, with its tags in it.
+pub(super) fn described(reply: &Value) -> Value {
+    let mut document = reply["taskDefinition"].clone();
+    if let Some(members) = document.as_object_mut() {
+        members.insert("tags".to_owned(), reply["tags"].clone());
+    }
+    document
 }
 
 /// The revision with its tags; `None` when there is none.

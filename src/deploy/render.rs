@@ -151,9 +151,14 @@ pub fn rehearse(plan: &Plan, clients: &Clients) -> Result<Rendered> {
     compose(plan, &stand_ins(plan, clients)?).map(|(rendered, _)| rendered)
 }
 
+/// Stands for the digest of an image that is not built.
+pub(super) fn stand_in_digest() -> String {
+    format!("sha256:{}", "0".repeat(64))
+}
+
 /// What [`rehearse`] renders with, for a look at documents without a build.
 pub fn stand_ins(plan: &Plan, clients: &Clients) -> Result<Facts> {
-    let digest = format!("sha256:{}", "0".repeat(64));
+    let digest = stand_in_digest();
     let image = match &plan.image {
         Some(image) => Some(PushedImage {
             repository_uri: match super::repository::names_registry(&image.repository) {

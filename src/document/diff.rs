@@ -1,18 +1,16 @@
 //! What differs between two documents, as ECS would see it.
 
-use std::fmt;
-
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::draft::drop_nulls;
-use super::fingerprint::{canonical, is_set, with_plain_sizes};
-use super::requests::READ_ONLY;
+use super::fingerprint::{canonical, is_set};
+use super::normal::{is_default, plain, same_role};
+use super::redact::redact;
 
 /// Whether a difference shows values that may be secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Values {
-    /// Values of environment variables, and of log options that name a token, are not shown.
+    /// Values of environment variables, and others that look like secrets, are not shown.
     Redacted,
     Shown,
 }
@@ -25,7 +23,7 @@ pub enum ChangeKind {
     Changed,
 }
 
-/// One difference. `Display` is one line: `~ containerDefinitions[web].cpu: 0 -> 128`.
+/// One difference.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Change {
@@ -38,67 +36,55 @@ pub struct Change {
     pub after: Option<Value>,
 }
 
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = |value: &Option<Value>| match value {
-            Some(Value::String(text)) if text == REDACTED => REDACTED.to_owned(),
-            Some(value) => value.to_string(),
-            None => String::new(),
+impl Change {
+    pub fn new(path: impl Into<String>, before: Option<Value>, after: Option<Value>) -> Self {
+        let kind = match (&before, &after) {
+            (None, _) => ChangeKind::Added,
+            (_, None) => ChangeKind::Removed,
+            _ => ChangeKind::Changed,
         };
-        match self.kind {
-            ChangeKind::Added => write!(f, "+ {}: {}", self.path, shown(&self.after)),
-            ChangeKind::Removed => write!(f, "- {}: {}", self.path, shown(&self.before)),
-            ChangeKind::Changed if shown(&self.before) == REDACTED => write!(f, "~ {}: changed {REDACTED}", self.path),
-            ChangeKind::Changed => write!(f, "~ {}: {} -> {}", self.path, shown(&self.before), shown(&self.after)),
-        }
+        Change { path: path.into(), kind, before, after }
     }
 }
 
-/// One line for each change.
-pub fn render_changes(changes: &[Change]) -> String {
-    changes.iter().map(|change| format!("{change}\n")).collect()
-}
-
-/// What is different in `after`. Either side may be a request or a description: read-only members,
-/// explicit nulls, and what ECS fills in by itself (`cpu` 0, `essential` true, empty lists, …) make no
-/// difference, nor does order where ECS has none, nor the unit of a task's size. Our own tags are left out.
+/// What is different in `after`. Either side may be a request or a description: read-only members, explicit nulls, and
+/// what ECS fills in by itself (`cpu` 0, `essential` true, empty lists, …) make no difference, nor does order where ECS
+/// has none, nor the unit of a task's size. Members that nobody here knows are compared like any other.
 pub fn diff(before: &Value, after: &Value, values: Values) -> Vec<Change> {
-    let plain = |value: &Value| {
-        let mut value = with_plain_sizes(value).unwrap_or_else(|| value.clone());
-        drop_nulls(&mut value);
-        if let Value::Object(members) = &mut value {
-            members.retain(|key, _| !READ_ONLY.contains(&key.as_str()));
-            if let Some(Value::Array(tags)) = members.get_mut("tags") {
-                tags.retain(|tag| !identity("tags", tag).is_some_and(|key| key.starts_with("steady:")));
-            }
-        }
-        value
-    };
-    let (before, after) = (plain(before), plain(after));
-    let own_address = matches!(after.get("networkMode").and_then(Value::as_str), Some("awsvpc" | "host"));
-    let mut differ = Differ { values, own_address, changes: Vec::new() };
-    differ.compare("", "", "", Some(&before), Some(&after));
+    let mut differ = Differ { values, asked: false, changes: Vec::new() };
+    differ.compare("", "", "", Some(&plain(before)), Some(&plain(after)));
     differ.changes
 }
 
-const REDACTED: &str = "(redacted)";
+/// What of `wanted` is not so in `live`, a member of a service. AWS fills in defaults, and an update leaves alone what it
+/// does not speak of: members that are not in `wanted` make no difference. `member` is its name.
+pub fn uncovered(member: &str, live: &Value, wanted: &Value, values: Values) -> Vec<Change> {
+    let mut differ = Differ { values, asked: true, changes: Vec::new() };
+    differ.compare(member, "", member, Some(live), Some(wanted));
+    differ.changes
+}
 
 struct Differ {
     values: Values,
-    /// Tasks have an address of their own, so that `hostPort` is `containerPort` by default.
-    own_address: bool,
+    /// Only what `after` speaks of counts.
+    asked: bool,
     changes: Vec<Change>,
 }
 
 impl Differ {
     /// `member` is the name that the values have in `parent`.
     fn compare(&mut self, path: &str, parent: &str, member: &str, before: Option<&Value>, after: Option<&Value>) {
-        let absent = |value: Option<&Value>| value.is_none_or(|value| is_default(parent, member, value));
+        let [before, after] = [before, after].map(|value| value.filter(|value| !value.is_null()));
+        if self.asked && after.is_none() {
+            return;
+        }
+        let absent = |value: Option<&Value>| value.is_none_or(|value| self.is_nothing(parent, member, value));
         if absent(before) && absent(after) {
             return;
         }
         match (before, after) {
             (Some(before), Some(after)) if canonical(before, member) == canonical(after, member) => {}
+            (Some(before), Some(after)) if same_role(member, before, after) => {}
             (Some(Value::Object(before)), Some(Value::Object(after))) => self.objects(path, member, before, after),
             (Some(Value::Array(before)), Some(Value::Array(after))) => self.lists(path, member, before, after),
             (Some(Value::Array(list)), None) if identities(member, list).is_some() => {
@@ -111,12 +97,18 @@ impl Differ {
         }
     }
 
+    /// Whether it is as if the member was not there.
+    fn is_nothing(&self, parent: &str, member: &str, value: &Value) -> bool {
+        match value {
+            Value::Number(number) if self.asked => number.as_f64() == Some(0.0),
+            Value::Object(members) if self.asked => {
+                members.iter().all(|(key, value)| self.is_nothing(member, key, value))
+            }
+            value => is_default(parent, member, value),
+        }
+    }
+
     fn push(&mut self, path: &str, parent: &str, member: &str, before: Option<&Value>, after: Option<&Value>) {
-        let kind = match (before, after) {
-            (None, _) => ChangeKind::Added,
-            (_, None) => ChangeKind::Removed,
-            _ => ChangeKind::Changed,
-        };
         let shown = |value: Option<&Value>| {
             let mut value = value?.clone();
             if self.values == Values::Redacted {
@@ -124,16 +116,13 @@ impl Differ {
             }
             Some(value)
         };
-        let change = Change { path: path.to_owned(), kind, before: shown(before), after: shown(after) };
+        let change = Change::new(path, shown(before), shown(after));
         self.changes.push(change);
     }
 
     fn objects(&mut self, path: &str, member: &str, before: &Map<String, Value>, after: &Map<String, Value>) {
-        let keys = before.keys().chain(after.keys().filter(|key| !before.contains_key(*key)));
-        for key in keys {
-            if member == "portMappings" && key == "hostPort" && self.own_address && follows(before) && follows(after) {
-                continue;
-            }
+        let added = after.keys().filter(|key| !before.contains_key(*key));
+        for key in before.keys().chain(added) {
             let below = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
             self.compare(&below, member, key, before.get(key), after.get(key));
         }
@@ -155,7 +144,8 @@ impl Differ {
                 let value = |entry: &Option<Value>| entry.as_ref().and_then(|entry| entry.get("value")).cloned();
                 let (before, after) = (value(&before), value(&after));
                 if before != after {
-                    self.push(&below, member, "value", before.as_ref(), after.as_ref());
+                    let what = if member == "tags" { name } else { "value" };
+                    self.push(&below, member, what, before.as_ref(), after.as_ref());
                 }
                 continue;
             }
@@ -169,62 +159,66 @@ impl Differ {
     }
 
     fn unnamed(&mut self, path: &str, member: &str, before: &[Value], after: &[Value]) {
-        if !is_set(member) {
-            let (before, after) = (Value::from(before), Value::from(after));
-            return self.push(path, "", member, Some(&before), Some(&after));
+        let ordered = match member {
+            // Of two with one name the later counts.
+            "environment" | "secrets" | "placementStrategy" => true,
+            _ => !self.asked && !is_set(member),
+        };
+        if ordered {
+            let as_wanted = |(before, after)| self.same(member, before, after);
+            if !(self.asked && before.len() == after.len() && before.iter().zip(after).all(as_wanted)) {
+                let (before, after) = (Value::from(before), Value::from(after));
+                self.push(path, "", member, Some(&before), Some(&after));
+            }
+            return;
         }
-        let text = |value: &Value| canonical(value, "");
         let mut added: Vec<&Value> = after.iter().collect();
         for value in before {
-            match added.iter().position(|other| text(other) == text(value)) {
+            match added.iter().position(|other| self.same(member, value, other)) {
                 Some(index) => drop(added.remove(index)),
                 None => self.push(path, "", member, Some(value), None),
             }
         }
         added.into_iter().for_each(|value| self.push(path, "", member, None, Some(value)));
     }
-}
 
-/// A `hostPort` that is absent, 0 or the container's own.
-fn follows(mapping: &Map<String, Value>) -> bool {
-    let port = mapping.get("hostPort").unwrap_or(&Value::Null);
-    port.is_null() || port.as_u64() == Some(0) || Some(port) == mapping.get("containerPort")
-}
-
-/// What ECS takes when a member is not given.
-fn is_default(parent: &str, member: &str, value: &Value) -> bool {
-    match value {
-        Value::Array(values) => values.is_empty(),
-        Value::Object(members) => members.is_empty(),
-        Value::Bool(truth) => *truth == (member == "essential"),
-        Value::String(text) => {
-            matches!((member, text.as_str()), ("protocol", "tcp") | ("versionConsistency", "enabled"))
+    /// Whether an element of one list is as good as one of the other.
+    fn same(&self, member: &str, before: &Value, after: &Value) -> bool {
+        let mut within = Differ { values: self.values, asked: self.asked, changes: Vec::new() };
+        match (before, after) {
+            (Value::Object(before), Value::Object(after)) => within.objects("", member, before, after),
+            _ => return canonical(before, member) == canonical(after, member),
         }
-        Value::Number(number) => matches!(
-            (parent, member, number.as_u64()),
-            ("containerDefinitions", "cpu", Some(0))
-                | ("portMappings", "hostPort", Some(0))
-                | ("healthCheck", "interval", Some(30))
-                | ("healthCheck", "timeout", Some(5))
-                | ("healthCheck", "retries", Some(3))
-                | ("healthCheck", "startPeriod", Some(0))
-        ),
-        Value::Null => true,
+        within.changes.is_empty()
     }
 }
 
 /// What tells an element of a list from the others.
 fn identity(member: &str, element: &Value) -> Option<String> {
     let keys: &[&str] = match member {
-        "containerDefinitions" | "environment" | "secrets" | "volumes" | "ulimits" | "secretOptions" | "properties" => {
-            &["name"]
-        }
+        "containerDefinitions"
+        | "environment"
+        | "secrets"
+        | "volumes"
+        | "ulimits"
+        | "secretOptions"
+        | "properties"
+        | "volumeConfigurations" => &["name"],
         "portMappings" => &["containerPort", "containerPortRange", "protocol"],
-        "mountPoints" => &["containerPath"],
+        "mountPoints" | "tmpfs" => &["containerPath"],
         "volumesFrom" => &["sourceContainer"],
         "dependsOn" => &["containerName"],
         "systemControls" => &["namespace"],
+        "extraHosts" => &["hostname"],
+        "devices" => &["hostPath"],
+        "resourceRequirements" => &["type"],
+        "inferenceAccelerators" => &["deviceName"],
         "tags" => &["key"],
+        "capacityProviderStrategy" => &["capacityProvider"],
+        "loadBalancers" => &["containerName", "containerPort"],
+        "serviceRegistries" => &["registryArn"],
+        "services" => &["portName"],
+        "lifecycleHooks" => &["hookTargetArn"],
         _ => return None,
     };
     let text = |key: &&str| match element.get(key)? {
@@ -243,21 +237,4 @@ fn identities(member: &str, list: &[Value]) -> Option<Vec<String>> {
     sorted.sort();
     sorted.dedup();
     (sorted.len() == names.len()).then_some(names)
-}
-
-fn redact(parent: &str, member: &str, value: &mut Value) {
-    let secret_option = || {
-        let name = member.to_lowercase();
-        parent == "options"
-            && ["token", "secret", "password", "apikey", "api_key"].iter().any(|word| name.contains(word))
-    };
-    if parent == "environment" && member == "value" || secret_option() {
-        *value = Value::from(REDACTED);
-        return;
-    }
-    match value {
-        Value::Object(members) => members.iter_mut().for_each(|(key, value)| redact(member, key, value)),
-        Value::Array(values) => values.iter_mut().for_each(|value| redact("", member, value)),
-        _ => {}
-    }
 }

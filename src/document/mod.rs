@@ -15,13 +15,15 @@ mod draft;
 mod fingerprint;
 mod image_name;
 mod mistake;
+mod normal;
 mod parse;
 mod placeholder;
 mod policy;
+mod redact;
 mod requests;
 pub mod template;
 
-pub use diff::{Change, ChangeKind, Values, diff, render_changes};
+pub use diff::{Change, ChangeKind, Values, diff, uncovered};
 pub use fingerprint::fingerprint;
 pub use image_name::{Pasted, pasted, pasted_image};
 pub use parse::{Document, MAX_DEPTH, parse};

@@ -1,6 +1,7 @@
 //! Shows events, results and errors: bars, lines or JSON. The only place that writes to stdout and stderr.
 
 pub mod bars;
+pub mod changes;
 pub mod choose;
 pub mod escape;
 pub mod failure;

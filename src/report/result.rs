@@ -5,15 +5,17 @@ use std::fmt::Write;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::{Map, Value};
 
+use super::changes;
 use super::choose::Style;
 use super::escape;
 use super::words::{self, Tone, toned};
 
-/// An object as a headline and its members, a list of objects as a table, a text as it is.
+/// An object as a headline and its members, a list of objects as a table, differences as lines, a text as it is.
 pub fn text(result: &Value, style: Style) -> String {
     match result {
         Value::Object(members) => object(members, style),
         Value::Array(rows) if rows.is_empty() => String::new(),
+        Value::Array(rows) if changes::are(rows) => changes::text(rows, style),
         Value::Array(rows) if rows.iter().all(Value::is_object) => table(rows, style),
         Value::Array(items) => items.iter().map(|item| cell("", item) + "\n").collect(),
         Value::String(text) => escape::block(text).into_owned() + "\n",

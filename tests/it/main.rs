@@ -5,6 +5,7 @@ mod commands;
 mod config;
 mod credential_helper;
 mod deploy;
+mod diff;
 mod document;
 mod documented;
 mod faults;

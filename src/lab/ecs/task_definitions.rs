@@ -24,7 +24,7 @@ pub fn register(state: &mut State, request: &Request) -> ApiResult {
         Some(Value::Array(tags)) => tags,
         _ => Vec::new(),
     };
-    fill_in(&mut document);
+    fill_in(&mut document, &request.settings.account_id);
     let family = document["family"].as_str().unwrap_or_default().to_owned();
     let revisions = state.ecs.families.or_default(&family);
     revisions.last += 1;
@@ -42,11 +42,28 @@ pub fn register(state: &mut State, request: &Request) -> ApiResult {
     Ok(reply)
 }
 
-/// The members that ECS answers with even when nobody gave them, and a task's size without its unit.
-fn fill_in(document: &mut Map<String, Value>) {
+/// The members that ECS answers with even when nobody gave them, a task's size without its unit, and roles by their
+/// ARNs.
+fn fill_in(document: &mut Map<String, Value>, account_id: &str) {
+    for member in ["taskRoleArn", "executionRoleArn"] {
+        let named = document.get(member).and_then(Value::as_str).filter(|role| !role.starts_with("arn:"));
+        if let Some(name) = named.filter(|name| !name.is_empty()) {
+            let arn = format!("arn:aws:iam::{account_id}:role/{}", name.trim_start_matches('/'));
+            document.insert(member.into(), json!(arn));
+        }
+    }
     for member in ["cpu", "memory"] {
         if let Some(units) = task_definition_rules::units(document, member) {
             document.insert(member.into(), json!(units.to_string()));
+        }
+    }
+    for volume in document.get_mut("volumes").and_then(Value::as_array_mut).into_iter().flatten() {
+        let Some(volume) = volume.as_object_mut() else { continue };
+        if volume.keys().all(|member| member == "name") {
+            volume.insert("host".into(), json!({}));
+        }
+        if let Some(Value::Object(efs)) = volume.get_mut("efsVolumeConfiguration") {
+            efs.entry("rootDirectory").or_insert_with(|| json!("/"));
         }
     }
     let network_mode = document.get("networkMode").and_then(Value::as_str).unwrap_or("bridge").to_owned();
@@ -59,6 +76,11 @@ fn fill_in(document: &mut Map<String, Value>) {
         container.entry("essential").or_insert_with(|| json!(true));
         for member in ["portMappings", "environment", "mountPoints", "volumesFrom", "systemControls"] {
             container.entry(member).or_insert_with(|| json!([]));
+        }
+        if let Some(Value::Object(check)) = container.get_mut("healthCheck") {
+            for (member, value) in [("interval", 30), ("timeout", 5), ("retries", 3)] {
+                check.entry(member).or_insert_with(|| json!(value));
+            }
         }
         for mapping in container.get_mut("portMappings").and_then(Value::as_array_mut).into_iter().flatten() {
             let port = if network_mode == "bridge" { json!(0) } else { mapping["containerPort"].clone() };

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use steadystate::deploy::event::Events;
-use steadystate::deploy::register::{FINGERPRINT_TAG, RELEASE_TAG, matching, register, tagged};
+use steadystate::deploy::register::{FINGERPRINT_TAG, RELEASE_TAG, Sought, matching, register, tagged};
 use steadystate::deploy::render::Facts;
 use steadystate::document::fingerprint;
 
@@ -197,6 +197,20 @@ async fn what_ecs_refuses_is_bad_input_and_not_tried_again() {
     assert_eq!(server.count("RegisterTaskDefinition"), 1);
 }
 
+/// As another client registered it: what ECS fills in is there, our tags are not.
+fn theirs(number: i64, memory: i64, team: &str) -> Value {
+    let container = json!({
+        "name": "web", "image": "r@sha256:a", "memory": memory, "cpu": 0, "essential": true, "environment": [],
+        "mountPoints": [], "portMappings": [], "volumesFrom": [], "systemControls": [],
+    });
+    let mut revision = revision(number, "ACTIVE", "");
+    let members = revision["taskDefinition"].as_object_mut().expect("an object");
+    members.insert("containerDefinitions".into(), json!([container]));
+    members.insert("compatibilities".into(), json!(["EXTERNAL", "EC2"]));
+    revision["tags"] = json!([{ "key": "aws:createdBy", "value": "x" }, { "key": "team", "value": team }]);
+    revision
+}
+
 #[test]
 fn which_revisions_can_be_used_again() {
     let print = fingerprint(&input());
@@ -214,8 +228,12 @@ fn which_revisions_can_be_used_again() {
         ),
         ("another family", vec![foreign], None),
         ("no tags", vec![json!({ "taskDefinition": { "family": "web", "status": "ACTIVE" } })], None),
+        ("somebody else's that says the same", vec![theirs(3, 128, "t")], Some(3)),
+        ("somebody else's that says something else", vec![theirs(3, 256, "t"), theirs(4, 128, "u")], None),
     ] {
-        let found = matching(&candidates, "web", &print).map(|reply| reply["taskDefinition"]["revision"].as_i64());
+        let input = input();
+        let found =
+            matching(&candidates, &Sought::new(&input)).map(|reply| reply["taskDefinition"]["revision"].as_i64());
         assert_eq!(found, expected.map(Some), "{row}");
     }
 }

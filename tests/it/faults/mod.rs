@@ -5,6 +5,7 @@
 
 mod cuts;
 mod cutter;
+mod diffs;
 mod mounts;
 mod push;
 mod secrets;

@@ -234,32 +234,3 @@ async fn case_58_github_masks_a_password_before_it_is_printed() {
     assert_eq!(lines[0], format!("::add-mask::{}", lines[1]));
     lab.end().await;
 }
-
-#[tokio::test]
-async fn case_58_a_diff_shows_no_values_of_the_environment() {
-    let lab = TestLab::start().await;
-    let site = Site::new(
-        &format!("http://{}", lab.host),
-        "{ repository: hello, create: true, build: { layers: [{ from: td.json.hbs, to: /a }], entrypoint: [/a] } }",
-    );
-    lab.json("AmazonEC2ContainerServiceV20141113.CreateCluster", &json!({ "clusterName": "default" })).await;
-    for (value, changed) in [("hidden-s3cret", "environment"), ("another-s3cret", "environment")] {
-        site.write(
-            "td.json.hbs",
-            format!(
-                r#"{{ "family": "hello", "containerDefinitions": [{{ "name": "hello", "image": "{{{{image}}}}", "memory": 64,
-                     "environment": [{{ "name": "DATABASE", "value": "{value}" }}] }}] }}"#
-            ),
-        );
-        for output in ["text", "json"] {
-            let ended = site.run(&["deploy", "--dry-run", "--output", output]).await;
-            assert_eq!(ended.code, Some(0), "{ended:?}");
-            let shown = ended.stdout + &ended.stderr;
-            assert!(shown.contains(changed), "{shown}");
-            assert!(!shown.contains("s3cret"), "{shown}");
-        }
-        let registered = site.run(&["register"]).await;
-        assert_eq!(registered.code, Some(0), "{registered:?}");
-    }
-    lab.end().await;
-}
