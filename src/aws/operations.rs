@@ -25,6 +25,7 @@ macro_rules! operations {
 
 operations! {
     ecs "ECS" {
+        continue_service_deployment continue_service_deployment "ContinueServiceDeployment",
         create_service create_service "CreateService",
         delete_service delete_service "DeleteService",
         deregister_task_definition deregister_task_definition "DeregisterTaskDefinition",

@@ -1,6 +1,6 @@
 //! Hints as this run gives them: a command that they name acts where this one acted.
 
-use crate::deploy::event::Step;
+use crate::deploy::event::{Event, Step};
 use crate::error::{Error, Kind};
 use crate::report::Seen;
 
@@ -17,6 +17,16 @@ pub fn with_flags(hint: &str, flags: &str) -> String {
         }
     }
     parts.join("`")
+}
+
+/// The same for what an event says to type next.
+pub(super) fn of_event(mut event: Event, flags: &str) -> Event {
+    match &mut event {
+        Event::Hook { hints, .. } => hints.iter_mut().for_each(|hint| *hint = with_flags(hint, flags)),
+        Event::Warning { hint: Some(hint), .. } => *hint = with_flags(hint, flags),
+        _ => {}
+    }
+    event
 }
 
 /// An interruption or a deadline with what goes on without us, and the command that takes it up again; `deletes` is

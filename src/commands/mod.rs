@@ -3,6 +3,7 @@
 mod build;
 mod completions;
 mod context;
+mod r#continue;
 pub mod credential_helper;
 mod delete;
 mod deploy;
@@ -77,6 +78,7 @@ enum Command {
     Register(register::Args),
     Status(status::Args),
     Wait(wait::Args),
+    Continue(r#continue::Args),
     Rollback(rollback::Args),
     Repo(repo::Args),
     Revisions(revisions::Args),
@@ -126,7 +128,8 @@ fn terminal(env: &BTreeMap<String, String>) -> Terminal {
 
 async fn run(command: Command, context: &Context) -> u8 {
     let (events, receiver) = Events::channel();
-    let showing = tokio::spawn(context.display.events(receiver));
+    let flags = context.global.again();
+    let showing = tokio::spawn(context.display.events(receiver, move |event| hints::of_event(event, &flags)));
     let deletes = match &command {
         Command::Delete(args) => Some(args.again()),
         _ => None,
@@ -185,6 +188,7 @@ async fn dispatch(command: Command, context: &Context, events: Events) -> Result
         Command::Register(args) => args.run(context, &events).await,
         Command::Status(args) => args.run(context, &events).await,
         Command::Wait(args) => args.run(context, &events).await,
+        Command::Continue(args) => args.run(context, &events).await,
         Command::Rollback(args) => args.run(context, &events).await,
         Command::Repo(args) => args.run(context, &events).await,
         Command::Revisions(args) => args.run(context, &events).await,

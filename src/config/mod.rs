@@ -1,6 +1,7 @@
 //! `steady.yaml`, the environment and flags become one [`Plan`]; nothing downstream reads raw flags.
 
 pub mod decode;
+mod deployment;
 pub mod files;
 pub mod git;
 mod image;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::decode::Fields;
 use super::node::Value;
 use super::plan::{
-    DiscoveryPlan, HealthCheckPlan, ListenerPlan, LoadBalancerPlan, LoadBalancerType, NetworkPlan, Selector,
-    TargetGroupPlan,
+    AdvancedPlan, DiscoveryPlan, HealthCheckPlan, ListenerPlan, LoadBalancerPlan, LoadBalancerType, NetworkPlan,
+    Selector, TargetGroupPlan,
 };
 use crate::error::Error;
 
@@ -34,6 +34,7 @@ pub fn load_balancer(mut fields: Fields<'_>) -> Option<LoadBalancerPlan> {
     let target_group = fields.fields("target_group").map(target_group).unwrap_or_default();
     let container = fields.text("container");
     let container_port = fields.port("container_port");
+    let advanced = fields.fields("advanced_configuration").and_then(|advanced| self::advanced(advanced, kind));
     fields.finish();
     Some(LoadBalancerPlan {
         kind: kind?,
@@ -47,7 +48,28 @@ pub fn load_balancer(mut fields: Fields<'_>) -> Option<LoadBalancerPlan> {
         target_group,
         container,
         container_port,
+        advanced,
     })
+}
+
+/// What deployments need that shift traffic between two target groups.
+fn advanced(mut fields: Fields<'_>, kind: Option<LoadBalancerType>) -> Option<AdvancedPlan> {
+    let role = fields.text("role");
+    if fields.node("role").is_none() {
+        fields.missing("role", "the ARN of the role in which ECS shifts the listener's traffic");
+    }
+    let (alternate_name, alternate_arn) = match fields.fields("alternate_target_group") {
+        Some(mut group) => {
+            let named = (load_balancer_name(&mut group, "name"), arn(&mut group, "target group"));
+            excludes(&mut group, "arn", "name");
+            group.finish();
+            named
+        }
+        None => (None, None),
+    };
+    let test_listener = fields.fields("test_listener").and_then(|test| listener(test, kind));
+    fields.finish();
+    Some(AdvancedPlan { role: role?, alternate_name, alternate_arn, test_listener })
 }
 
 fn listener(mut fields: Fields<'_>, kind: Option<LoadBalancerType>) -> Option<ListenerPlan> {

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::error::SourceText;
+use crate::error::{Place, SourceText};
 use crate::image::engine::{Builder, Secret};
 pub use crate::image::layers::LayerEntry;
 use crate::image::{Compression, Platform};
@@ -233,6 +233,19 @@ pub struct LoadBalancerPlan {
     pub target_group: TargetGroupPlan,
     pub container: Option<String>,
     pub container_port: Option<u16>,
+    /// For deployments that shift traffic.
+    pub advanced: Option<AdvancedPlan>,
+}
+
+/// ECS's `advancedConfiguration` of a load balancer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AdvancedPlan {
+    /// In which ECS changes the listeners' weights.
+    pub role: String,
+    /// Name and ARN exclude each other; without either the name is made from the first target group's.
+    pub alternate_name: Option<String>,
+    pub alternate_arn: Option<String>,
+    pub test_listener: Option<ListenerPlan>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -311,16 +324,50 @@ pub enum OnFailure {
     Stop,
 }
 
+/// What to do when a deployment waits for an answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnPause {
+    /// Go on following it.
+    #[default]
+    Wait,
+    /// End, so that another run may take it up.
+    Exit,
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct RolloutPlan {
     pub timeout: Duration,
     pub on_failure: OnFailure,
+    pub on_pause: OnPause,
     /// Give up after this many failed tasks of the deployment; 0 leaves it to ECS.
     pub fail_fast: u32,
+    pub deployment: DeploymentPlan,
 }
 
 impl Default for RolloutPlan {
     fn default() -> Self {
-        RolloutPlan { timeout: Duration::from_secs(15 * 60), on_failure: OnFailure::Rollback, fail_fast: 3 }
+        RolloutPlan {
+            timeout: Duration::from_secs(15 * 60),
+            on_failure: OnFailure::Rollback,
+            on_pause: OnPause::Wait,
+            fail_fast: 3,
+            deployment: DeploymentPlan::default(),
+        }
+    }
+}
+
+/// What the project file says of the service's `deploymentConfiguration`.
+#[derive(Clone, Default, PartialEq)]
+pub struct DeploymentPlan {
+    /// As ECS takes them.
+    pub members: serde_json::Map<String, serde_json::Value>,
+    /// Where the project file says each of them.
+    pub places: BTreeMap<String, Place>,
+}
+
+impl fmt::Debug for DeploymentPlan {
+    // What a hook's function is given may be secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.members.keys()).finish()
     }
 }

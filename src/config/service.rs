@@ -2,8 +2,8 @@
 
 use super::decode::{Fields, Reader};
 use super::node::{Entry, Node};
-use super::plan::{DiscoveryPlan, ImagePlan, LoadBalancerPlan, NetworkPlan, OnFailure, RolloutPlan};
-use super::{files, image, network};
+use super::plan::{DiscoveryPlan, ImagePlan, LoadBalancerPlan, NetworkPlan, OnFailure, OnPause, RolloutPlan};
+use super::{deployment, files, image, network};
 use crate::error::{Error, SourceText};
 
 /// A service as it stands in the file.
@@ -74,12 +74,15 @@ fn document(fields: &mut Fields<'_>, key: &'static str) -> Option<SourceText> {
 
 fn rollout(mut fields: Fields<'_>) -> RolloutPlan {
     let default = RolloutPlan::default();
+    let on_failure = fields
+        .word("on_failure", &[("rollback", OnFailure::Rollback), ("stop", OnFailure::Stop)])
+        .unwrap_or(default.on_failure);
     let plan = RolloutPlan {
         timeout: fields.duration("timeout").unwrap_or(default.timeout),
-        on_failure: fields
-            .word("on_failure", &[("rollback", OnFailure::Rollback), ("stop", OnFailure::Stop)])
-            .unwrap_or(default.on_failure),
+        on_failure,
+        on_pause: fields.word("on_pause", &[("wait", OnPause::Wait), ("exit", OnPause::Exit)]).unwrap_or_default(),
         fail_fast: fields.integer("fail_fast", 0..=1_000).map_or(default.fail_fast, |count| count as u32),
+        deployment: deployment::read(&mut fields, on_failure == OnFailure::Rollback),
     };
     fields.finish();
     plan

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::controller;
 use crate::aws::reply::{list, number, object, optional, text};
 use crate::document::{self, Change, Values};
 use crate::error::{Error, Kind};
@@ -56,12 +57,8 @@ pub fn decide(live: Option<&Value>, wanted: &Value, fail_fast: u32, warnings: &m
         "INACTIVE" | "" => return Decision::Create(create_input(wanted, Some(live))),
         _ => {}
     }
-    let controller = live.pointer("/deploymentController/type").and_then(Value::as_str).unwrap_or("ECS");
-    if controller != "ECS" {
-        return Decision::Refuse(
-            Error::preflight(format!("the service's deployments are controlled by {controller}, not by ECS"))
-                .hint("steady deploys services with the deployment controller ECS"),
-        );
+    if let Some(refused) = controller::refusal(live) {
+        return Decision::Refuse(refused);
     }
     let mut changes = changes(live, wanted, warnings);
     let mut input = update_input(live, wanted, &changes);
@@ -155,14 +152,29 @@ fn update_input(live: &Value, wanted: &Value, changes: &[String]) -> Value {
     }
     if let Some(Value::Object(configuration)) = input.get_mut("deploymentConfiguration") {
         // It is replaced as a whole: what was set elsewhere stays.
-        for member in ["minimumHealthyPercent", "maximumPercent", "alarms"] {
-            let now = live["deploymentConfiguration"].get(member).filter(|now| !now.is_null());
-            if let Some(now) = now.filter(|_| !configuration.contains_key(member)) {
-                configuration.insert(member.to_owned(), now.clone());
+        for (member, now) in object(live, "deploymentConfiguration").into_iter().flatten() {
+            if !configuration.contains_key(member) && stays(member, now, configuration.get("strategy"), live) {
+                configuration.insert(member.clone(), now.clone());
             }
         }
     }
     Value::Object(input)
+}
+
+/// Whether a member of `deploymentConfiguration` that nobody speaks of stays as it is when the strategy is `wanted`.
+fn stays(member: &str, now: &Value, wanted: Option<&Value>, live: &Value) -> bool {
+    let strategy = wanted.unwrap_or(&live["deploymentConfiguration"]["strategy"]).as_str().unwrap_or("ROLLING");
+    match member {
+        "minimumHealthyPercent" | "maximumPercent" | "alarms" => !now.is_null(),
+        // ECS answers with these though nobody set them, and sent back they would be as if somebody had.
+        "strategy" => now != "ROLLING",
+        "bakeTimeInMinutes" => now.as_i64() != Some(0),
+        "lifecycleHooks" => now.as_array().is_none_or(|hooks| !hooks.is_empty()),
+        "canaryConfiguration" => strategy == "CANARY",
+        "linearConfiguration" => strategy == "LINEAR",
+        "earlySuccessCriteria" => strategy == "ROLLING" && now["enable"] == true,
+        _ => false,
+    }
 }
 
 fn without_nulls(wanted: &Value) -> Map<String, Value> {

@@ -55,6 +55,8 @@ async fn balancing(
     let (mut groups, mut balancers) = (BTreeSet::new(), BTreeSet::new());
     for balancer in list(live.unwrap_or(&Value::Null), "loadBalancers") {
         groups.extend(optional(balancer, "targetGroupArn").map(str::to_owned));
+        let advanced = &balancer["advancedConfiguration"];
+        groups.extend(optional(advanced, "alternateTargetGroupArn").map(str::to_owned));
     }
     // An earlier run may have been stopped between listener and load balancer: then only the name leads there.
     let found = find(None, Some(&elb_name(named.service)), clients).await?;

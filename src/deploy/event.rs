@@ -103,6 +103,29 @@ pub enum Event {
         pending: i64,
         failed: i64,
     },
+    /// How far a deployment is that shifts traffic: shares are the new release's, in percent.
+    Stage {
+        strategy: String,
+        stage: String,
+        production_traffic: Option<f64>,
+        test_traffic: Option<f64>,
+        new_tasks: i64,
+        old_tasks: i64,
+        /// What bake times take from here on.
+        bakes_ms: Option<u64>,
+    },
+    /// A lifecycle hook at its stage; `expires_at` in epoch milliseconds. One that is `AWAITING_ACTION` is a pause, and its
+    /// hints say how to answer it.
+    Hook {
+        id: String,
+        kind: String,
+        target: Option<String>,
+        stage: String,
+        status: String,
+        expires_at: Option<i64>,
+        on_timeout: String,
+        hints: Vec<String>,
+    },
     Task {
         id: String,
         task_definition: String,

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::event::{Event, Events};
 use super::follow::Teller;
-use super::register;
 use super::steady::{Container, Observation, Ours, Task, has_failed, is_ours};
+use super::{register, stage};
 use crate::aws::Clients;
 use crate::aws::reply::{list, optional, text};
 
@@ -27,6 +27,7 @@ pub async fn explain(
     }
     let seen = &seen;
     let mut findings = causes(seen, ours);
+    findings.extend(seen.service_deployment.iter().flat_map(|deployment| stage::causes(&deployment.stage)));
     findings.extend(telling(teller.messages()));
     let Some(task) = culprit(seen, ours) else { return findings };
     let Ok(Some(revision)) = register::describe(&task.task_definition, clients).await else { return findings };

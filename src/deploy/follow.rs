@@ -8,6 +8,8 @@ use serde_json::Value;
 
 use super::event::{ContainerExit, Event, Events};
 use super::observe::Eye;
+use super::pause::Pauses;
+use super::stage::StageTeller;
 use super::steady::{Observation, Ours, Target, Task, Verdict, is_ours, verdict};
 use crate::aws::reply::{list, millis, text};
 use crate::aws::{Clients, Failure};
@@ -73,7 +75,7 @@ const LAST_LOOK: Duration = Duration::from_secs(2);
 pub async fn follow(
     ours: &Ours<'_>,
     mut eye: Eye,
-    deadline: Instant,
+    mut deadline: Instant,
     teller: &mut Teller<'_>,
     clients: &Clients,
     stop_at: impl Fn(&Verdict) -> bool,
@@ -85,6 +87,7 @@ pub async fn follow(
     let mut last = (Observation::default(), Value::Null);
     let mut waits_for = "the first look".to_owned();
     let mut doubtful = None;
+    let mut pauses = Pauses::default();
     let ended = |end, last: (Observation, Value), eye: Eye| Followed { end, seen: last.0, service: last.1, eye };
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -94,6 +97,7 @@ pub async fn follow(
                 (failures, failing_since) = (0, None);
                 last_failure = None;
                 teller.tell(&seen, &service, ours);
+                deadline = pauses.deadline(deadline, &seen, ours.on_pause);
                 let verdict = verdict(&seen, ours);
                 last = (seen, service);
                 // The service and its service deployment are read side by side, and reads may lag: two looks agree.
@@ -140,6 +144,7 @@ pub struct Teller<'a> {
     /// What ECS said of this deployment.
     messages: Vec<String>,
     told_denied: bool,
+    stages: StageTeller,
 }
 
 impl<'a> Teller<'a> {
@@ -154,6 +159,7 @@ impl<'a> Teller<'a> {
             unhealthy: Vec::new(),
             messages: Vec::new(),
             told_denied: false,
+            stages: StageTeller::default(),
         }
     }
 
@@ -188,6 +194,11 @@ impl<'a> Teller<'a> {
                     message: text(event, "message").to_owned(),
                 });
             }
+        }
+        if let Some(deployment) = &seen.service_deployment {
+            let own = seen.deployments.iter().find(|one| one.id == ours.deployment_id);
+            let done = own.is_some_and(|own| own.running == own.desired) && seen.deployments.len() == 1;
+            self.stages.tell(&deployment.stage, done, self.events);
         }
         for one in &seen.deployments {
             let status = match &one.rollout_state {

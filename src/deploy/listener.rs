@@ -1,22 +1,25 @@
 //! Listeners and their rules: which of them lead to a target group, and where the service answers by them.
 
-use aws_sdk_elasticloadbalancingv2::types::{Action, Listener, LoadBalancer, ProtocolEnum, Rule, RuleCondition};
+use aws_sdk_elasticloadbalancingv2::types::{
+    Action, Certificate, Listener, LoadBalancer, ProtocolEnum, Rule, RuleCondition,
+};
 use serde_json::Value;
 
-use super::load_balancer::{failed, find};
-use super::target_group;
+use super::event::{Event, Events, ResourceAction};
+use super::load_balancer::{failed, find, ownership};
+use super::{shifting, target_group};
 use crate::aws::reply::{list, text};
 use crate::aws::{Clients, Failure};
-use crate::config::LoadBalancerPlan;
+use crate::config::{ListenerPlan, Plan};
 use crate::error::{Error, Kind, Result};
 
 /// The listener that the plan names by its ARN, else the one on its port.
-pub async fn of_plan(found: &LoadBalancer, plan: &LoadBalancerPlan, clients: &Clients) -> Result<Option<Listener>> {
+pub async fn of_plan(found: &LoadBalancer, wanted: &ListenerPlan, clients: &Clients) -> Result<Option<Listener>> {
     let arn = found.load_balancer_arn().unwrap_or_default();
     let listeners = of(arn, clients).await.map_err(|failure| failure.error(Kind::Preflight))?;
-    let is = |listener: &Listener| match &plan.listener.arn {
+    let is = |listener: &Listener| match &wanted.arn {
         Some(arn) => listener.listener_arn() == Some(arn),
-        None => listener.port() == Some(plan.listener.port.into()),
+        None => listener.port() == Some(wanted.port.into()),
     };
     Ok(listeners.into_iter().find(is))
 }
@@ -36,19 +39,46 @@ async fn of(load_balancer: &str, clients: &Clients) -> Result<Vec<Listener>, Fai
 }
 
 /// Why a listener that is not there cannot be created either.
-pub fn missing(plan: &LoadBalancerPlan, load_balancer: &str) -> Option<Error> {
-    let port = plan.listener.port;
-    match &plan.listener.arn {
+pub fn missing(wanted: &ListenerPlan, create: bool, load_balancer: &str) -> Option<Error> {
+    let port = wanted.port;
+    match &wanted.arn {
         Some(arn) => Some(
             Error::preflight(format!("the load balancer `{load_balancer}` has no listener {arn}"))
                 .hint("leave the listener's `arn` out: it is found by its port, or created"),
         ),
-        None if plan.create => None,
+        None if create => None,
         None => Some(
             Error::preflight(format!("the load balancer `{load_balancer}` has no listener on port {port}"))
                 .hint("let steady create what is missing: `create: true` below `load_balancer:`"),
         ),
     }
+}
+
+/// A listener that forwards to the first of these target groups.
+pub async fn create(
+    plan: &Plan,
+    wanted: &ListenerPlan,
+    load_balancer: &str,
+    target_groups: &[&str],
+    clients: &Clients,
+    events: &Events,
+) -> Result<Listener> {
+    let certificate = wanted.certificate_arn.as_ref().map(|arn| Certificate::builder().certificate_arn(arn).build());
+    let call = clients
+        .elbv2
+        .create_listener()
+        .load_balancer_arn(load_balancer)
+        .port(wanted.port.into())
+        .protocol(ProtocolEnum::from(wanted.protocol.as_str()))
+        .set_certificates(certificate.map(|certificate| vec![certificate]))
+        .default_actions(shifting::forward(target_groups))
+        .set_tags(Some(ownership(plan)));
+    let reply = call.send().await.map_err(|error| failed("CreateListener", error))?;
+    let created = reply.listeners().first().cloned();
+    let created = created.ok_or_else(|| Error::other("ELBv2.CreateListener: the reply holds no listener"))?;
+    let id = format!("{}:{}", wanted.protocol, wanted.port);
+    events.emit(Event::Resource { action: ResourceAction::Created, kind: "listener".into(), id });
+    Ok(created)
 }
 
 /// Another's listener is never turned to our target group: it has to lead there, by itself or by one of its rules.
@@ -76,12 +106,12 @@ pub async fn check(
     })
 }
 
-fn has_rules(listener: &Listener) -> bool {
+pub(super) fn has_rules(listener: &Listener) -> bool {
     matches!(listener.protocol(), Some(ProtocolEnum::Http | ProtocolEnum::Https))
 }
 
 /// The first rule of an application load balancer's listener that leads to a target group.
-async fn rule_to(listener: &Listener, target_group: &str, clients: &Clients) -> Result<Option<Rule>> {
+pub(super) async fn rule_to(listener: &Listener, target_group: &str, clients: &Clients) -> Result<Option<Rule>> {
     if !has_rules(listener) {
         return Ok(None);
     }
@@ -100,7 +130,7 @@ async fn rule_to(listener: &Listener, target_group: &str, clients: &Clients) -> 
     }
 }
 
-fn leads(actions: &[Action], target_group: &str) -> bool {
+pub(super) fn leads(actions: &[Action], target_group: &str) -> bool {
     actions.iter().flat_map(groups_of).any(|group| group == target_group)
 }
 
@@ -116,12 +146,17 @@ pub fn forwards_to(listener: &Listener) -> Option<&str> {
 /// Where the service answers: the listener that leads to its first target group, and host and path of the rule where it
 /// is one.
 pub async fn service_url(service: &Value, clients: &Clients) -> Result<Option<String>, Failure> {
-    let mut attached = list(service, "loadBalancers").iter().map(|one| text(one, "targetGroupArn"));
-    let Some(group_arn) = attached.find(|arn| !arn.is_empty()) else { return Ok(None) };
+    let mut attached = list(service, "loadBalancers").iter();
+    let Some(attached) = attached.find(|one| !text(one, "targetGroupArn").is_empty()) else { return Ok(None) };
+    let group_arn = text(attached, "targetGroupArn");
     let Some(group) = target_group::find(Some(group_arn), None, clients).await? else { return Ok(None) };
     let Some(balancer) = group.load_balancer_arns().first() else { return Ok(None) };
     let (found, listeners) = tokio::join!(find(Some(balancer), None, clients), of(balancer, clients));
-    let (Some(found), listeners) = (found?, listeners?) else { return Ok(None) };
+    let (Some(found), mut listeners) = (found?, listeners?) else { return Ok(None) };
+    // What answers there is for tests.
+    let test = text(&attached["advancedConfiguration"], "testListenerRule").replace(":listener-rule/", ":listener/");
+    let is_test = |listener: &Listener| listener.listener_arn().is_some_and(|arn| test.starts_with(arn));
+    listeners.retain(|listener| !is_test(listener));
     let mut leading = listeners.iter().find(|listener| leads(listener.default_actions(), group_arn));
     let mut rule = None;
     for listener in &listeners {

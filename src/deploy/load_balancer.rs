@@ -1,8 +1,7 @@
 //! The load balancer and its listener: attached to by name or ARN, or created, and then tagged as ours.
 
 use aws_sdk_elasticloadbalancingv2::types::{
-    Action, ActionTypeEnum, Certificate, Listener, LoadBalancer, LoadBalancerSchemeEnum, LoadBalancerTypeEnum,
-    ProtocolEnum, Tag, TargetGroup,
+    Listener, LoadBalancer, LoadBalancerSchemeEnum, LoadBalancerTypeEnum, Tag, TargetGroup,
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
@@ -12,10 +11,10 @@ use serde_json::{Value, json};
 use super::event::{Event, Events, ResourceAction};
 use super::network::Subnets;
 use super::repository::{OWNER, OWNER_TAG};
-use super::{listener, network, surroundings, target_group};
+use super::{listener, network, shifting, surroundings, target_group};
 use crate::aws::reply::{list, number, text};
 use crate::aws::{Clients, Failure};
-use crate::config::{LoadBalancerPlan, LoadBalancerType, NetworkPlan, Plan, Selector};
+use crate::config::{AdvancedPlan, LoadBalancerPlan, LoadBalancerType, NetworkPlan, Plan, Selector};
 use crate::error::{Error, Kind, Result};
 
 /// Which service a resource was created for, as `cluster/service`.
@@ -47,6 +46,8 @@ pub struct Looked {
     adopted: bool,
     container: String,
     port: u16,
+    /// For deployments that shift traffic.
+    advanced: Option<(AdvancedPlan, shifting::Looked)>,
 }
 
 /// Looks and changes nothing; what does not fit, or is missing and not to be created, is told together.
@@ -79,7 +80,7 @@ pub async fn look(
     match &load_balancer {
         Some(found) => {
             findings.extend(fits(found, balancer).err());
-            match listener::of_plan(found, balancer, clients).await {
+            match listener::of_plan(found, &balancer.listener, clients).await {
                 Ok(found) => listener = found,
                 Err(error) => findings.push(error),
             }
@@ -91,7 +92,7 @@ pub async fn look(
         None => findings.push(missing(balancer.arn.as_deref().unwrap_or(&name))),
     }
     if listener.is_none() && (load_balancer.is_some() || balancer.create) {
-        findings.extend(listener::missing(balancer, &name));
+        findings.extend(listener::missing(&balancer.listener, balancer.create, &name));
     }
     let mut adopted = false;
     match &group {
@@ -125,8 +126,19 @@ pub async fn look(
         let arn = group.as_ref().and_then(|group| group.target_group_arn());
         findings.extend(listener::check(listener, arn, &name, clients).await.err());
     }
+    let mut advanced = None;
+    if let Some(wanted) = balancer.advanced.as_ref().filter(|_| findings.is_empty()) {
+        let there = (load_balancer.as_ref(), listener.as_ref());
+        let first = (group_name.as_str(), group.as_ref());
+        match shifting::look(plan, balancer, wanted, there, first, network_mode, clients).await {
+            Ok(found) => advanced = Some((wanted.clone(), found)),
+            Err(errors) => findings.extend(errors),
+        }
+    }
     match findings.is_empty() {
-        true => Ok(Looked { name, load_balancer, place, listener, group_name, group, adopted, container, port }),
+        true => {
+            Ok(Looked { name, load_balancer, place, listener, group_name, group, adopted, container, port, advanced })
+        }
         false => Err(findings),
     }
 }
@@ -134,10 +146,14 @@ pub async fn look(
 impl Looked {
     /// A service's `loadBalancers`, as far as they are there.
     pub fn attached(&self) -> Value {
-        match self.group.as_ref().and_then(|group| group.target_group_arn()) {
+        let mut attached = match self.group.as_ref().and_then(|group| group.target_group_arn()) {
             Some(arn) => self.attaching(arn),
             None => self.attaching(&format!("{} (new)", self.group_name)),
+        };
+        if let Some((advanced, looked)) = &self.advanced {
+            attached[0]["advancedConfiguration"] = looked.attached(advanced);
         }
+        attached
     }
 
     fn attaching(&self, group: &str) -> Value {
@@ -156,7 +172,8 @@ impl Looked {
         let group = self.group.is_none().then(|| format!("target group {}", self.group_name));
         let (protocol, port) = (&balancer.listener.protocol, balancer.listener.port);
         let listener = self.listener.is_none().then(|| format!("listener {protocol}:{port}"));
-        load_balancer.into_iter().chain(group).chain(listener).collect()
+        let advanced = self.advanced.iter().flat_map(|(advanced, looked)| looked.creates(advanced));
+        load_balancer.into_iter().chain(group).chain(listener).chain(advanced).collect()
     }
 }
 
@@ -196,11 +213,27 @@ pub async fn ensure(
         target_group::settle(&group, balancer, clients, events).await?;
     }
     let group_arn = group.target_group_arn().unwrap_or_default();
-    if looked.listener.is_none() {
-        let arn = load_balancer.load_balancer_arn().unwrap_or_default();
-        create_listener(plan, balancer, arn, group_arn, clients, events).await?;
+    let alternate = match &looked.advanced {
+        Some((_, advanced)) => {
+            let vpc = load_balancer.vpc_id().unwrap_or_default();
+            let ports = (network_mode, looked.port);
+            Some(advanced.group(plan, balancer, vpc, ports, clients, events).await?)
+        }
+        None => None,
+    };
+    let groups: Vec<&str> = std::iter::once(group_arn).chain(alternate.as_deref()).collect();
+    let arn = load_balancer.load_balancer_arn().unwrap_or_default();
+    let listener = match &looked.listener {
+        Some(listener) => listener.clone(),
+        None => listener::create(plan, &balancer.listener, arn, &groups, clients, events).await?,
+    };
+    let mut attached = looked.attaching(group_arn);
+    if let (Some((advanced, found)), &[first, second]) = (&looked.advanced, &groups[..]) {
+        let there = (arn, &listener);
+        attached[0]["advancedConfiguration"] =
+            shifting::ensure(plan, advanced, found, there, [first, second], clients, events).await?;
     }
-    Ok(looked.attaching(group_arn))
+    Ok(attached)
 }
 
 fn missing(name: &str) -> Error {
@@ -329,32 +362,6 @@ async fn create(
     let id = name.to_owned();
     events.emit(Event::Resource { action: ResourceAction::Created, kind: "load balancer".into(), id });
     Ok(created)
-}
-
-async fn create_listener(
-    plan: &Plan,
-    balancer: &LoadBalancerPlan,
-    load_balancer: &str,
-    target_group: &str,
-    clients: &Clients,
-    events: &Events,
-) -> Result<()> {
-    let action = Action::builder().r#type(ActionTypeEnum::Forward).target_group_arn(target_group).build();
-    let certificate =
-        balancer.listener.certificate_arn.as_ref().map(|arn| Certificate::builder().certificate_arn(arn).build());
-    let call = clients
-        .elbv2
-        .create_listener()
-        .load_balancer_arn(load_balancer)
-        .port(balancer.listener.port.into())
-        .protocol(ProtocolEnum::from(balancer.listener.protocol.as_str()))
-        .set_certificates(certificate.map(|certificate| vec![certificate]))
-        .default_actions(action)
-        .set_tags(Some(ownership(plan)));
-    call.send().await.map_err(|error| failed("CreateListener", error))?;
-    let id = format!("{}:{}", balancer.listener.protocol, balancer.listener.port);
-    events.emit(Event::Resource { action: ResourceAction::Created, kind: "listener".into(), id });
-    Ok(())
 }
 
 /// Where the service answers, by the listener that leads to it.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use super::stage::Stage;
 use super::steady::{Container, Deployment, Observation, ServiceDeployment, Target, Task};
 use super::{running, service};
 use crate::aws::reply::{self, list, number, optional, text};
@@ -147,6 +148,7 @@ async fn service_deployment(arn: Option<&str>, clients: &Clients) -> Result<Opti
         arn: text(found, "serviceDeploymentArn").to_owned(),
         status: text(found, "status").to_owned(),
         reason: text(found, "statusReason").to_owned(),
+        stage: Stage::of(found),
     }))
 }
 

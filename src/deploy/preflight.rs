@@ -7,7 +7,7 @@ use super::event::Events;
 use super::render::{self, Rendered};
 use super::repository::Repository;
 use super::surroundings::{self, Looked};
-use super::{discovery, load_balancer, repository, service};
+use super::{controller, discovery, load_balancer, repository, service, strategy};
 use crate::aws::reply::{self, text};
 use crate::aws::{Clients, Failure, Identity};
 use crate::config::Plan;
@@ -71,6 +71,8 @@ pub async fn check(plan: &Plan, clients: &Clients, events: &Events) -> Result<Gr
             None
         }
     };
+    findings.extend(live.as_ref().and_then(controller::refusal).or_else(|| controller::refusal(&rehearsed.service)));
+    findings.extend(strategy::refusal(&rehearsed.service, live.as_ref(), plan.load_balancer.as_ref()));
     if let Some(found) = Error::all(findings) {
         let who = format!("these are the credentials of {} in {}", identity.arn, clients.region);
         return Err(found.hint(who));

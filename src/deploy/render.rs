@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::event::Events;
 use super::preflight::Ground;
+use super::strategy;
 use crate::aws::Clients;
 use crate::config::Plan;
 use crate::document::{self, ImageForContainer, TaskDefinitionOptions, template};
@@ -134,7 +135,7 @@ pub(super) fn compose(plan: &Plan, facts: &Facts) -> Result<(Rendered, Vec<Strin
         TaskDefinitionOptions { allow_unknown_fields: plan.allow_unknown_fields, default_family: &plan.service, image };
     let task_definition = document::render_task_definition(&plan.task_definition, &context, options)?;
     let mut warnings = task_definition.warnings;
-    let service = match &plan.service_document {
+    let mut service = match &plan.service_document {
         Some(source) => {
             let checked = document::render_service(source, &context, plan.allow_unknown_fields)?;
             warnings.extend(checked.warnings);
@@ -142,6 +143,7 @@ pub(super) fn compose(plan: &Plan, facts: &Facts) -> Result<(Rendered, Vec<Strin
         }
         None => json!({}),
     };
+    strategy::put(&mut service, &plan.rollout.deployment)?;
     Ok((Rendered { task_definition: task_definition.value, service }, warnings))
 }
 

@@ -11,7 +11,7 @@ use super::history::{self, Release};
 use super::observe::Eye;
 use super::service::{self, Action, Placed};
 use super::steady::{Observation, Ours, Verdict, verdict};
-use super::{decide, failure};
+use super::{decide, failure, pause};
 use crate::aws::Clients;
 use crate::aws::reply::{id, text};
 use crate::config::{OnFailure, RolloutPlan};
@@ -33,6 +33,7 @@ pub async fn follow_or_roll_back(
         task_definition: &placed.task_definition,
         digest,
         fail_fast: rollout.fail_fast,
+        on_pause: rollout.on_pause,
         expects_targets: expects_targets(&placed.service),
         before: &placed.before,
     };
@@ -73,6 +74,9 @@ pub async fn follow_or_roll_back(
         End::Verdict(Verdict::Pending(why)) => (why.clone(), None),
     };
     let timed_out = matches!(followed.end, End::Deadline(_));
+    if let (true, Some(paused)) = (timed_out, pause::error(&followed.seen, &placed.task_definition)) {
+        return Err(paused);
+    }
     let mut findings = failure::explain(&followed.seen, &ours, &teller, clients, events).await;
     if findings.is_empty() {
         findings.extend(last_event(&followed.service));

@@ -10,7 +10,7 @@ use super::follow::Steady;
 use super::history::{self, Release, family_and_revision};
 use super::rollback::{follow_or_roll_back, update_to};
 use super::service::{Action, Placed};
-use super::{decide, outcome, register, service};
+use super::{controller, decide, outcome, register, service};
 use crate::aws::Clients;
 use crate::aws::reply::{id, list, optional, tag, text};
 use crate::config::RolloutPlan;
@@ -44,11 +44,10 @@ pub async fn rollback(
 ) -> Result<RollbackOutcome> {
     let started = Instant::now();
     let until = started + rollout.timeout;
-    let live = service::describe(cluster, service_name, clients).await?;
-    let live = live.filter(|live| text(live, "status") == "ACTIVE").ok_or_else(|| {
-        Error::preflight(format!("there is no active service `{service_name}` in the cluster `{cluster}`"))
-            .hint("`steady deploy` makes it; --cluster and --service name another")
-    })?;
+    let live = service::active(cluster, service_name, clients).await?;
+    if let Some(refused) = controller::refusal(&live) {
+        return Err(refused);
+    }
     let primary = decide::primary(&live).cloned().unwrap_or_default();
     let current = text(&primary, "taskDefinition").to_owned();
     let target = match to {

@@ -10,8 +10,8 @@ use super::event::{Event, Events, ResourceAction};
 use super::register::Registered;
 use super::render::Rendered;
 use super::throttled::{NotYet, Throttled};
-use super::trap;
 use super::update::update;
+use super::{pause, trap};
 use crate::aws::failure::Reach;
 use crate::aws::reply::{list, optional, text};
 use crate::aws::{Clients, Failure};
@@ -73,6 +73,15 @@ pub async fn describe(cluster: &str, service: &str, clients: &Clients) -> Result
         Err(failure) if failure.is("ServiceNotFoundException") => Ok(None),
         Err(failure) => Err(failure),
     }
+}
+
+/// The service, for what can be done only to one that is there.
+pub async fn active(cluster: &str, service: &str, clients: &Clients) -> Result<Value> {
+    let live = describe(cluster, service, clients).await?;
+    live.filter(|live| text(live, "status") == "ACTIVE").ok_or_else(|| {
+        Error::preflight(format!("there is no active service `{service}` in the cluster `{cluster}`"))
+            .hint("`steady deploy` makes it; --cluster and --service name another")
+    })
 }
 
 pub(super) fn launch_type<'a>(plan: &'a Plan, rendered: &'a Rendered) -> Option<&'a str> {
@@ -203,7 +212,9 @@ pub async fn place(
                 Err(Error::preflight(format!("the old service `{}` is still draining", plan.service))
                     .hint("run the same command again when it is gone"))
             }
-            Decision::Refuse(error) => Err(error),
+            Decision::Refuse(error) => {
+                Err(pause::explained(error, live.as_ref().unwrap_or(&Value::Null), clients).await)
+            }
         };
         for warning in warnings.drain(..) {
             events.warn(warning, None);

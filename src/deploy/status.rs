@@ -5,8 +5,10 @@ use serde_json::Value;
 
 use super::event::Events;
 use super::observe::Eye;
+use super::stage::Hook;
 use super::steady::{Observation, Task};
-use super::{decide, outcome, register, service};
+use super::traffic::{TrafficStatus, UnderWay};
+use super::{decide, outcome, pause, register, service, strategy, traffic};
 use crate::aws::Clients;
 use crate::aws::reply::{list, millis, optional, tag, text};
 use crate::error::{Error, Result};
@@ -17,7 +19,7 @@ const EVENTS: usize = 5;
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
-    /// `steady`, `inProgress` or `failed`: the current deployment's state.
+    /// `steady`, `inProgress`, `paused` or `failed`: the current deployment's state.
     pub status: &'static str,
     pub service: String,
     pub cluster: String,
@@ -32,7 +34,17 @@ pub struct Status {
     pub desired_count: i64,
     pub running_count: i64,
     pub pending_count: i64,
+    /// As ECS spells it.
+    pub strategy: String,
+    /// Of the deployment that is under way, as ECS spells it.
+    pub lifecycle_stage: Option<String>,
+    /// What the strategy's bake times take from the beginning of this stage on.
+    pub bake_ms: Option<u64>,
     pub deployments: Vec<DeploymentStatus>,
+    /// While traffic is shifted, the new revision first.
+    pub traffic: Vec<TrafficStatus>,
+    /// Of the lifecycle stage.
+    pub hooks: Vec<HookStatus>,
     pub tasks: Vec<TaskStatus>,
     pub targets: Vec<TargetStatus>,
     /// Newest first.
@@ -50,6 +62,21 @@ pub struct DeploymentStatus {
     pub running_count: i64,
     pub pending_count: i64,
     pub failed_tasks: i64,
+}
+
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HookStatus {
+    pub id: String,
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub target: Option<String>,
+    /// A pause that waits for an answer is `AWAITING_ACTION`.
+    pub status: String,
+    /// Epoch milliseconds.
+    pub expires_at: Option<i64>,
+    /// `ROLLBACK` or `CONTINUE`.
+    pub timeout_action: String,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -100,9 +127,14 @@ pub async fn status(cluster: &str, service_name: &str, clients: &Clients, events
     if let Some(denied) = &seen.targets_denied {
         events.warn(format!("the targets' health is not known: {denied}"), denied.hint());
     }
-    let (revision, url) =
-        tokio::join!(register::describe(task_definition, clients), outcome::url(&live, clients, events));
-    Ok(of(cluster, service_name, &seen, &live, revision?.unwrap_or_default(), url))
+    let (revision, url, under_way) = tokio::join!(
+        register::describe(task_definition, clients),
+        outcome::url(&live, clients, events),
+        traffic::under_way(&live, clients),
+    );
+    let under_way = under_way?.unwrap_or_default();
+    pause::tell(&under_way.stage, events);
+    Ok(of(cluster, service_name, &seen, &live, revision?.unwrap_or_default(), url, under_way))
 }
 
 async fn service_missing(cluster: &str, name: &str, clients: &Clients) -> Error {
@@ -115,7 +147,16 @@ async fn service_missing(cluster: &str, name: &str, clients: &Clients) -> Error 
     }
 }
 
-fn of(cluster: &str, name: &str, seen: &Observation, live: &Value, revision: Value, url: Option<String>) -> Status {
+fn of(
+    cluster: &str,
+    name: &str,
+    seen: &Observation,
+    live: &Value,
+    revision: Value,
+    url: Option<String>,
+    under_way: UnderWay,
+) -> Status {
+    let stage = under_way.stage;
     let primary = decide::primary(live).cloned().unwrap_or_default();
     let rollout = optional(&primary, "rolloutState");
     let whole = seen.running == seen.desired && seen.pending == 0;
@@ -128,6 +169,7 @@ fn of(cluster: &str, name: &str, seen: &Observation, live: &Value, revision: Val
         status: match rollout {
             Some("COMPLETED") | None if whole => "steady",
             Some("FAILED") => "failed",
+            _ if stage.pauses().next().is_some() => "paused",
             _ => "inProgress",
         },
         service: name.to_owned(),
@@ -143,6 +185,11 @@ fn of(cluster: &str, name: &str, seen: &Observation, live: &Value, revision: Val
         desired_count: seen.desired,
         running_count: seen.running,
         pending_count: seen.pending,
+        strategy: strategy::of(live).unwrap_or("ROLLING").to_owned(),
+        lifecycle_stage: Some(stage.name.clone()).filter(|name| !name.is_empty()),
+        bake_ms: stage.bakes.map(|bakes| bakes.as_millis() as u64),
+        traffic: under_way.traffic,
+        hooks: stage.hooks.iter().map(hook).collect(),
         deployments: seen
             .deployments
             .iter()
@@ -176,6 +223,17 @@ fn of(cluster: &str, name: &str, seen: &Observation, live: &Value, revision: Val
                 message: text(event, "message").to_owned(),
             })
             .collect(),
+    }
+}
+
+fn hook(hook: &Hook) -> HookStatus {
+    HookStatus {
+        id: hook.id.clone(),
+        kind: hook.kind.clone(),
+        target: hook.target.clone(),
+        status: hook.status.clone(),
+        expires_at: Some(hook.expires_at).filter(|at| *at > 0),
+        timeout_action: hook.on_timeout.clone(),
     }
 }
 

@@ -1,7 +1,9 @@
 //! From what was observed to a verdict. Pure: all of a rollout's ends are rows of a table in the tests.
 
 use super::running::Known;
+use super::stage::Stage;
 use crate::aws::Failure;
+use crate::config::OnPause;
 
 /// One look at a service. Enums stay the texts that AWS sent: what a newer API adds is shown and taken as not terminal.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -50,6 +52,7 @@ pub struct ServiceDeployment {
     pub arn: String,
     pub status: String,
     pub reason: String,
+    pub stage: Stage,
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -97,6 +100,7 @@ pub struct Ours<'a> {
     pub fail_fast: u32,
     /// The service has target groups.
     pub expects_targets: bool,
+    pub on_pause: OnPause,
     /// The deployments that there were when ours began. One of these as PRIMARY is never a newer one.
     pub before: &'a [Previous],
 }

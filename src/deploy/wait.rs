@@ -8,7 +8,7 @@ use super::event::{Events, Step};
 use super::follow::Steady;
 use super::rollback::follow_or_roll_back;
 use super::service::{Action, Placed};
-use super::{decide, history, outcome, service};
+use super::{controller, decide, history, outcome, service};
 use crate::aws::Clients;
 use crate::aws::reply::{id as named, optional, text};
 use crate::config::{OnFailure, RolloutPlan};
@@ -36,11 +36,10 @@ pub async fn wait(
     events: &Events,
 ) -> Result<WaitOutcome> {
     let started = Instant::now();
-    let live = service::describe(cluster, service_name, clients).await?;
-    let live = live.filter(|live| text(live, "status") == "ACTIVE").ok_or_else(|| {
-        Error::new(Kind::Preflight, format!("there is no active service `{service_name}` in the cluster `{cluster}`"))
-            .hint("`steady deploy` makes it; --cluster and --service name another")
-    })?;
+    let live = service::active(cluster, service_name, clients).await?;
+    if let Some(refused) = controller::refusal(&live) {
+        return Err(refused);
+    }
     let primary = decide::primary(&live).cloned().unwrap_or_default();
     let (id, task_definition) = (text(&primary, "id"), text(&primary, "taskDefinition"));
     // Whose deployment it is is not known: it is watched, and never rolled back from here.

@@ -8,6 +8,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::choose::Style;
 use super::escape;
 use super::lines::{Lines, deployment, step_name};
+use super::stages;
 use super::transfers;
 use crate::deploy::event::{BlobState, Event, Step};
 
@@ -19,6 +20,8 @@ pub struct Bars {
     /// Of blobs that move.
     rows: HashMap<String, ProgressBar>,
     most_rows: usize,
+    /// The stage of a deployment that shifts traffic.
+    stage: Option<String>,
     /// When the rows were last drawn.
     drawn: Duration,
     began: Instant,
@@ -44,6 +47,7 @@ impl Bars {
             steps: Vec::new(),
             rows: HashMap::new(),
             most_rows,
+            stage: None,
             drawn: Duration::ZERO,
             began: Instant::now(),
         }
@@ -67,8 +71,16 @@ impl Bars {
             Event::Blob { digest, size, sent, state } => self.blob(event, digest, *size, *sent, *state, at),
             Event::Deployment { status, desired, running, pending, failed, .. } => {
                 let said = deployment(status, *desired, *running, *pending, *failed);
-                if let Some((_, spinner)) = self.steps.last() {
+                // Of two releases side by side the stage says more than the one that changed last.
+                if let (Some((_, spinner)), None) = (self.steps.last(), &self.stage) {
                     spinner.set_message(said);
+                }
+            }
+            Event::Stage { .. } => {
+                self.print(event);
+                self.stage = stages::stage(event);
+                if let (Some((_, spinner)), Some(stage)) = (self.steps.last(), &self.stage) {
+                    spinner.set_message(stage.clone());
                 }
             }
             Event::BuildOutput { line } => match self.steps.iter().find(|(step, _)| *step == Step::Build) {
@@ -95,6 +107,7 @@ impl Bars {
     }
 
     fn start(&mut self, step: Step) {
+        self.stage = None;
         let spinner = self.all.add(ProgressBar::new_spinner());
         let template = if self.style.color {
             "{prefix:13.bold} {spinner} {wide_msg:.dim}"

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::choose::Style;
 use super::escape;
+use super::stages;
 use super::transfers::Transfers;
 use super::words::{self, Tone, toned};
 use crate::deploy::event::{BlobState, ContainerExit, Event, ResourceAction, Step};
@@ -125,6 +126,13 @@ impl Lines {
                 // what was there before is worth a line when it changes
                 let is_old = status.starts_with("ACTIVE") || status.starts_with("INACTIVE");
                 self.once(|lines| &mut lines.deployments, id, text, is_old)
+            }
+            Event::Stage { .. } => stages::stage(event).map(|text| self.said(&text)).into_iter().collect(),
+            Event::Hook { .. } => {
+                let Some((text, below)) = stages::hook(event) else { return Vec::new() };
+                let tone = if stages::is_pause(event) { Tone::Warning } else { Tone::Quiet };
+                let below = below.iter().map(|line| format!("  help: {line}"));
+                std::iter::once(self.said(&toned(&text, tone, self.style))).chain(below).collect()
             }
             Event::Task { id, task_definition, last_status, health, stopped_reason, exit_codes } => {
                 let mut text = format!(

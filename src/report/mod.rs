@@ -7,6 +7,7 @@ pub mod escape;
 pub mod failure;
 pub mod lines;
 pub mod result;
+pub mod stages;
 pub mod transfers;
 pub mod words;
 
@@ -69,13 +70,14 @@ impl Display {
         }
     }
 
-    /// Shows events until the last sender is gone.
-    pub async fn events(self, mut events: UnboundedReceiver<Event>) -> Seen {
+    /// Shows events until the last sender is gone, each as `told` tells it.
+    pub async fn events(self, mut events: UnboundedReceiver<Event>, told: impl Fn(Event) -> Event) -> Seen {
         let mut seen = Seen::default();
         let mut bars =
             (self.show == Show::Bars).then(|| bars::Bars::new(ProgressDrawTarget::stderr(), self.stderr, self.rows));
         let mut lines = lines::Lines::new(self.stderr);
         while let Some(event) = events.recv().await {
+            let event = told(event);
             seen.note(&event);
             match self.show {
                 Show::Bars => {
@@ -89,7 +91,7 @@ impl Display {
                         to_stderr(&format!("{line}\n"));
                     }
                 }
-                Show::None if matches!(event, Event::Warning { .. }) => {
+                Show::None if matches!(event, Event::Warning { .. }) || stages::is_pause(&event) => {
                     lines.of(&event).iter().for_each(|line| to_stderr(&format!("{line}\n")));
                 }
                 Show::None => {}

@@ -245,6 +245,7 @@ fn help_version_and_completions_go_to_stdout() {
         "register",
         "status",
         "wait",
+        "continue",
         "rollback",
         "revisions",
         "delete",

@@ -41,9 +41,18 @@ services:
       type: network
       listener: { zzzzzzzz: 1, port: 80 }
       target_group: { zzzzzzzz: 1, health_check: { zzzzzzzz: 1 } }
+      advanced_configuration:
+        zzzzzzzz: 1
+        role: arn:aws:iam::123456789012:role/a
+        alternate_target_group: { zzzzzzzz: 1 }
+        test_listener: { zzzzzzzz: 1, port: 81 }
     network: { zzzzzzzz: 1, subnets: { zzzzzzzz: 1, tags: { a: b } } }
     service_discovery: { zzzzzzzz: 1, namespace: a }
-    rollout: { zzzzzzzz: 1 }
+    rollout:
+      zzzzzzzz: 1
+      circuit_breaker: { zzzzzzzz: 1, threshold: { zzzzzzzz: 1, type: COUNT, value: 1 } }
+      alarms: { zzzzzzzz: 1, names: [a] }
+      hooks: [{ zzzzzzzz: 1, type: PAUSE, stages: [POST_SCALE_UP] }]
   b: { task_definition: t.json, image: { repository: a, build: { zzzzzzzz: 1, dockerfile: a } } }
   c: { task_definition: t.json, image: { repository: a, build: { zzzzzzzz: 1, image: a } } }
 environments:

@@ -30,7 +30,19 @@ fn commands_get_the_flags_of_the_run_and_nothing_else_does() {
 /// Outside backticks a command would not get the run's flags.
 #[test]
 fn every_command_in_the_sources_texts_stands_between_backticks() {
-    let verbs = ["deploy", "status", "wait", "rollback", "revisions", "delete", "render", "register", "push", "login"];
+    let verbs = [
+        "deploy",
+        "status",
+        "wait",
+        "continue",
+        "rollback",
+        "revisions",
+        "delete",
+        "render",
+        "register",
+        "push",
+        "login",
+    ];
     let sources = walkdir::WalkDir::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
     let mut found = Vec::new();
     for entry in sources.into_iter().map(Result::unwrap).filter(|entry| entry.path().extension() == Some("rs".as_ref()))

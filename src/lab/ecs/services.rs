@@ -156,7 +156,7 @@ pub fn deploy(service: &mut Service, definition: &TaskDefinition, settings: &Set
             sources: service.deployments.iter().filter(|of| of.desired_count > 0).map(running).collect(),
             target: revision.arn.clone(),
             configuration: service_view::deployment_configuration(service),
-            threshold: circuit_breaker_threshold(service.desired_count),
+            threshold: service.failure_threshold(),
             breaker: if service.circuit_breaker().0 { "MONITORING" } else { "DISABLED" }.into(),
             ..ServiceDeployment::default()
         },
@@ -176,11 +176,6 @@ pub fn deploy(service: &mut Service, definition: &TaskDefinition, settings: &Set
     );
     service.revisions.push(revision);
     service.steady = false;
-}
-
-/// Failed tasks that end a deployment: half of the desired count, at least 3, at most 200.
-pub fn circuit_breaker_threshold(desired: i64) -> i64 {
-    (desired + 1).div_euclid(2).clamp(3, 200)
 }
 
 pub fn find<'s>(ecs: &'s EcsState, cluster: &str, name: &str) -> Option<&'s Service> {

@@ -151,7 +151,7 @@ fn hook(hook: &Value) -> Checked {
         return Err(invalid("A lifecycle hook must have lifecycleStages."));
     }
     if hook["targetType"] == "PAUSE" {
-        let shifts = ["RECONCILE_SERVICE", "TEST_TRAFFIC_SHIFT", "PRODUCTION_TRAFFIC_SHIFT"];
+        let shifts = ["TEST_TRAFFIC_SHIFT", "PRODUCTION_TRAFFIC_SHIFT"];
         return match stages.iter().any(|stage| shifts.contains(stage)) {
             true => Err(invalid("Invalid lifecycle stage provided for Pause Hook")),
             false => Ok(()),

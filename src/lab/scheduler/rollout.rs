@@ -1,7 +1,6 @@
 //! How a deployment begins, fails, goes back and completes.
 
 use crate::lab::ecs::model::{Deployment, Rollback, Rollout, Service, ServiceDeployment};
-use crate::lab::ecs::services::circuit_breaker_threshold;
 
 use super::{
     Step, alarms,
@@ -38,7 +37,7 @@ fn end(service: &mut Service, now: i64, status: &str, reason: Option<&str>) {
 /// Takes up new service deployments and what StopServiceDeployment asked for.
 pub(super) fn begin(step: &mut Step, service: &mut Service) {
     let now = step.context.now;
-    let threshold = circuit_breaker_threshold(service.desired_count);
+    let threshold = service.failure_threshold();
     let Some(current) = current(service) else { return };
     if std::mem::replace(&mut current.threshold, threshold) != threshold {
         step.changed();
@@ -76,7 +75,7 @@ fn fail(service: &mut Service, now: i64, reason: &str) {
 /// Trips the circuit breaker when enough tasks failed.
 pub(super) fn judge(step: &mut Step, service: &mut Service) {
     let (enabled, rolls_back) = service.circuit_breaker();
-    let threshold = circuit_breaker_threshold(service.desired_count);
+    let threshold = service.failure_threshold();
     let failed = |primary: &&Deployment| primary.rollout == Rollout::InProgress && primary.failed_tasks >= threshold;
     if !enabled || service.primary().is_none_or(|primary| !failed(&primary)) {
         return;

@@ -1,5 +1,6 @@
 //! The project file: what it becomes, and what is said about one that cannot be meant.
 
+mod deployment;
 mod refusals;
 mod surroundings;
 

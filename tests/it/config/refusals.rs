@@ -182,3 +182,65 @@ fn what_layers_leave_out_is_checked_too() {
       help: did you mean `web.ignore`?
     ");
 }
+
+#[test]
+fn what_no_deployment_strategy_can_be_is_named_with_its_place() {
+    let rollout = |members: &str| refusal(&with(&format!("    rollout: {{ {members} }}\n")));
+    insta::assert_snapshot!(rollout("strategy: blue_green, percent: 2.55, bake_time: 5, alarm: [a]"), @r#"
+    steady.yaml:4:26 [blue_green] `services.hello.rollout.strategy` cannot be `blue_green`
+      help: did you mean `BLUE_GREEN`?
+    steady.yaml:4:47 [2.55] `services.hello.rollout.percent` has to be a number between 0.1 and 100, with at most one digit after the point, not 2.55
+    steady.yaml:4:64 [5] `services.hello.rollout.bake_time` has to be whole minutes, not 5
+      help: a number without a unit is seconds: did you mean `5m`?
+    steady.yaml:4:67 [alarm] unknown key `alarm` in `services.hello.rollout`
+      help: did you mean `alarms`?
+    "#);
+    insta::assert_snapshot!(rollout("strategy: LINEAR, percent: 2, step_bake_time: 25h, bake_time: soon, alarms: { name: [a] }"), @r#"
+    steady.yaml:4:43 [2] `services.hello.rollout.percent` has to be a number between 3 and 100, with at most one digit after the point, not 2
+    steady.yaml:4:62 [25h] `services.hello.rollout.step_bake_time` has to be between 0 and 1440 minutes, not 25h
+    steady.yaml:4:78 [soon] `services.hello.rollout.bake_time` is not a duration: `soon`
+      help: write it as 5m or 1h 30m
+    steady.yaml:4:94 [name] unknown key `name` in `services.hello.rollout.alarms`
+      help: did you mean `names`?
+    "#);
+    insta::assert_snapshot!(rollout("strategy: BLUE_GREEN, percent: 10"), @r#"
+    steady.yaml:4:38 [percent] `services.hello.rollout.percent` is of the strategies CANARY and LINEAR
+      help: BLUE_GREEN shifts no traffic in steps: leave it out, or choose another `strategy:`
+    "#);
+    insta::assert_snapshot!(rollout("circuit_breaker: { treshold: { type: COUNTS } }, on_pause: leave"), @r#"
+    steady.yaml:4:35 [treshold] unknown key `treshold` in `services.hello.rollout.circuit_breaker`
+      help: did you mean `threshold`?
+    steady.yaml:4:75 [leave] `services.hello.rollout.on_pause` cannot be `leave`
+      help: it is one of wait, exit
+    "#);
+    insta::assert_snapshot!(rollout(
+        "hooks: [{ type: PAUSE, stages: [PRODUCTION_TRAFFIC_SHIFT, POST_SCALEUP], function: f, timeout: 30s }, { stages: [] }, \
+         { type: AWS_LAMBDA, on_timeout: ROLLBACK }, pause]"
+    ), @r#"
+    steady.yaml:4:48 [PRODUCTION_TRAFFIC_SHIFT] a deployment cannot pause at PRODUCTION_TRAFFIC_SHIFT
+      help: it can at RECONCILE_SERVICE, PRE_SCALE_UP, POST_SCALE_UP, POST_TEST_TRAFFIC_SHIFT, PRE_PRODUCTION_TRAFFIC_SHIFT, POST_PRODUCTION_TRAFFIC_SHIFT
+    steady.yaml:4:74 [POST_SCALEUP] `POST_SCALEUP` is no lifecycle stage that a hook can have
+      help: did you mean `POST_SCALE_UP`?
+    steady.yaml:4:89 [function] a hook of type PAUSE has no `function`
+      help: with a function its type is AWS_LAMBDA
+    steady.yaml:4:111 [30s] `services.hello.rollout.hooks.timeout` has to be whole minutes, not 30s
+      help: write it as 5m or 1h 30m
+    steady.yaml:4:118 [{] `services.hello.rollout.hooks.type` is missing
+      help: it is `PAUSE` or `AWS_LAMBDA`
+    steady.yaml:4:128 [[] `services.hello.rollout.hooks.stages` is an empty list
+      help: its stages can be RECONCILE_SERVICE, PRE_SCALE_UP, POST_SCALE_UP, TEST_TRAFFIC_SHIFT, POST_TEST_TRAFFIC_SHIFT, PRE_PRODUCTION_TRAFFIC_SHIFT, PRODUCTION_TRAFFIC_SHIFT, POST_PRODUCTION_TRAFFIC_SHIFT
+    steady.yaml:4:134 [{] `services.hello.rollout.hooks.stages` is missing
+      help: name a stage at least, such as stages: [POST_TEST_TRAFFIC_SHIFT]
+    steady.yaml:4:134 [{] `services.hello.rollout.hooks.function` is missing
+      help: the function's ARN: ECS asks it whether the deployment may go on
+    steady.yaml:4:134 [{] `services.hello.rollout.hooks.role` is missing
+      help: the ARN of the role in which ECS calls the function
+    steady.yaml:4:166 [ROLLBACK] `services.hello.rollout.hooks.on_timeout` cannot be `ROLLBACK`
+      help: did you mean `rollback`?
+    steady.yaml:4:178 [pause] `services.hello.rollout.hooks` has to be a map, not a string
+    "#);
+    insta::assert_snapshot!(refusal(&with(
+        "    load_balancer: { type: application, listener: { port: 80 }, advanced_configuration: { rol: r, \
+         alternate_target_group: { name: a, arn: b }, test_listener: { protocol: TCP } } }\n"
+    )), @"");
+}

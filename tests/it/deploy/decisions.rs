@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use steadystate::deploy::decide::{Decision, covers, decide, with_circuit_breaker, without_conflicting_role};
 use steadystate::error::Kind;
 
-fn live(change: impl FnOnce(&mut Value)) -> Value {
+pub fn live(change: impl FnOnce(&mut Value)) -> Value {
     let mut live = json!({
         "serviceName": "web", "clusterArn": "arn:cluster/c", "status": "ACTIVE", "desiredCount": 2, "runningCount": 2,
         "launchType": "EC2", "schedulingStrategy": "REPLICA", "taskDefinition": "arn:td/web:4",
@@ -23,7 +23,7 @@ fn live(change: impl FnOnce(&mut Value)) -> Value {
     live
 }
 
-fn wanted(change: impl FnOnce(&mut Value)) -> Value {
+pub fn wanted(change: impl FnOnce(&mut Value)) -> Value {
     let mut wanted = json!({
         "serviceName": "web", "cluster": "c", "taskDefinition": "arn:td/web:4", "launchType": "EC2",
         "deploymentConfiguration": { "deploymentCircuitBreaker": { "enable": true, "rollback": true } },

@@ -16,6 +16,8 @@ mod register;
 mod render;
 mod repository;
 mod service;
+mod stages;
+mod strategies;
 mod surroundings;
 mod trap;
 mod verdicts;

@@ -69,6 +69,7 @@ pub fn ours<'a>() -> Ours<'a> {
     static BEFORE: LazyLock<Vec<Previous>> =
         LazyLock::new(|| vec![Previous { task_definition: "arn:td/a:1".into(), deployment_id: OLD.into() }]);
     Ours {
+        on_pause: Default::default(),
         deployment_id: NEW,
         task_definition: "arn:td/a:2",
         digest: Some(DIGEST),
@@ -110,7 +111,12 @@ pub fn unseen(seen: &mut Observation) {
 }
 
 pub fn ended(status: &str) -> Option<ServiceDeployment> {
-    Some(ServiceDeployment { arn: "sd".into(), status: status.into(), reason: String::new() })
+    Some(ServiceDeployment {
+        arn: "sd".into(),
+        status: status.into(),
+        reason: String::new(),
+        ..ServiceDeployment::default()
+    })
 }
 
 pub fn name(verdict: &Verdict) -> &'static str {

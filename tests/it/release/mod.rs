@@ -5,6 +5,7 @@ mod alarms;
 mod bad_releases;
 mod others;
 mod rolling;
+mod shifts;
 mod strategies;
 mod trouble;
 
@@ -16,6 +17,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use steadystate::aws::{self, Clients, Settings};
+use steadystate::lab::clock::Hand;
 use steadystate::lab::lifecycle::{self, Options};
 use steadystate::lab::runtime::Level;
 use tempfile::TempDir;
@@ -35,6 +37,8 @@ pub(crate) struct Bench {
     pub(crate) folder: TempDir,
     port: u16,
     level: Option<Level>,
+    /// Puts the lab's clock forward.
+    hand: Hand,
     stop: CancellationToken,
     served: JoinHandle<steadystate::error::Result<()>>,
 }
@@ -55,8 +59,9 @@ impl Bench {
     /// The same with containers at this level.
     pub(crate) async fn start_at(level: Option<Level>) -> Bench {
         let folder = tempfile::tempdir().unwrap();
-        let (port, stop, served) = serve(folder.path(), 0, level).await;
-        let bench = Bench { folder, port, level, stop, served };
+        let hand = Hand::new();
+        let (port, stop, served) = serve(folder.path(), 0, level, hand).await;
+        let bench = Bench { folder, port, level, hand, stop, served };
         fs::create_dir(bench.project()).unwrap();
         fs::copy(program::compiled("release/web.rs"), bench.project().join("web")).unwrap();
         bench.page("one");
@@ -75,7 +80,7 @@ impl Bench {
     pub(crate) async fn restart(&mut self) {
         self.stop.cancel();
         tokio::time::timeout(PATIENCE, &mut self.served).await.expect("the lab ends").unwrap().unwrap();
-        (self.port, self.stop, self.served) = serve(self.folder.path(), self.port, self.level).await;
+        (self.port, self.stop, self.served) = serve(self.folder.path(), self.port, self.level, self.hand).await;
     }
 
     fn project(&self) -> std::path::PathBuf {
@@ -232,12 +237,18 @@ async fn serve(
     folder: &Path,
     port: u16,
     runtime_level: Option<Level>,
+    hand: Hand,
 ) -> (u16, CancellationToken, JoinHandle<steadystate::error::Result<()>>) {
     let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let stop = CancellationToken::new();
     let told = stop.clone();
-    let options = Options { executable: Some(STEADY.into()), runtime_level, ..Options::new(folder.join("lab")) };
+    let options = Options {
+        executable: Some(STEADY.into()),
+        runtime_level,
+        hand: Some(hand),
+        ..Options::new(folder.join("lab"))
+    };
     let served = tokio::spawn(lifecycle::serve_on(listener, options, async move { told.cancelled().await }));
     (port, stop, served)
 }

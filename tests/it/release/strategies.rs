@@ -217,7 +217,7 @@ async fn the_share_of_requests_is_the_one_that_was_asked_for() {
 }
 
 /// A function at a URL: it answers these in turn, and gives back what it was told.
-async fn function(answers: Vec<&'static str>) -> (String, tokio::task::JoinHandle<Vec<Value>>) {
+pub(super) async fn function(answers: Vec<&'static str>) -> (String, tokio::task::JoinHandle<Vec<Value>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/check?by=lab", listener.local_addr().unwrap());
     let served = tokio::spawn(async move {

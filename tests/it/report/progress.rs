@@ -75,6 +75,50 @@ fn what_goes_on_side_by_side_keeps_its_own_name() {
 }
 
 #[test]
+fn a_canary_with_a_pause_in_lines() {
+    let stage = |stage: &str, share: f64, old_tasks: i64, bakes_ms: Option<u64>| Event::Stage {
+        strategy: "CANARY".into(),
+        stage: stage.into(),
+        production_traffic: Some(share),
+        test_traffic: (share > 0.0).then_some(100.0),
+        new_tasks: 2,
+        old_tasks,
+        bakes_ms,
+    };
+    let hook = |kind: &str, status: &str, target: Option<&str>, hints: &[&str]| Event::Hook {
+        id: "ecs-pause-1".into(),
+        kind: kind.into(),
+        target: target.map(str::to_owned),
+        stage: "POST_TEST_TRAFFIC_SHIFT".into(),
+        status: status.into(),
+        expires_at: Some(1_700_000_000_000),
+        on_timeout: "ROLLBACK".into(),
+        hints: hints.iter().map(|hint| (*hint).to_owned()).collect(),
+    };
+    let hints = ["let it go on: `steady continue --lab`", "without an answer ECS rolls back in 59 min"];
+    let events = vec![
+        started(Step::Steady),
+        stage("SCALE_UP", 0.0, 2, Some(1_200_000)),
+        hook("AWS_LAMBDA", "IN_PROGRESS", Some("arn:aws:lambda:us-east-1:1:function:check"), &[]),
+        hook("PAUSE", "AWAITING_ACTION", None, &hints),
+        hook("PAUSE", "SUCCEEDED", None, &[]),
+        stage("PRODUCTION_TRAFFIC_SHIFT", 2.5, 1, Some(1_200_000)),
+        stage("A_\u{1b}[31mNEW_ONE", 100.0, 0, None),
+    ];
+    insta::assert_snapshot!(shown(&events, PLAIN), @r#"
+    steady        started
+    steady        canary: scale up, 0 % of traffic, 2 new and 2 old tasks, 20m00s to bake
+    steady        hook arn:aws:lambda:us-east-1:1:function:check at POST_TEST_TRAFFIC_SHIFT: in progress
+    steady        paused at POST_TEST_TRAFFIC_SHIFT, and waits for an answer
+      help: let it go on: `steady continue --lab`
+      help: without an answer ECS rolls back in 59 min
+    steady        hook pause at POST_TEST_TRAFFIC_SHIFT: succeeded
+    steady        canary: production traffic shift, 2.5 % of traffic (100 % of test traffic), 2 new and 1 old task, 20m00s to bake
+    steady        canary: a \u{1b}new one, 100 % of traffic (100 % of test traffic), 2 new and 0 old tasks
+    "#);
+}
+
+#[test]
 fn a_crash_loop_in_lines() {
     let exit = |exit_code, reason: Option<&str>| ContainerExit {
         container: "hello".into(),

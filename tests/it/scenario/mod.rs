@@ -4,7 +4,7 @@
 mod attach;
 mod mistakes;
 mod platforms;
-mod recorder;
+pub mod recorder;
 mod samples;
 mod surroundings;
 mod templates;

@@ -18,21 +18,35 @@ pub struct Recorder {
     kept: Arc<Mutex<Vec<(String, Value)>>>,
 }
 
+/// Changes the JSON that an operation answers.
+type Rewrite = Arc<dyn Fn(&str, &mut Value) + Send + Sync>;
+
 #[derive(Clone)]
 struct Between {
     lab: String,
     client: reqwest::Client,
     kept: Arc<Mutex<Vec<(String, Value)>>>,
+    rewrite: Option<Rewrite>,
 }
 
 impl Recorder {
     pub fn start(lab: &str) -> Recorder {
+        Recorder::between(lab, None)
+    }
+
+    /// The same, where `rewrite` has replies say something else than the lab's.
+    pub fn rewriting(lab: &str, rewrite: impl Fn(&str, &mut Value) + Send + Sync + 'static) -> Recorder {
+        Recorder::between(lab, Some(Arc::new(rewrite)))
+    }
+
+    fn between(lab: &str, rewrite: Option<Rewrite>) -> Recorder {
         let runtime = Runtime::new().unwrap();
         let kept = Arc::default();
         let between = Between {
             lab: lab.to_owned(),
             client: reqwest::Client::builder().no_proxy().tls_backend_preconfigured(tls()).build().unwrap(),
             kept: Arc::clone(&kept),
+            rewrite,
         };
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -96,7 +110,7 @@ async fn pass(
         }
     };
     let json = serde_json::from_slice(&body).unwrap_or_default();
-    between.kept.lock().unwrap().push((operation, json));
+    between.kept.lock().unwrap().push((operation.clone(), json));
     for name in ["host", "content-length", "connection", "transfer-encoding"] {
         headers.remove(name);
     }
@@ -109,7 +123,17 @@ async fn pass(
     let mut response = status(answer.status());
     *response.headers_mut() = answer.headers().clone();
     response.headers_mut().remove("transfer-encoding");
-    *response.body_mut() = axum::body::Body::from(answer.bytes().await.unwrap_or_default());
+    let mut body = answer.bytes().await.unwrap_or_default();
+    if let (Some(rewrite), Ok(mut value)) = (&between.rewrite, serde_json::from_slice::<Value>(&body)) {
+        let before = value.clone();
+        rewrite(&operation, &mut value);
+        if value != before {
+            body = value.to_string().into();
+            response.headers_mut().remove("content-length");
+            *response.status_mut() = StatusCode::OK;
+        }
+    }
+    *response.body_mut() = axum::body::Body::from(body);
     response
 }
 

@@ -82,6 +82,21 @@ impl Service {
         let breaker = &self.settings.get("deploymentConfiguration").unwrap_or(&Value::Null)["deploymentCircuitBreaker"];
         (breaker["enable"] == true, breaker["rollback"] == true)
     }
+
+    /// Failed tasks that end a deployment: half of the desired count, at least 3, at most 200, unless it is said.
+    /// <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ThresholdConfiguration.html>
+    pub fn failure_threshold(&self) -> i64 {
+        let breaker = &self.settings.get("deploymentConfiguration").unwrap_or(&Value::Null)["deploymentCircuitBreaker"];
+        let given = &breaker["thresholdConfiguration"];
+        let value = given["value"].as_i64().unwrap_or(50);
+        let share = (self.desired_count * value + 99).div_euclid(100);
+        match given["type"].as_str() {
+            Some("COUNT") => value,
+            // Nothing is said of a share that is nobody: the first failure counts.
+            Some("UNBOUNDED_PERCENT") => share.max(1),
+            _ => share.clamp(3, 200),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

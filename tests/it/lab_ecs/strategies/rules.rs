@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{ALTERNATE, PRODUCTION, create_input, deploy, sim, steady, weights, with_hook};
-use crate::lab_ecs::{TARGET_GROUP, service};
+use crate::lab_ecs::{Sim, TARGET_GROUP, service};
 
 #[test]
 fn what_aws_refuses_of_strategies() {
@@ -74,4 +74,28 @@ fn another_strategy_leaves_the_members_of_the_one_before() {
     );
     let tasks = sim.state.ecs.tasks.values().filter(|task| !task.is_stopped());
     assert!(tasks.flat_map(|task| &task.targets).all(|target| target.target_group == ALTERNATE));
+}
+
+#[test]
+fn failed_tasks_that_end_a_deployment_are_as_many_as_its_threshold_says() {
+    for (desired, threshold, expected) in [
+        (1, json!(null), 3),
+        (9, json!(null), 5),
+        (1, json!({"type": "COUNT", "value": 1}), 1),
+        (1, json!({"type": "BOUNDED_PERCENT", "value": 100}), 3),
+        (10, json!({"type": "BOUNDED_PERCENT", "value": 75}), 8),
+        (10, json!({"type": "UNBOUNDED_PERCENT", "value": 15}), 2),
+        (1000, json!({"type": "UNBOUNDED_PERCENT", "value": 50}), 500),
+    ] {
+        let mut sim = Sim::new();
+        sim.register("v1");
+        let mut input = service(desired);
+        input["deploymentConfiguration"]["deploymentCircuitBreaker"] = json!({"enable": true, "rollback": true});
+        if threshold.is_object() {
+            input["deploymentConfiguration"]["deploymentCircuitBreaker"]["thresholdConfiguration"] = threshold.clone();
+        }
+        sim.call("CreateService", input);
+        let shown = sim.service_deployment()["deploymentCircuitBreaker"]["threshold"].clone();
+        assert_eq!(shown, json!(expected), "{desired} {threshold}");
+    }
 }
