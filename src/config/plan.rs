@@ -311,16 +311,35 @@ pub enum OnFailure {
     Stop,
 }
 
+/// What a signal does while the rollout is followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnInterrupt {
+    /// The rollout goes on at AWS.
+    #[default]
+    Detach,
+    /// The release before is brought back.
+    Rollback,
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct RolloutPlan {
     pub timeout: Duration,
+    /// Nobody gave the timeout: a rollout that has to wait for more gets more.
+    pub timeout_is_least: bool,
     pub on_failure: OnFailure,
-    /// Give up after this many failed tasks of the deployment; 0 leaves it to ECS.
+    pub on_interrupt: OnInterrupt,
+    /// Give up after this many tasks of the deployment that failed for the same cause; 0 leaves it to ECS.
     pub fail_fast: u32,
 }
 
 impl Default for RolloutPlan {
     fn default() -> Self {
-        RolloutPlan { timeout: Duration::from_secs(15 * 60), on_failure: OnFailure::Rollback, fail_fast: 3 }
+        RolloutPlan {
+            timeout: Duration::from_secs(15 * 60),
+            timeout_is_least: false,
+            on_failure: OnFailure::Rollback,
+            on_interrupt: OnInterrupt::Detach,
+            fail_fast: 3,
+        }
     }
 }

@@ -100,6 +100,9 @@ pub async fn status(cluster: &str, service_name: &str, clients: &Clients, events
     if let Some(denied) = &seen.targets_denied {
         events.warn(format!("the targets' health is not known: {denied}"), denied.hint());
     }
+    if let Some(denied) = &seen.tasks_denied {
+        events.warn(format!("the tasks are not known: {denied}"), denied.hint());
+    }
     let (revision, url) =
         tokio::join!(register::describe(task_definition, clients), outcome::url(&live, clients, events));
     Ok(of(cluster, service_name, &seen, &live, revision?.unwrap_or_default(), url))

@@ -7,6 +7,7 @@ mod cuts;
 mod cutter;
 mod mounts;
 mod push;
+mod rollout;
 mod secrets;
 mod signals;
 
