@@ -108,6 +108,12 @@ impl Clients {
         let config = self.ecr.config().to_builder().region(Region::new(region.to_owned())).build();
         Clients { ecr: aws_sdk_ecr::Client::from_conf(config), ..self.clone() }
     }
+
+    /// The same, but for CloudWatch Logs, which is asked in another region.
+    pub fn with_logs_in(&self, region: &str) -> Clients {
+        let config = self.logs.config().to_builder().region(Region::new(region.to_owned())).build();
+        Clients { logs: aws_sdk_cloudwatchlogs::Client::from_conf(config), ..self.clone() }
+    }
 }
 
 /// Clients with the timeouts that fit AWS and the lab alike.

@@ -10,6 +10,7 @@ use secrecy::SecretString;
 use super::lab;
 use crate::aws::{self, Clients};
 use crate::config::{self, Project, RolloutPlan};
+use crate::deploy::Interrupt;
 use crate::deploy::event::Events;
 use crate::error::{Error, Result};
 use crate::report::{Display, Output, Progress, Terminal};
@@ -84,10 +85,12 @@ pub fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
+#[derive(Clone)]
 pub struct Context {
     pub global: Global,
     pub env: BTreeMap<String, String>,
     pub display: Display,
+    pub interrupt: Interrupt,
 }
 
 /// A service by its name alone, and how to reach it.
@@ -105,7 +108,7 @@ impl Context {
         terminal: impl FnOnce(&BTreeMap<String, String>) -> Terminal,
     ) -> Self {
         let display = Display::new(global.output, global.progress, &terminal(&env));
-        Context { global, env, display }
+        Context { global, env, display, interrupt: Interrupt::default() }
     }
 
     pub fn variable(&self, name: &str) -> Option<String> {
@@ -114,8 +117,7 @@ impl Context {
 
     /// The same, in another region.
     pub fn in_region(&self, region: String) -> Self {
-        let global = Global { region: Some(region), ..self.global.clone() };
-        Context { global, env: self.env.clone(), display: self.display }
+        Context { global: Global { region: Some(region), ..self.global.clone() }, ..self.clone() }
     }
 
     /// The project as the global flags choose it; commands with flags of their own change the options.
@@ -144,7 +146,8 @@ impl Context {
         if let (false, Some(service)) = (config::is_there(&options), &options.service) {
             let cluster = options.cluster.clone().unwrap_or_else(|| "default".to_owned());
             let default = RolloutPlan::default();
-            let rollout = RolloutPlan { timeout: timeout.unwrap_or(default.timeout), ..default };
+            let timeout_is_least = timeout.is_none();
+            let rollout = RolloutPlan { timeout: timeout.unwrap_or(default.timeout), timeout_is_least, ..default };
             return Ok(Named { cluster, service: service.clone(), rollout, project: None });
         }
         let project = config::load(&options)?;

@@ -137,7 +137,7 @@ async fn get(server: &str, context: &Context) -> Result<Value> {
         None if public => context.in_region(PUBLIC_REGION.to_owned()),
         None if is_loopback(&host) && lab::is_at(&host, context).await? => {
             let global = Global { lab: true, ..Global::default() };
-            Context { global, env: context.env.clone(), display: context.display }
+            Context { global, ..context.clone() }
         }
         None => return Err(Error::input(NOT_FOUND)),
     };

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::context::Context;
 use super::diff::Shown;
 use super::shown;
-use crate::config::{is_check_url, parse_duration};
+use crate::config::{self, is_check_url, parse_duration};
 use crate::deploy::event::Events;
 use crate::deploy::{self, Trial};
 use crate::error::{Error, Result};
@@ -31,6 +31,10 @@ pub struct Args {
     /// Give up waiting after this long
     #[arg(long, value_name = "15m", value_parser = parse_duration)]
     timeout: Option<Duration>,
+    /// What Ctrl-C does while the rollout is followed: leave it to go on at AWS, or bring the release before back
+    /// [default: detach]
+    #[arg(long, value_name = "detach|rollback", value_enum, hide_possible_values = true)]
+    on_interrupt: Option<OnInterrupt>,
     /// How many tasks to run
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i64).range(0..=5000))]
     desired_count: Option<i64>,
@@ -44,6 +48,22 @@ pub struct Args {
     /// containers-storage:NAME, or - for an archive on stdin
     #[arg(long, value_name = "IMAGE")]
     image: Option<String>,
+}
+
+/// What a signal does while the rollout is followed.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum OnInterrupt {
+    Detach,
+    Rollback,
+}
+
+impl From<OnInterrupt> for config::OnInterrupt {
+    fn from(given: OnInterrupt) -> Self {
+        match given {
+            OnInterrupt::Detach => config::OnInterrupt::Detach,
+            OnInterrupt::Rollback => config::OnInterrupt::Rollback,
+        }
+    }
 }
 
 impl Args {
@@ -73,6 +93,7 @@ impl Args {
         options.image = self.image;
         options.check_url = self.check_url;
         options.timeout = self.timeout;
+        options.on_interrupt = self.on_interrupt.map(Into::into);
         options.desired_count = self.desired_count;
         options.create_repository = self.create_repository;
         let (project, clients) = context.load(options, events).await?;
@@ -80,6 +101,6 @@ impl Args {
             let trial = Trial { values: self.shown.values(), build: true };
             return self.shown.shown(&deploy::dry_run(&project.plan, trial, &clients, events).await?, events);
         }
-        shown(&deploy::run(&project.plan, &clients, events).await?)
+        shown(&deploy::run_interruptible(&project.plan, &clients, events, &context.interrupt).await?)
     }
 }

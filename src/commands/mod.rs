@@ -144,9 +144,14 @@ async fn run(command: Command, context: &Context) -> u8 {
         Command::Lab(args) if args.serves() => dispatch(command, context, events).await,
         _ => {
             let signals = interrupt::Signals::listen();
+            let dispatched = dispatch(command, context, events);
+            tokio::pin!(dispatched);
             tokio::select! {
-                ended = dispatch(command, context, events) => ended,
-                signal = signals.first() => Err(interrupt::stopped_by(signal)),
+                ended = &mut dispatched => ended,
+                signal = signals.first() => match context.interrupt.tell(signal) {
+                    true => dispatched.await,
+                    false => Err(interrupt::stopped_by(signal)),
+                },
             }
         }
     };

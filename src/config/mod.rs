@@ -50,6 +50,7 @@ pub struct Options {
     pub tags: Vec<String>,
     pub check_url: Option<String>,
     pub timeout: Option<Duration>,
+    pub on_interrupt: Option<OnInterrupt>,
     pub desired_count: Option<i64>,
     /// Who builds a Dockerfile.
     pub builder: Option<Builder>,
@@ -268,6 +269,8 @@ fn settings(reader: &Reader, merged: &Node, options: &Options, check: bool) -> O
     }
     let mut rollout = service.rollout;
     rollout.timeout = options.timeout.unwrap_or(rollout.timeout);
+    rollout.timeout_is_least &= options.timeout.is_none();
+    rollout.on_interrupt = options.on_interrupt.unwrap_or(rollout.on_interrupt);
     let plan = Plan {
         project: reader.folder.clone(),
         environment: options.environment.clone(),

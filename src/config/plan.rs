@@ -334,12 +334,25 @@ pub enum OnPause {
     Exit,
 }
 
+/// What a signal does while the rollout is followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnInterrupt {
+    /// The rollout goes on at AWS.
+    #[default]
+    Detach,
+    /// The release before is brought back.
+    Rollback,
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct RolloutPlan {
     pub timeout: Duration,
+    /// Nobody gave the timeout: a rollout that has to wait for more gets more.
+    pub timeout_is_least: bool,
     pub on_failure: OnFailure,
     pub on_pause: OnPause,
-    /// Give up after this many failed tasks of the deployment; 0 leaves it to ECS.
+    pub on_interrupt: OnInterrupt,
+    /// Give up after this many tasks of the deployment that failed for the same cause; 0 leaves it to ECS.
     pub fail_fast: u32,
     pub deployment: DeploymentPlan,
 }
@@ -348,8 +361,10 @@ impl Default for RolloutPlan {
     fn default() -> Self {
         RolloutPlan {
             timeout: Duration::from_secs(15 * 60),
+            timeout_is_least: false,
             on_failure: OnFailure::Rollback,
             on_pause: OnPause::Wait,
+            on_interrupt: OnInterrupt::Detach,
             fail_fast: 3,
             deployment: DeploymentPlan::default(),
         }

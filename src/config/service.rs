@@ -2,7 +2,9 @@
 
 use super::decode::{Fields, Reader};
 use super::node::{Entry, Node};
-use super::plan::{DiscoveryPlan, ImagePlan, LoadBalancerPlan, NetworkPlan, OnFailure, OnPause, RolloutPlan};
+use super::plan::{
+    DiscoveryPlan, ImagePlan, LoadBalancerPlan, NetworkPlan, OnFailure, OnInterrupt, OnPause, RolloutPlan,
+};
 use super::{deployment, files, image, network};
 use crate::error::{Error, SourceText};
 
@@ -49,7 +51,9 @@ pub fn read<'a>(reader: &'a Reader, entry: &'a Entry) -> Option<Service<'a>> {
         service_discovery: fields
             .fields("service_discovery")
             .and_then(|fields| network::service_discovery(fields, name)),
-        rollout: fields.fields("rollout").map(rollout).unwrap_or_default(),
+        rollout: fields
+            .fields("rollout")
+            .map_or(RolloutPlan { timeout_is_least: true, ..RolloutPlan::default() }, rollout),
         variables: fields.map("variables").unwrap_or_default(),
         check_url: network::check_url(&mut fields),
         desired_count: fields.integer("desired_count", 0..=5_000),
@@ -74,13 +78,18 @@ fn document(fields: &mut Fields<'_>, key: &'static str) -> Option<SourceText> {
 
 fn rollout(mut fields: Fields<'_>) -> RolloutPlan {
     let default = RolloutPlan::default();
+    let timeout = fields.duration("timeout");
     let on_failure = fields
         .word("on_failure", &[("rollback", OnFailure::Rollback), ("stop", OnFailure::Stop)])
         .unwrap_or(default.on_failure);
     let plan = RolloutPlan {
-        timeout: fields.duration("timeout").unwrap_or(default.timeout),
+        timeout: timeout.unwrap_or(default.timeout),
+        timeout_is_least: timeout.is_none(),
         on_failure,
         on_pause: fields.word("on_pause", &[("wait", OnPause::Wait), ("exit", OnPause::Exit)]).unwrap_or_default(),
+        on_interrupt: fields
+            .word("on_interrupt", &[("detach", OnInterrupt::Detach), ("rollback", OnInterrupt::Rollback)])
+            .unwrap_or(default.on_interrupt),
         fail_fast: fields.integer("fail_fast", 0..=1_000).map_or(default.fail_fast, |count| count as u32),
         deployment: deployment::read(&mut fields, on_failure == OnFailure::Rollback),
     };

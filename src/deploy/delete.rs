@@ -1,13 +1,13 @@
 //! The command `delete`: the service goes down and away; on request also what steady created for it. What does not carry
 //! our tag stays.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::event::{Event, Events, ResourceAction, Step};
-use super::follow::pace;
+use super::poller::{Nearness, gap};
 use super::repository::{OWNER, OWNER_TAG};
 use super::{delete_created, service};
 use crate::aws::Clients;
@@ -114,7 +114,7 @@ async fn wait_for(
         if Instant::now() >= until {
             return Err(Error::new(Kind::DeadlinePassed, otherwise));
         }
-        tokio::time::sleep(pace(started.elapsed()).max(Duration::from_millis(50))).await;
+        tokio::time::sleep(gap(started.elapsed(), Nearness::Near)).await;
     }
 }
 

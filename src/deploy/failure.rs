@@ -1,22 +1,28 @@
-//! Why a rollout failed, for the person who has to mend it: stopped reasons, exit codes, target reasons, last log lines.
+//! Why a rollout failed, for the person who has to mend it: what stopped the tasks, what the targets say, the last log
+//! lines, and what is known to help.
 
-use serde_json::{Value, json};
-
+use super::advice::{self, Facts};
+use super::cause::{self, Group};
 use super::event::{Event, Events};
 use super::follow::Teller;
-use super::steady::{Container, Observation, Ours, Task, has_failed, is_ours};
-use super::{register, stage};
+use super::steady::{Observation, Ours, Task, failures, is_ours};
+use super::{logs, register, stage};
 use crate::aws::Clients;
-use crate::aws::reply::{list, optional, text};
 
-/// So many of a failed container's last log lines are shown.
-const LOG_LINES: usize = 20;
+/// So many log lines are part of the error; more go out as events.
+const LINES: usize = 5;
 
-/// The findings, most telling first; log lines also go out as events.
+/// Other causes than the most frequent one that are worth a line.
+const OTHERS: usize = 2;
+
+/// Tasks whose log is looked at, until one has lines: CloudWatch Logs may lag behind.
+const LOGS: usize = 2;
+
+/// The findings, most telling first, and then what to do; log lines also go out as events.
 pub async fn explain(
     seen: &Observation,
     ours: &Ours<'_>,
-    teller: &Teller<'_>,
+    teller: &mut Teller<'_>,
     clients: &Clients,
     events: &Events,
 ) -> Vec<String> {
@@ -28,33 +34,54 @@ pub async fn explain(
     let seen = &seen;
     let mut findings = causes(seen, ours);
     findings.extend(seen.service_deployment.iter().flat_map(|deployment| stage::causes(&deployment.stage)));
-    findings.extend(telling(teller.messages()));
-    let Some(task) = culprit(seen, ours) else { return findings };
-    let Ok(Some(revision)) = register::describe(&task.task_definition, clients).await else { return findings };
-    for container in containers(task) {
-        let lines = last_lines(&revision["taskDefinition"], container, &task.id, clients).await;
-        if lines.is_empty() {
-            continue;
-        }
-        for line in &lines {
-            events.emit(Event::Log { task: task.id.clone(), container: container.name.clone(), line: line.clone() });
-        }
-        let from = lines.len().saturating_sub(5);
-        findings.push(format!("last log lines of `{}`:\n    {}", container.name, lines[from..].join("\n    ")));
+    let told = telling(teller.messages(), seen, !findings.is_empty()).cloned();
+    findings.extend(told.iter().map(|told| format!("ECS said: {told}")));
+    let mut logged = Vec::new();
+    if let Some(group) = culprits(seen, ours) {
+        logged = lines(&group, teller, clients, events).await;
     }
+    let lines: Vec<String> = logged.iter().flat_map(|(_, lines)| lines.iter().flatten().cloned()).collect();
+    for (container, lines) in logged {
+        match lines {
+            Ok(lines) if lines.is_empty() => {}
+            Ok(lines) => {
+                let from = lines.len().saturating_sub(LINES);
+                findings.push(format!("last log lines of `{container}`:\n    {}", lines[from..].join("\n    ")));
+            }
+            Err(why) => findings.push(why),
+        }
+    }
+    findings.extend(advise(seen, ours, told.as_ref(), &lines));
     findings
 }
 
+/// What stopped the tasks so far, in a sentence, and what helps; for while ECS still tries.
+pub async fn forewarn(
+    group: &Group<'_>,
+    teller: &mut Teller<'_>,
+    clients: &Clients,
+    events: &Events,
+) -> (String, Option<String>) {
+    let logged = lines(group, teller, clients, events).await;
+    let lines: Vec<String> = logged.into_iter().flat_map(|(_, lines)| lines.into_iter().flatten()).collect();
+    let said = words(group);
+    let codes = exit_codes(group);
+    let advice = advice::of(&Facts { said: &said, exit_codes: &codes, lines: &lines, ..Facts::default() });
+    (said.join("; "), advice.first().map(|advice| (*advice).to_owned()))
+}
+
 /// The last service event that names a cause which tasks and targets do not show, or show only for a moment.
-fn telling(messages: &[String]) -> Option<String> {
-    let causes = [
-        " is unhealthy in ",
-        "was unable to place a task",
-        "failed to launch a task with",
-        "unable to consistently start tasks",
-    ];
-    let told = messages.iter().rev().find(|message| causes.iter().any(|cause| message.contains(cause)))?;
-    Some(format!("ECS said: {told}"))
+fn telling<'a>(messages: &'a [String], seen: &Observation, explained: bool) -> Option<&'a String> {
+    let last = |words: &str| messages.iter().rev().find(|message| message.contains(words));
+    let placing = ["was unable to place a task", "failed to launch a task with", "unable to stop or start tasks"];
+    let sick = seen.targets.iter().any(|target| target.state == "unhealthy");
+    let unhealthy = || last(" is unhealthy in ").filter(|_| !sick);
+    let general = || last("unable to consistently start tasks").filter(|_| !explained);
+    placing.iter().find_map(|words| last(words)).or_else(unhealthy).or_else(general)
+}
+
+fn failed<'a>(seen: &'a Observation, ours: &Ours<'_>) -> Vec<Group<'a>> {
+    cause::groups(failures(seen, ours))
 }
 
 /// What the observation itself says.
@@ -65,92 +92,140 @@ pub fn causes(seen: &Observation, ours: &Ours<'_>) -> Vec<String> {
             findings.push(finding);
         }
     };
-    let stopped: Vec<&Task> = seen.tasks.iter().filter(|task| is_ours(task, ours) && has_failed(task)).collect();
-    if let Some(last) = most_telling(&stopped) {
-        let reason = last.stopped_reason.as_deref().unwrap_or("no reason given");
-        let count = match stopped.len() {
-            1 => "a task stopped".to_owned(),
-            count => format!("{count} tasks stopped, one of them"),
-        };
-        add(format!("{count} ({}): {reason}", last.id));
-        // When one ends by itself, ECS ends the others.
-        let by_itself = |one: &Container| one.exit_code.is_some_and(|code| !matches!(code, 137 | 143));
-        let (essential, any) =
-            (last.stop_code.as_deref() == Some("EssentialContainerExited"), last.containers.iter().any(by_itself));
-        for container in &last.containers {
-            match (container.exit_code, container.reason.as_deref()) {
-                // ECS ended it: its exit code tells nothing.
-                (Some(0 | 137 | 143), None) if last.stop_code.as_deref() == Some("ServiceSchedulerInitiated") => {}
-                (Some(137 | 143), None) if essential && any => {}
-                (Some(code), reason) => {
-                    let reason = reason.map_or_else(|| exit_meaning(code).to_owned(), |reason| format!(": {reason}"));
-                    add(format!("the container `{}` exited with code {code}{reason}", container.name));
-                }
-                (None, Some(reason)) => add(format!("the container `{}`: {reason}", container.name)),
-                (None, None) => {}
-            }
+    let groups = failed(seen, ours);
+    if let Some((first, others)) = groups.split_first() {
+        words(first).into_iter().for_each(&mut add);
+        for other in others.iter().take(OTHERS) {
+            let count = other.tasks.len();
+            let said = words(other).split_off(1).first().cloned();
+            let said = said.unwrap_or_else(|| reason(other.last()).to_owned());
+            add(format!("{count} {} for another cause: {said}", if count == 1 { "stopped" } else { "more stopped" }));
         }
     }
-    for target in
-        seen.targets.iter().filter(|target| matches!(target.state.as_str(), "unhealthy" | "unavailable" | "unused"))
-    {
-        let reason = target.reason.as_deref().unwrap_or("no reason given");
-        let described = target.description.as_deref().map_or(String::new(), |text| format!(": {text}"));
-        add(format!("the target {} is {} ({reason}{described})", target.id, target.state));
+    let sick = |state: &str| matches!(state, "unhealthy" | "unavailable" | "unused");
+    let sick: Vec<_> = seen.targets.iter().filter(|target| sick(&target.state)).collect();
+    let why = |at: usize| {
+        let described = sick[at].description.as_deref().map_or(String::new(), |text| format!(": {text}"));
+        format!("{} ({}{described})", sick[at].state, sick[at].reason.as_deref().unwrap_or("no reason given"))
+    };
+    let mut told: Vec<String> = Vec::new();
+    for (at, target) in sick.iter().enumerate() {
+        let why_it = why(at);
+        if told.contains(&why_it) {
+            continue;
+        }
+        let same = (0..sick.len()).filter(|other| why(*other) == why_it).count();
+        add(match same {
+            1 => format!("the target {} is {why_it}", target.id),
+            _ => format!("{same} targets are {why_it}, {} among them", target.id),
+        });
+        told.push(why_it);
     }
     findings
 }
 
+fn reason(task: &Task) -> &str {
+    task.stopped_reason.as_deref().unwrap_or("no reason given")
+}
+
+/// What a group's tasks stopped for, and how their containers ended.
+fn words(group: &Group<'_>) -> Vec<String> {
+    let last = group.last();
+    let mut words = vec![match group.tasks.len() {
+        1 => format!("a task stopped ({}): {}", last.id, reason(last)),
+        count => format!("{count} tasks stopped for the same cause, one of them {}: {}", last.id, reason(last)),
+    }];
+    for container in cause::culprits(last) {
+        let name = &container.name;
+        words.push(match (container.exit_code, container.reason.as_deref()) {
+            (Some(code), Some(reason)) => format!("the container `{name}` exited with code {code}: {reason}"),
+            (Some(code), None) => format!("the container `{name}` exited with code {code}{}", exit_meaning(code)),
+            (None, reason) => format!("the container `{name}`: {}", reason.unwrap_or_default()),
+        });
+    }
+    words
+}
+
 fn exit_meaning(code: i64) -> &'static str {
     match code {
-        0 => ": it ended by itself; a service's container has to keep running",
+        0 => ": it ended by itself",
         126 => ": the command cannot be executed",
         127 => ": the command was not found",
-        137 => ": killed, perhaps for its memory",
+        137 => ": killed",
         139 => ": segmentation fault",
         143 => ": ended by SIGTERM",
-        255 => ": perhaps built for another architecture",
         _ => "",
     }
 }
 
-/// The last that says how it ended: one that is still stopping may not yet.
-fn most_telling<'a>(failed: &[&'a Task]) -> Option<&'a Task> {
-    let says = |one: &Container| one.exit_code.is_some() || one.reason.is_some();
-    failed.iter().rfind(|task| task.containers.iter().any(says)).or(failed.last()).copied()
+fn exit_codes(group: &Group<'_>) -> Vec<i64> {
+    cause::culprits(group.last()).iter().filter_map(|one| one.exit_code).collect()
 }
 
-/// The task to show logs of: the last that failed, else one that runs and is not found healthy.
-fn culprit<'a>(seen: &'a Observation, ours: &Ours<'_>) -> Option<&'a Task> {
-    let own = || seen.tasks.iter().filter(|task| is_ours(task, ours));
-    most_telling(&own().filter(|task| has_failed(task)).collect::<Vec<_>>()).or_else(|| own().next_back())
+fn advise(seen: &Observation, ours: &Ours<'_>, told: Option<&String>, lines: &[String]) -> Vec<String> {
+    let groups = failed(seen, ours);
+    let mut said: Vec<String> = groups.first().map(words).unwrap_or_default();
+    said.extend(told.cloned());
+    let targets: Vec<String> = seen
+        .targets
+        .iter()
+        .filter(|target| target.state != "healthy")
+        .flat_map(|target| target.reason.iter().chain(&target.description).cloned())
+        .collect();
+    let codes = groups.first().map(exit_codes).unwrap_or_default();
+    let facts = Facts { said: &said, targets: &targets, exit_codes: &codes, lines };
+    advice::of(&facts).into_iter().map(str::to_owned).collect()
 }
 
-fn containers(task: &Task) -> impl Iterator<Item = &Container> {
-    let failed = task.containers.iter().any(|one| one.exit_code.is_some_and(|code| code != 0));
-    task.containers.iter().filter(move |one| !failed || one.exit_code.is_some_and(|code| code != 0))
-}
-
-async fn last_lines(task_definition: &Value, container: &Container, task: &str, clients: &Clients) -> Vec<String> {
-    let definitions = list(task_definition, "containerDefinitions");
-    let Some(definition) = definitions.iter().find(|one| text(one, "name") == container.name) else {
-        return Vec::new();
-    };
-    let options = &definition["logConfiguration"]["options"];
-    if text(&definition["logConfiguration"], "logDriver") != "awslogs" {
-        return Vec::new();
+/// The tasks to show logs of: those that failed for the most frequent cause, else one that runs and is not found healthy.
+fn culprits<'a>(seen: &'a Observation, ours: &Ours<'_>) -> Option<Group<'a>> {
+    let mut groups = failed(seen, ours);
+    if !groups.is_empty() {
+        return Some(groups.swap_remove(0));
     }
-    let (Some(group), Some(prefix)) = (optional(options, "awslogs-group"), optional(options, "awslogs-stream-prefix"))
-    else {
-        return Vec::new();
+    let running = seen.tasks.iter().rfind(|task| is_ours(task, ours))?;
+    Some(Group { tasks: vec![running] })
+}
+
+/// The newest lines of the containers that ended the tasks, by container.
+async fn lines(
+    group: &Group<'_>,
+    teller: &mut Teller<'_>,
+    clients: &Clients,
+    events: &Events,
+) -> Vec<(String, Result<Vec<String>, String>)> {
+    let last = group.last();
+    let Ok(Some(revision)) = register::describe(&last.task_definition, clients).await else { return Vec::new() };
+    let ended = cause::culprits(last);
+    let ended_badly = last.containers.iter().any(|one| one.exit_code.is_some_and(|code| code != 0));
+    let names: Vec<&str> = match ended_badly {
+        true => ended.iter().filter(|one| one.exit_code != Some(0)).map(|one| one.name.as_str()).collect(),
+        false => last.containers.iter().map(|one| one.name.as_str()).collect(),
     };
-    let input = json!({
-        "logGroupName": group,
-        "logStreamName": format!("{prefix}/{}/{task}", container.name),
-        "limit": LOG_LINES,
-        "startFromHead": false,
-    });
-    // The explanation of a failure must not fail itself: no logs, or no right to read them.
-    let reply = clients.get_log_events(input).await.unwrap_or_default();
-    list(&reply, "events").iter().map(|event| text(event, "message").to_owned()).collect()
+    let mut found = Vec::new();
+    for name in names {
+        let mut lines = Ok(Vec::new());
+        let tasks = std::iter::once(last).chain(group.tasks.iter().copied().filter(|task| task.id != last.id));
+        for task in tasks.take(LOGS) {
+            let Some(container) = task.containers.iter().find(|one| one.name == name) else { continue };
+            lines = logs::newest(&revision["taskDefinition"], container, &task.id, clients).await;
+            if let Ok(lines) = &lines
+                && !lines.is_empty()
+            {
+                if teller.logs(&task.id, name) {
+                    for line in lines {
+                        let (task, container) = (task.id.clone(), name.to_owned());
+                        events.emit(Event::Log { task, container, line: line.clone() });
+                    }
+                }
+                break;
+            }
+            // the others are no better where nothing may be read
+            if lines.is_err() {
+                break;
+            }
+        }
+        found.push((name.to_owned(), lines));
+    }
+    found
 }

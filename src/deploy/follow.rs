@@ -9,8 +9,10 @@ use serde_json::Value;
 use super::event::{ContainerExit, Event, Events};
 use super::observe::Eye;
 use super::pause::Pauses;
+use super::poller::{Nearness, gap};
 use super::stage::StageTeller;
-use super::steady::{Observation, Ours, Target, Task, Verdict, is_ours, verdict};
+use super::steady::{Observation, Ours, Target, Task, Verdict, failures, is_ours, verdict};
+use super::{cause, failure};
 use crate::aws::reply::{list, millis, text};
 use crate::aws::{Clients, Failure};
 
@@ -52,22 +54,16 @@ pub struct Followed {
     pub eye: Eye,
 }
 
-/// How long to wait between two looks: at first as fast as a lab rolls, then slower, so that many deploys at once stay
-/// within an account's request budget (service reads 20 a second, load balancer reads 10).
-pub fn pace(since_start: Duration) -> Duration {
-    match since_start.as_millis() {
-        0..2_000 => Duration::from_millis(60),
-        2_000..6_000 => Duration::from_millis(200),
-        6_000..30_000 => Duration::from_millis(1_000),
-        30_000..300_000 => Duration::from_millis(3_000),
-        _ => Duration::from_millis(6_000),
-    }
-}
-
 const MOST_PAUSE: Duration = Duration::from_secs(15);
+
+/// A verdict that two looks have to agree on is not kept waiting.
+const AGREE_WITHIN: Duration = Duration::from_millis(200);
 
 /// How long every look may fail; the rollout goes on meanwhile. Throttling alone is waited out to the deadline.
 const LOST_AFTER: Duration = Duration::from_secs(180);
+
+/// So many tasks that stopped for the same cause are no accident.
+const REPEATS: usize = 2;
 
 /// A look that hangs may outlast the deadline by so much.
 const LAST_LOOK: Duration = Duration::from_secs(2);
@@ -81,7 +77,9 @@ pub async fn follow(
     stop_at: impl Fn(&Verdict) -> bool,
 ) -> Followed {
     let started = Instant::now();
-    let mut failures: u32 = 0;
+    let _following = eye.poller().following();
+    let mut due = started;
+    let mut lost_looks: u32 = 0;
     let mut failing_since = None;
     let mut last_failure: Option<Failure>;
     let mut last = (Observation::default(), Value::Null);
@@ -91,14 +89,20 @@ pub async fn follow(
     let ended = |end, last: (Observation, Value), eye: Eye| Followed { end, seen: last.0, service: last.1, eye };
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        let look = tokio::time::timeout(left + LAST_LOOK, eye.look(ours.deployment_id, clients)).await;
+        let look = tokio::time::timeout(left + LAST_LOOK, eye.glance(ours, due.min(deadline), clients)).await;
+        let looked_at = Instant::now();
+        let (mut nearness, mut unsure) = (Nearness::Near, false);
         match look.unwrap_or_else(|_| Err(Failure::late("ECS", "DescribeServices"))) {
             Ok((seen, service)) => {
-                (failures, failing_since) = (0, None);
+                (lost_looks, failing_since) = (0, None);
                 last_failure = None;
                 teller.tell(&seen, &service, ours);
                 deadline = pauses.deadline(deadline, &seen, ours.on_pause);
                 let verdict = verdict(&seen, ours);
+                nearness = eye.nearness(&seen, ours);
+                if matches!(verdict, Verdict::Pending(_)) {
+                    teller.forewarn(&seen, ours, clients).await;
+                }
                 last = (seen, service);
                 // The service and its service deployment are read side by side, and reads may lag: two looks agree.
                 let agreed = doubtful == Some(discriminant(&verdict));
@@ -109,26 +113,27 @@ pub async fn follow(
                 } else if sure && stop_at(&verdict) {
                     return ended(End::Verdict(verdict), last, eye);
                 }
+                unsure = !sure && !matches!(verdict, Verdict::Pending(_));
             }
             Err(failure) => {
-                failures += 1;
+                lost_looks += 1;
                 let hopeless = failure.is_expired() || failure.is_denied() || failure.is_credentials();
                 let since = *failing_since.get_or_insert_with(Instant::now);
                 if hopeless || (since.elapsed() >= LOST_AFTER && !failure.is_throttled()) {
                     return ended(End::Lost(failure), last, eye);
                 }
-                if failures == 1 {
+                if lost_looks == 1 {
                     teller.events.warn(format!("{failure}; looking again"), None);
                 }
                 last_failure = Some(failure);
             }
         }
-        let pause = (pace(started.elapsed()) * 2u32.pow(failures.min(5))).min(MOST_PAUSE);
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return ended(last_failure.map_or(End::Deadline(waits_for), End::Lost), last, eye);
         }
-        tokio::time::sleep(pause.min(left)).await;
+        let gap = gap(started.elapsed(), nearness) * 2u32.pow(lost_looks.min(5));
+        due = looked_at + gap.min(if unsure { AGREE_WITHIN } else { MOST_PAUSE });
     }
 }
 
@@ -145,6 +150,11 @@ pub struct Teller<'a> {
     messages: Vec<String>,
     told_denied: bool,
     stages: StageTeller,
+    told_tasks_denied: bool,
+    /// A cause that repeats was told of.
+    forewarned: bool,
+    /// Task and container whose log was shown.
+    logged: HashSet<(String, String)>,
 }
 
 impl<'a> Teller<'a> {
@@ -160,6 +170,9 @@ impl<'a> Teller<'a> {
             messages: Vec::new(),
             told_denied: false,
             stages: StageTeller::default(),
+            told_tasks_denied: false,
+            forewarned: false,
+            logged: HashSet::new(),
         }
     }
 
@@ -177,10 +190,32 @@ impl<'a> Teller<'a> {
         self.events
     }
 
+    /// Whether this container's log is to be shown: once.
+    pub fn logs(&mut self, task: &str, container: &str) -> bool {
+        self.logged.insert((task.to_owned(), container.to_owned()))
+    }
+
+    /// Says why tasks stop as soon as a second one stops for the same cause, while ECS still tries.
+    async fn forewarn(&mut self, seen: &Observation, ours: &Ours<'_>, clients: &Clients) {
+        let groups = cause::groups(failures(seen, ours));
+        let Some(group) = groups.first().filter(|group| group.tasks.len() >= REPEATS && !self.forewarned) else {
+            return;
+        };
+        self.forewarned = true;
+        let events = self.events;
+        let (said, advice) = failure::forewarn(group, self, clients, events).await;
+        events.warn(said, advice);
+    }
+
     pub fn tell(&mut self, seen: &Observation, service: &Value, ours: &Ours<'_>) {
         if let Some(denied) = seen.targets_denied.as_ref().filter(|_| !self.told_denied) {
             self.told_denied = true;
             let message = format!("the targets' health is not known, so that ECS's own word counts: {denied}");
+            self.events.warn(message, denied.hint());
+        }
+        if let Some(denied) = seen.tasks_denied.as_ref().filter(|_| !self.told_tasks_denied) {
+            self.told_tasks_denied = true;
+            let message = format!("the tasks are not known, so that ECS's own word counts: {denied}");
             self.events.warn(message, denied.hint());
         }
         // ECS lists the newest first.

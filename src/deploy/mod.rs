@@ -2,10 +2,14 @@
 //! the step before it returned, and says what it does through [`event`]s.
 
 pub mod access;
+pub mod advice;
 pub mod annotations;
+pub mod batch;
 pub mod build;
+pub mod cause;
 pub mod check_url;
 pub mod controller;
+pub mod deadline;
 pub mod decide;
 pub mod delete;
 mod delete_created;
@@ -16,9 +20,12 @@ pub mod failure;
 pub mod follow;
 pub mod history;
 pub mod images;
+pub mod interrupt;
+mod known_tasks;
 pub mod listener;
 pub mod load_balancer;
 pub mod login;
+mod logs;
 pub mod mirror;
 pub mod network;
 pub mod observe;
@@ -26,6 +33,7 @@ mod origin;
 pub mod outcome;
 pub mod parts;
 pub mod pause;
+pub mod poller;
 pub mod preflight;
 pub mod push;
 mod push_held;
@@ -50,6 +58,7 @@ pub mod traffic;
 pub mod trap;
 mod update;
 pub mod wait;
+mod waits;
 
 use std::time::Instant;
 
@@ -60,6 +69,7 @@ use event::{Event, Events, Step};
 
 pub use delete::{DeleteOptions, delete};
 pub use dry_run::{Trial, dry_run};
+pub use interrupt::Interrupt;
 pub use login::{login, public_login};
 pub use mirror::mirror;
 pub use outcome::Outcome;
@@ -74,6 +84,16 @@ pub use wait::wait;
 /// From source to steady state. `Ok` means steady: our own deployment reached its end, the running tasks carry the
 /// digest that was pushed, and the targets are healthy.
 pub async fn run(plan: &Plan, clients: &Clients, events: &Events) -> Result<Outcome> {
+    run_interruptible(plan, clients, events, &Interrupt::default()).await
+}
+
+/// The same, which brings the release before back when it is interrupted while it follows, if the plan says so.
+pub async fn run_interruptible(
+    plan: &Plan,
+    clients: &Clients,
+    events: &Events,
+    interrupt: &Interrupt,
+) -> Result<Outcome> {
     let started = Instant::now();
     let ground =
         step(events, Step::Preflight, preflight::check(plan, clients, events), preflight::Ground::detail).await?;
@@ -92,7 +112,7 @@ pub async fn run(plan: &Plan, clients: &Clients, events: &Events) -> Result<Outc
     )?;
     let placing = service::place(plan, &rendered, &registered, &surroundings, clients, events);
     let placed = step(events, Step::Service, placing, service::Placed::detail).await?;
-    let following = rollback::follow_or_roll_back(&plan.rollout, &placed, facts.digest(), clients, events);
+    let following = interrupt::follow(&plan.rollout, &placed, facts.digest(), (clients, events), interrupt);
     let steady = step(events, Step::Steady, following, follow::Steady::detail).await?;
     let url = match &plan.check_url {
         Some(wanted) if wanted.starts_with('/') => outcome::url_to_check(&placed.service, clients).await?,

@@ -1,17 +1,21 @@
-//! One look at a service: its deployments, its tasks and its targets, in as few calls as AWS allows.
+//! A look at a service: its deployments, its tasks and its targets, in as few calls as AWS allows. The service is asked
+//! each time; all else only when the service has news, when the end may have come, or when there is room for it.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use super::known_tasks::{KnownTasks, Listing};
+use super::poller::{FAR, Nearness, Poller};
+use super::running;
 use super::stage::Stage;
-use super::steady::{Container, Deployment, Observation, ServiceDeployment, Target, Task};
-use super::{running, service};
-use crate::aws::reply::{self, list, number, optional, text};
+use super::steady::{Deployment, Observation, Ours, ServiceDeployment, Target, fits};
+use crate::aws::reply::{list, millis, number, optional, text};
 use crate::aws::{Clients, Failure};
 
-/// DescribeTasks takes at most so many.
-const TASKS_PER_CALL: usize = 100;
+/// Without news all is asked again after this long.
+const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// What to look at, and what was learnt about the endpoint meanwhile.
 #[derive(Debug, Clone)]
@@ -23,13 +27,31 @@ pub struct Eye {
     pub no_service_deployments: bool,
     /// The service deployment that was current before ours began: never taken for it.
     pub before: Option<String>,
-    /// This role may not ask for the targets' health: it is not asked again.
+    /// How long the load balancer drains a target, where that is known.
+    pub drains_for: Option<Duration>,
+    poller: Poller,
+    /// This role may not ask for the targets' health, or for tasks: these are not asked again.
     targets_denied: Option<Failure>,
+    tasks_denied: Option<Failure>,
     appeared: bool,
-    /// Stopped tasks do not change: they are described once.
-    stopped: Vec<Task>,
-    seen_stopped: BTreeSet<String>,
+    tasks: KnownTasks,
     known_images: running::Known,
+    details: Option<Details>,
+    looked_at: Option<Instant>,
+    /// The last event that told of targets that drain, and when it was not there yet.
+    drain_told: Option<String>,
+    drains_since: Option<Instant>,
+}
+
+/// What was seen beside the service, and when.
+#[derive(Debug, Clone)]
+struct Details {
+    at: Instant,
+    /// As the service was then.
+    service: Value,
+    failed: i64,
+    record: Option<ServiceDeployment>,
+    targets: Vec<Target>,
 }
 
 impl Eye {
@@ -40,46 +62,149 @@ impl Eye {
             service_deployment,
             no_service_deployments: false,
             before: None,
+            drains_for: None,
+            poller: Poller::default(),
             targets_denied: None,
+            tasks_denied: None,
             appeared: false,
-            stopped: Vec::new(),
-            seen_stopped: BTreeSet::new(),
+            tasks: KnownTasks::default(),
             known_images: running::Known::default(),
+            details: None,
+            looked_at: None,
+            drain_told: None,
+            drains_since: None,
         }
     }
 
-    /// The observation, and the service as it came.
+    /// The same, which looks together with others of this process.
+    pub fn sharing(self, poller: &Poller) -> Self {
+        Eye { poller: poller.clone(), ..self }
+    }
+
+    pub fn poller(&self) -> &Poller {
+        &self.poller
+    }
+
+    /// All there is to see, now: the observation, and the service as it came.
     pub async fn look(&mut self, deployment_id: &str, clients: &Clients) -> Result<(Observation, Value), Failure> {
-        let (service, service_deployment, tasks) = tokio::join!(
-            service::describe(&self.cluster, &self.service, clients),
-            service_deployment(self.service_deployment.as_deref(), clients),
-            tasks(&self.cluster, &self.service, &self.seen_stopped, clients),
-        );
-        let service = service?.unwrap_or_default();
-        let mut found = match service_deployment {
-            Ok(found) => found,
-            Err(failure) if is_missing(&failure) => {
-                self.no_service_deployments = true;
-                self.service_deployment = None;
-                None
-            }
-            Err(failure) => return Err(failure),
+        let service = self.poller.service(&self.cluster, &self.service, Instant::now(), clients).await?;
+        let ours = Ours { deployment_id, ..Ours::default() };
+        self.see(service.unwrap_or_default(), &ours, Some(Listing::All), clients).await
+    }
+
+    /// What is new by `due`.
+    pub async fn glance(
+        &mut self,
+        ours: &Ours<'_>,
+        due: Instant,
+        clients: &Clients,
+    ) -> Result<(Observation, Value), Failure> {
+        let service = match self.watched_record(ours, due, clients).await? {
+            Some(unchanged) => unchanged,
+            None => self.poller.service(&self.cluster, &self.service, due, clients).await?.unwrap_or_default(),
         };
-        if self.service_deployment.is_none() && !self.no_service_deployments {
-            found = self.find_service_deployment(&service, deployment_id, clients).await?;
-        }
-        let tasks = tasks?;
-        self.known_images.ask(&tasks, clients).await;
-        for task in tasks.iter().filter(|task| task.last_status == "STOPPED") {
-            if self.seen_stopped.insert(task.id.clone()) {
-                self.stopped.push(task.clone());
+        let listing = self.worth(&service, ours);
+        self.see(service, ours, listing, clients).await
+    }
+
+    /// While a completed deployment bakes, it is the service deployment that changes: it is asked instead of the service,
+    /// which stays as it is while that goes on.
+    async fn watched_record(&self, ours: &Ours<'_>, due: Instant, clients: &Clients) -> Result<Option<Value>, Failure> {
+        let Some(details) = self.details.as_ref().filter(|details| details.at.elapsed() < FAR) else { return Ok(None) };
+        let completed = super::decide::primary(&details.service).is_some_and(|primary| {
+            optional(primary, "rolloutState") == Some("COMPLETED") && text(primary, "id") == ours.deployment_id
+        });
+        let bakes = |record: &&ServiceDeployment| matches!(record.status.as_str(), "PENDING" | "IN_PROGRESS");
+        let Some(record) = details.record.as_ref().filter(bakes).filter(|_| completed) else { return Ok(None) };
+        tokio::time::sleep_until(due.into()).await;
+        let now = self.poller.service_deployment(&record.arn, clients).await?.map(|found| service_deployment(&found));
+        let unchanged = now.as_ref().is_some_and(|now| now.status == record.status);
+        Ok(unchanged.then(|| details.service.clone()))
+    }
+
+    /// Whether to look at more than the service, and how closely.
+    fn worth(&self, service: &Value, ours: &Ours<'_>) -> Option<Listing> {
+        let deployments: Vec<Deployment> = list(service, "deployments").iter().map(deployment).collect();
+        let own = deployments.iter().find(|one| one.id == ours.deployment_id && one.status == "PRIMARY");
+        let Some(details) = &self.details else {
+            // a deployment that has just begun has no tasks yet
+            let begins = own.is_some_and(|own| own.goes_on() && own.running + own.pending + own.failed == 0);
+            return Some(if begins { Listing::AsCounted } else { Listing::All });
+        };
+        let age = details.at.elapsed();
+        let news = details.service != *service;
+        let room = || self.poller.has_room();
+        match own.filter(|own| own.goes_on()) {
+            Some(own) if own.failed > details.failed => Some(Listing::AndStopped),
+            Some(_) if news && room() => Some(Listing::AsCounted),
+            // without a rollout state the counts tell the end
+            Some(own) if own.rollout_state.is_none() && own.running == own.desired && (age >= FAR || room()) => {
+                Some(Listing::AsCounted)
             }
+            Some(_) if shifts_traffic(service) && (age >= FAR || news) => Some(Listing::AsCounted),
+            Some(_) if age >= HEARTBEAT && room() => Some(Listing::All),
+            Some(_) => None,
+            // it may have ended
+            None if news || age >= FAR || room() => {
+                let completed = own.is_some_and(|own| own.rollout_state.as_deref() == Some("COMPLETED"));
+                Some(if completed { Listing::AsCounted } else { Listing::AndStopped })
+            }
+            None => None,
         }
-        let running = tasks.into_iter().filter(|task| task.last_status != "STOPPED");
-        let tasks = running.chain(self.stopped.iter().cloned()).collect();
-        let targets = self.targets(&service, clients).await?;
+    }
+
+    async fn see(
+        &mut self,
+        service: Value,
+        ours: &Ours<'_>,
+        listing: Option<Listing>,
+        clients: &Clients,
+    ) -> Result<(Observation, Value), Failure> {
         let deployments: Vec<Deployment> = list(&service, "deployments").iter().map(deployment).collect();
-        self.appeared |= deployments.iter().any(|deployment| deployment.id == deployment_id);
+        self.appeared |= deployments.iter().any(|deployment| deployment.id == ours.deployment_id);
+        self.hear(&service, ours);
+        if let Some(listing) = listing {
+            let own = deployments.iter().find(|one| one.id == ours.deployment_id);
+            let (record, targets, tasks) = tokio::join!(
+                record(self.record_to_ask(&service, ours), &self.poller, clients),
+                health(&service, own, self.targets_denied.as_ref(), &self.poller, clients),
+                async {
+                    if self.tasks_denied.is_some() {
+                        return Ok(());
+                    }
+                    let of = (self.cluster.as_str(), self.service.as_str());
+                    self.tasks.ask(of, listing, own, |task| fits(task, ours), (&self.poller, clients)).await
+                },
+            );
+            let record = match record {
+                Ok(found) => {
+                    self.service_deployment =
+                        found.as_ref().map(|found| found.arn.clone()).or(self.service_deployment.take());
+                    found
+                }
+                Err(failure) if is_missing(&failure) => {
+                    self.no_service_deployments = true;
+                    self.service_deployment = None;
+                    None
+                }
+                Err(failure) => return Err(failure),
+            };
+            let targets = match targets {
+                Err(failure) if failure.is_denied() => {
+                    self.targets_denied = Some(failure);
+                    Vec::new()
+                }
+                seen => seen?,
+            };
+            match tasks {
+                Err(failure) if failure.is_denied() => self.tasks_denied = Some(failure),
+                asked => asked?,
+            }
+            self.known_images.ask(self.tasks.all(), clients).await;
+            let failed = own.map_or(0, |own| own.failed);
+            self.details = Some(Details { at: Instant::now(), service: service.clone(), failed, record, targets });
+        }
+        let details = self.details.as_ref();
         let observation = Observation {
             service_status: text(&service, "status").to_owned(),
             desired: number(&service, "desiredCount"),
@@ -88,52 +213,70 @@ impl Eye {
             deployments,
             appeared: self.appeared,
             events: list(&service, "events").iter().map(|event| text(event, "message").to_owned()).collect(),
-            service_deployment: found,
-            tasks,
-            targets,
+            service_deployment: details.and_then(|details| details.record.clone()),
+            tasks: self.tasks.all().cloned().collect(),
+            tasks_denied: self.tasks_denied.clone(),
+            targets: details.map_or_else(Vec::new, |details| details.targets.clone()),
             targets_denied: self.targets_denied.clone(),
             groups: groups(&service),
             images: self.known_images.clone(),
         };
+        self.looked_at = Some(Instant::now());
         Ok((observation, service))
     }
 
-    async fn targets(&mut self, service: &Value, clients: &Clients) -> Result<Vec<Target>, Failure> {
-        if self.targets_denied.is_some() {
-            return Ok(Vec::new());
-        }
-        match targets(service, clients).await {
-            Err(failure) if failure.is_denied() => {
-                self.targets_denied = Some(failure);
-                Ok(Vec::new())
-            }
-            seen => seen,
+    /// What the service's events tell: tasks that started, and targets that began to drain.
+    fn hear(&mut self, service: &Value, ours: &Ours<'_>) {
+        let own = list(service, "deployments").iter().find(|one| text(one, "id") == ours.deployment_id);
+        let Some(own) = own else { return };
+        self.tasks.hear(service, millis(own, "createdAt"));
+        let drains = |event: &&Value| text(event, "message").contains("has begun draining connections");
+        let told = list(service, "events").iter().find(drains).map(|event| text(event, "id").to_owned());
+        if told != self.drain_told {
+            self.drains_since = self.looked_at;
+            self.drain_told = told;
         }
     }
 
-    /// Takes the service's current service deployment for ours, as long as ours is the PRIMARY deployment.
-    async fn find_service_deployment(
-        &mut self,
-        service: &Value,
-        deployment_id: &str,
-        clients: &Clients,
-    ) -> Result<Option<ServiceDeployment>, Failure> {
+    /// Ours, or the service's current service deployment as long as ours is the PRIMARY deployment.
+    fn record_to_ask(&self, service: &Value, ours: &Ours<'_>) -> Option<String> {
+        if self.no_service_deployments {
+            return None;
+        }
         let primary = super::decide::primary(service).map_or("", |primary| text(primary, "id"));
         let current = optional(service, "currentServiceDeployment");
-        let current = current.filter(|current| primary == deployment_id && self.before.as_deref() != Some(*current));
-        let Some(current) = current else { return Ok(None) };
-        match service_deployment(Some(current), clients).await {
-            Ok(found) => {
-                self.service_deployment = Some(current.to_owned());
-                Ok(found)
-            }
-            Err(failure) if is_missing(&failure) => {
-                self.no_service_deployments = true;
-                Ok(None)
-            }
-            Err(failure) => Err(failure),
+        let current =
+            current.filter(|current| primary == ours.deployment_id && self.before.as_deref() != Some(*current));
+        self.service_deployment.clone().or(current.map(str::to_owned))
+    }
+
+    /// What the next look can expect.
+    pub fn nearness(&self, seen: &Observation, ours: &Ours<'_>) -> Nearness {
+        let own = seen.deployments.iter().find(|one| one.id == ours.deployment_id && one.status == "PRIMARY");
+        let Some(own) = own.filter(|own| own.goes_on() && own.rollout_state.is_some()) else { return Nearness::Near };
+        let failing = own.failed > 0 && own.failed + 1 >= i64::from(ours.fail_fast);
+        if failing {
+            return Nearness::Near;
+        }
+        if own.running < own.desired || own.pending > 0 {
+            return Nearness::Far;
+        }
+        // The old tasks stop once their targets are drained.
+        let Some(drains_for) = self.drains_for.filter(|drains_for| *drains_for >= FAR * 2) else {
+            return Nearness::Near;
+        };
+        let others: i64 = seen.deployments.iter().filter(|one| one.id != own.id).map(|one| one.running).sum();
+        match self.drains_since {
+            None if others > 0 && ours.expects_targets => Nearness::Far,
+            Some(since) if Instant::now() + FAR <= since + drains_for => Nearness::Far,
+            _ => Nearness::Near,
         }
     }
+}
+
+/// Traffic shifts by stages, which only the service deployment shows.
+fn shifts_traffic(service: &Value) -> bool {
+    optional(&service["deploymentConfiguration"], "strategy").is_some_and(|strategy| strategy != "ROLLING")
 }
 
 /// Roles that were made before there were service deployments may not read them: the rollout's state tells as well.
@@ -141,52 +284,38 @@ fn is_missing(failure: &Failure) -> bool {
     failure.is_unsupported() || failure.is_denied()
 }
 
-async fn service_deployment(arn: Option<&str>, clients: &Clients) -> Result<Option<ServiceDeployment>, Failure> {
+async fn record(arn: Option<String>, poller: &Poller, clients: &Clients) -> Result<Option<ServiceDeployment>, Failure> {
     let Some(arn) = arn else { return Ok(None) };
-    let reply = clients.describe_service_deployments(json!({ "serviceDeploymentArns": [arn] })).await?;
-    Ok(list(&reply, "serviceDeployments").first().map(|found| ServiceDeployment {
-        arn: text(found, "serviceDeploymentArn").to_owned(),
-        status: text(found, "status").to_owned(),
-        reason: text(found, "statusReason").to_owned(),
-        stage: Stage::of(found),
-    }))
+    Ok(poller.service_deployment(&arn, clients).await?.map(|found| service_deployment(&found)))
 }
 
-async fn tasks(
-    cluster: &str,
-    service: &str,
-    known: &BTreeSet<String>,
+fn service_deployment(value: &Value) -> ServiceDeployment {
+    ServiceDeployment {
+        arn: text(value, "serviceDeploymentArn").to_owned(),
+        status: text(value, "status").to_owned(),
+        reason: text(value, "statusReason").to_owned(),
+        stage: Stage::of(value),
+    }
+}
+
+/// The targets' health, where there can be news of it.
+async fn health(
+    service: &Value,
+    own: Option<&Deployment>,
+    denied: Option<&Failure>,
+    poller: &Poller,
     clients: &Clients,
-) -> Result<Vec<Task>, Failure> {
-    let listed = |status: &'static str| async move {
-        let mut arns = Vec::new();
-        let mut input = json!({ "cluster": cluster, "serviceName": service, "desiredStatus": status });
-        loop {
-            let reply = clients.list_tasks(input.clone()).await?;
-            arns.extend(reply::texts(&reply, "taskArns"));
-            match optional(&reply, "nextToken") {
-                Some(token) => input["nextToken"] = token.into(),
-                None => return Ok::<_, Failure>(arns),
-            }
-        }
-    };
-    let (running, stopped) = tokio::join!(listed("RUNNING"), listed("STOPPED"));
-    let mut arns = match running {
-        Ok(arns) => arns,
-        Err(failure) if failure.is("ServiceNotFoundException") => return Ok(Vec::new()),
-        Err(failure) => return Err(failure),
-    };
-    arns.extend(stopped.unwrap_or_default());
-    arns.retain(|arn| !known.contains(reply::id(arn)));
-    arns.dedup();
-    let calls =
-        arns.chunks(TASKS_PER_CALL).map(|arns| clients.describe_tasks(json!({ "cluster": cluster, "tasks": arns })));
-    let replies = futures_util::future::try_join_all(calls).await?;
-    Ok(replies.iter().flat_map(|reply| list(reply, "tasks")).map(task).collect())
+) -> Result<Vec<Target>, Failure> {
+    let nothing_runs = own.is_some_and(|own| own.goes_on() && own.running == 0 && own.failed == 0);
+    if denied.is_some() || nothing_runs {
+        return Ok(Vec::new());
+    }
+    poller.spend(groups(service).iter().flatten().count());
+    targets(service, clients).await
 }
 
 /// The target groups of each of the service's load balancers.
-fn groups(service: &Value) -> Vec<Vec<String>> {
+pub(super) fn groups(service: &Value) -> Vec<Vec<String>> {
     let of = |balancer: &Value| {
         let arns =
             [text(balancer, "targetGroupArn"), text(&balancer["advancedConfiguration"], "alternateTargetGroupArn")];
@@ -235,28 +364,5 @@ fn deployment(value: &Value) -> Deployment {
         running: number(value, "runningCount"),
         pending: number(value, "pendingCount"),
         failed: number(value, "failedTasks"),
-    }
-}
-
-fn task(value: &Value) -> Task {
-    Task {
-        id: reply::id(text(value, "taskArn")).to_owned(),
-        started_by: text(value, "startedBy").to_owned(),
-        task_definition: text(value, "taskDefinitionArn").to_owned(),
-        last_status: text(value, "lastStatus").to_owned(),
-        desired_status: text(value, "desiredStatus").to_owned(),
-        health: optional(value, "healthStatus").filter(|health| *health != "UNKNOWN").map(str::to_owned),
-        stop_code: optional(value, "stopCode").map(str::to_owned),
-        stopped_reason: optional(value, "stoppedReason").map(str::to_owned),
-        containers: list(value, "containers")
-            .iter()
-            .map(|container| Container {
-                name: text(container, "name").to_owned(),
-                image: text(container, "image").to_owned(),
-                digest: optional(container, "imageDigest").map(str::to_owned),
-                exit_code: container.get("exitCode").and_then(Value::as_i64),
-                reason: optional(container, "reason").map(str::to_owned),
-            })
-            .collect(),
     }
 }

@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::event::{Events, Step};
+use super::event::{Event, Events, Step};
 use super::follow::{End, Followed, Steady, Teller, follow};
 use super::history::{self, Release};
 use super::observe::Eye;
+use super::poller::Poller;
 use super::service::{self, Action, Placed};
 use super::steady::{Observation, Ours, Verdict, verdict};
-use super::{decide, failure, pause};
+use super::{deadline, decide, failure, pause, waits};
 use crate::aws::Clients;
 use crate::aws::reply::{id, text};
 use crate::config::{OnFailure, RolloutPlan};
@@ -27,23 +28,31 @@ pub async fn follow_or_roll_back(
     clients: &Clients,
     events: &Events,
 ) -> Result<Steady> {
-    let deadline = Instant::now() + rollout.timeout;
-    let ours = Ours {
-        deployment_id: &placed.deployment_id,
-        task_definition: &placed.task_definition,
-        digest,
-        fail_fast: rollout.fail_fast,
-        on_pause: rollout.on_pause,
-        expects_targets: expects_targets(&placed.service),
-        before: &placed.before,
+    follow_together(rollout, placed, digest, &Poller::default(), clients, events).await
+}
+
+/// The same, looking together with others of this process.
+pub async fn follow_together(
+    rollout: &RolloutPlan,
+    placed: &Placed,
+    digest: Option<&str>,
+    poller: &Poller,
+    clients: &Clients,
+    events: &Events,
+) -> Result<Steady> {
+    let ours = placed.ours(rollout, digest);
+    let mut eye = placed.eye().sharing(poller);
+    let groups = waits::of(&placed.service, poller, clients).await;
+    eye.drains_for = groups.iter().filter_map(|group| group.drains).max();
+    let timeout = match rollout.timeout_is_least {
+        true => deadline::of(&placed.service, &groups).max(rollout.timeout),
+        false => rollout.timeout,
     };
-    let mut eye = Eye::new(&placed.cluster, &placed.service_name, placed.service_deployment.clone());
-    eye.before.clone_from(&placed.service_deployment_before);
-    if !placed.rolls {
-        // The service's last service deployment may be of a release that was rolled back.
-        eye.service_deployment = None;
-        eye.no_service_deployments = true;
+    if timeout > rollout.timeout && placed.rolls {
+        let message = format!("this rollout may take {}: --timeout sets it", humantime::format_duration(timeout));
+        events.emit(Event::Notice { message });
     }
+    let deadline = Instant::now() + timeout;
     let mut teller = Teller::new(events, placed.seen_events.clone());
     let first = |verdict: &Verdict| !matches!(verdict, Verdict::Pending(_));
     let followed = follow(&ours, eye, deadline, &mut teller, clients, first).await;
@@ -65,7 +74,7 @@ pub async fn follow_or_roll_back(
             return Err(error.hint(format!("then {resume}")));
         }
         End::Deadline(waits_for) => {
-            let took = humantime::format_duration(rollout.timeout);
+            let took = humantime::format_duration(timeout);
             (format!("not steady after {took}: {waits_for}"), None)
         }
         End::Verdict(Verdict::Failed(why)) => (why.clone(), None),
@@ -77,7 +86,7 @@ pub async fn follow_or_roll_back(
     if let (true, Some(paused)) = (timed_out, pause::error(&followed.seen, &placed.task_definition)) {
         return Err(paused);
     }
-    let mut findings = failure::explain(&followed.seen, &ours, &teller, clients, events).await;
+    let mut findings = failure::explain(&followed.seen, &ours, &mut teller, clients, events).await;
     if findings.is_empty() {
         findings.extend(last_event(&followed.service));
     }
@@ -114,11 +123,12 @@ pub async fn follow_or_roll_back(
         };
         return Err(failed(kind, ending, resume).hint("go back: `steady rollback`"));
     }
-    let until = Instant::now() + rollout.timeout;
-    let work = restore(placed, &ours, &previous, &followed, ecs_rolls_back.is_some(), until, &mut teller, clients);
+    let until = Instant::now() + timeout;
+    let eye = followed.eye.clone();
+    let work = restore(placed, &ours, &previous, eye, ecs_rolls_back.is_some(), until, &mut teller, clients);
     match super::step(events, Step::Rollback, work, Restored::detail).await {
         Ok(Restored::NotNeeded(steady)) => {
-            let late = humantime::format_duration(rollout.timeout);
+            let late = humantime::format_duration(timeout);
             let message = match timed_out {
                 true => format!("{revision} is steady, but later than --timeout {late}"),
                 false => format!("{revision} is steady after all, though {why}"),
@@ -138,7 +148,7 @@ pub async fn follow_or_roll_back(
     }
 }
 
-fn expects_targets(service: &Value) -> bool {
+pub(super) fn expects_targets(service: &Value) -> bool {
     crate::aws::reply::list(service, "loadBalancers").iter().any(|one| !text(one, "targetGroupArn").is_empty())
 }
 
@@ -163,7 +173,7 @@ fn last_event(service: &Value) -> Option<String> {
 }
 
 /// The release that was good before ours; history knows even when ours followed a failed one.
-async fn good_before(placed: &Placed, clients: &Clients) -> Option<Release> {
+pub(super) async fn good_before(placed: &Placed, clients: &Clients) -> Option<Release> {
     if placed.action == Action::Created {
         return None;
     }
@@ -181,7 +191,7 @@ async fn good_before(placed: &Placed, clients: &Clients) -> Option<Release> {
 }
 
 /// What a rollback came to.
-enum Restored {
+pub(super) enum Restored {
     /// This revision runs, and is steady.
     Previous(String),
     /// ECS had finished the deployment meanwhile.
@@ -189,7 +199,7 @@ enum Restored {
 }
 
 impl Restored {
-    fn detail(&self) -> String {
+    pub(super) fn detail(&self) -> String {
         match self {
             Restored::Previous(back) => id(back).to_owned(),
             Restored::NotNeeded(_) => "not needed any more".to_owned(),
@@ -202,11 +212,11 @@ const SHOWS_WITHIN: Duration = Duration::from_secs(5);
 
 /// Brings the previous release back, or follows ECS doing so, and verifies it.
 #[allow(clippy::too_many_arguments)]
-async fn restore(
+pub(super) async fn restore(
     placed: &Placed,
     ours: &Ours<'_>,
     previous: &Release,
-    failed: &Followed,
+    mut eye: Eye,
     by_ecs: bool,
     until: Instant,
     teller: &mut Teller<'_>,
@@ -214,7 +224,6 @@ async fn restore(
 ) -> Result<Restored> {
     // Without fail_fast: the failed tasks are still counted, and what counts now is ECS's word.
     let patient = Ours { fail_fast: 0, ..ours.clone() };
-    let mut eye = failed.eye.clone();
     let mut by_ecs = by_ecs || stop(eye.service_deployment.as_deref(), clients).await;
     if !by_ecs {
         // ECS may refuse to stop because it began to roll back meanwhile, or because it has finished.

@@ -41,8 +41,8 @@ impl Known {
     }
 
     /// Asks about the references whose containers report another digest than was deployed, each once.
-    pub(super) async fn ask(&mut self, tasks: &[Task], clients: &Clients) {
-        for container in tasks.iter().flat_map(|task| &task.containers) {
+    pub(super) async fn ask<'a>(&mut self, tasks: impl Iterator<Item = &'a Task>, clients: &Clients) {
+        for container in tasks.flat_map(|task| &task.containers) {
             if self.proves(container) == Some(false) && !self.0.contains_key(&container.image) {
                 let found = tokio::time::timeout(LONGEST, images_of(&container.image, clients)).await;
                 self.learn(&container.image, found.unwrap_or_default());

@@ -7,15 +7,17 @@ use serde_json::{Value, json};
 
 use super::decide::{self, Decision, decide};
 use super::event::{Event, Events, ResourceAction};
+use super::observe::Eye;
 use super::register::Registered;
 use super::render::Rendered;
+use super::steady::Ours;
 use super::throttled::{NotYet, Throttled};
 use super::update::update;
 use super::{pause, trap};
 use crate::aws::failure::Reach;
 use crate::aws::reply::{list, optional, text};
 use crate::aws::{Clients, Failure};
-use crate::config::{OnFailure, Plan};
+use crate::config::{OnFailure, Plan, RolloutPlan};
 use crate::error::{Error, Kind, Result};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -264,6 +266,32 @@ impl Placed {
             service: service.clone(),
             seen_events,
         }
+    }
+}
+
+impl Placed {
+    /// What is followed of it.
+    pub(super) fn ours<'a>(&'a self, rollout: &RolloutPlan, digest: Option<&'a str>) -> Ours<'a> {
+        Ours {
+            deployment_id: &self.deployment_id,
+            task_definition: &self.task_definition,
+            digest,
+            fail_fast: rollout.fail_fast,
+            on_pause: rollout.on_pause,
+            expects_targets: super::rollback::expects_targets(&self.service),
+            before: &self.before,
+        }
+    }
+
+    pub(super) fn eye(&self) -> Eye {
+        let mut eye = Eye::new(&self.cluster, &self.service_name, self.service_deployment.clone());
+        eye.before.clone_from(&self.service_deployment_before);
+        if !self.rolls {
+            // The service's last service deployment may be of a release that was rolled back.
+            eye.service_deployment = None;
+            eye.no_service_deployments = true;
+        }
+        eye
     }
 }
 

@@ -127,6 +127,9 @@ pub async fn status(cluster: &str, service_name: &str, clients: &Clients, events
     if let Some(denied) = &seen.targets_denied {
         events.warn(format!("the targets' health is not known: {denied}"), denied.hint());
     }
+    if let Some(denied) = &seen.tasks_denied {
+        events.warn(format!("the tasks are not known: {denied}"), denied.hint());
+    }
     let (revision, url, under_way) = tokio::join!(
         register::describe(task_definition, clients),
         outcome::url(&live, clients, events),

@@ -1,5 +1,6 @@
 //! From what was observed to a verdict. Pure: all of a rollout's ends are rows of a table in the tests.
 
+use super::cause;
 use super::running::Known;
 use super::stage::Stage;
 use crate::aws::Failure;
@@ -22,6 +23,8 @@ pub struct Observation {
     pub service_deployment: Option<ServiceDeployment>,
     /// Running tasks, and stopped ones as far as ECS still lists them.
     pub tasks: Vec<Task>,
+    /// This role may not ask for tasks: `tasks` says nothing.
+    pub tasks_denied: Option<Failure>,
     pub targets: Vec<Target>,
     /// This role may not ask for the targets' health: `targets` says nothing.
     pub targets_denied: Option<Failure>,
@@ -47,6 +50,13 @@ pub struct Deployment {
     pub failed: i64,
 }
 
+impl Deployment {
+    /// ECS has not called it done or failed; a state that is not known is not terminal.
+    pub fn goes_on(&self) -> bool {
+        !matches!(self.rollout_state.as_deref(), Some("COMPLETED" | "FAILED"))
+    }
+}
+
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ServiceDeployment {
     pub arn: String,
@@ -65,6 +75,8 @@ pub struct Task {
     pub health: Option<String>,
     pub stop_code: Option<String>,
     pub stopped_reason: Option<String>,
+    /// When it stopped or began to, in epoch milliseconds; 0 while it runs.
+    pub stopped_at: i64,
     pub containers: Vec<Container>,
 }
 
@@ -75,6 +87,8 @@ pub struct Container {
     pub image: String,
     /// What AWS says runs; `None` where it does not say.
     pub digest: Option<String>,
+    /// Docker's id of it.
+    pub runtime_id: Option<String>,
     pub exit_code: Option<i64>,
     pub reason: Option<String>,
 }
@@ -96,7 +110,7 @@ pub struct Ours<'a> {
     pub task_definition: &'a str,
     /// What the containers that run our image have to carry.
     pub digest: Option<&'a str>,
-    /// Give up after so many failed tasks; 0 leaves it to ECS.
+    /// Give up after so many tasks that failed for the same cause; 0 leaves it to ECS.
     pub fail_fast: u32,
     /// The service has target groups.
     pub expects_targets: bool,
@@ -167,9 +181,8 @@ pub fn verdict(seen: &Observation, ours: &Ours<'_>) -> Verdict {
         }
         _ => {}
     }
-    let failed = own.failed.max(failures(seen, ours));
-    if ours.fail_fast > 0 && failed >= i64::from(ours.fail_fast) {
-        return Verdict::Failed(format!("{failed} tasks of this deployment failed"));
+    if let Some(failed) = failed_alike(seen, own, ours) {
+        return Verdict::Failed(failed);
     }
     Verdict::Pending(format!("{} of {} tasks running", own.running, own.desired))
 }
@@ -249,16 +262,9 @@ fn proved(seen: &Observation, ours: &Ours<'_>) -> Verdict {
     if seen.desired == 0 {
         return Verdict::Steady { note: Some("the desired count is 0: no task proved healthy".into()) };
     }
-    let running: Vec<&Task> = seen
-        .tasks
-        .iter()
-        .filter(|task| {
-            // After a rollback the tasks of the old deployment stay, under the id that started them.
-            let fits = is_ours(task, ours) || task.task_definition == ours.task_definition;
-            task.last_status == "RUNNING" && task.desired_status != "STOPPED" && fits
-        })
-        .collect();
-    if (running.len() as i64) < seen.desired {
+    let runs = |task: &&Task| task.last_status == "RUNNING" && task.desired_status != "STOPPED" && fits(task, ours);
+    let running: Vec<&Task> = seen.tasks.iter().filter(runs).collect();
+    if (running.len() as i64) < seen.desired && seen.tasks_denied.is_none() {
         return Verdict::Pending(format!(
             "{} of {} tasks of this deployment seen running",
             running.len(),
@@ -280,7 +286,9 @@ fn proved(seen: &Observation, ours: &Ours<'_>) -> Verdict {
                 None => {}
             }
         }
-        if proofs == 0 {
+        if seen.tasks_denied.is_some() {
+            note = Some("ECS's own word counts: this role may not look at the tasks".into());
+        } else if proofs == 0 {
             note = Some("the tasks do not say which digest they run".into());
         }
     }
@@ -299,14 +307,35 @@ fn proved(seen: &Observation, ours: &Ours<'_>) -> Verdict {
     Verdict::Steady { note }
 }
 
+/// After a rollback the tasks of the old deployment stay, under the id that started them.
+pub fn fits(task: &Task, ours: &Ours<'_>) -> bool {
+    is_ours(task, ours) || task.task_definition == ours.task_definition
+}
+
 pub fn is_ours(task: &Task, ours: &Ours<'_>) -> bool {
     task.started_by == ours.deployment_id
         || (!task.started_by.starts_with("ecs-svc/") && task.task_definition == ours.task_definition)
 }
 
+/// Tasks that stopped for different causes may be bad luck, which ECS's own circuit breaker judges; enough that stopped for
+/// the same one are not. Those that ECS counts and nobody sees are taken for more of the same.
+fn failed_alike(seen: &Observation, own: &Deployment, ours: &Ours<'_>) -> Option<String> {
+    let failed: Vec<&Task> = failures(seen, ours).collect();
+    let alike = cause::groups(failed.iter().copied()).first().map_or(0, |group| group.tasks.len()) as i64;
+    let unseen = (own.failed - failed.len() as i64).max(0);
+    let count = alike + unseen;
+    if ours.fail_fast == 0 || count < i64::from(ours.fail_fast) {
+        return None;
+    }
+    Some(match alike {
+        0 | 1 => format!("{count} tasks of this deployment failed"),
+        _ => format!("{count} tasks of this deployment stopped for the same cause"),
+    })
+}
+
 /// Tasks of our deployment that ended by themselves or were found unhealthy; scaling and stopping by hand are no failures.
-fn failures(seen: &Observation, ours: &Ours<'_>) -> i64 {
-    seen.tasks.iter().filter(|task| is_ours(task, ours) && has_failed(task)).count() as i64
+pub fn failures<'a>(seen: &'a Observation, ours: &Ours<'_>) -> impl Iterator<Item = &'a Task> {
+    seen.tasks.iter().filter(|task| is_ours(task, ours) && has_failed(task))
 }
 
 pub fn has_failed(task: &Task) -> bool {

@@ -8,7 +8,7 @@ use crate::aws::{Clients, Failure};
 use crate::config::{LoadBalancerPlan, LoadBalancerType, Plan};
 use crate::error::{Error, Kind, Result};
 
-const DELAY: &str = "deregistration_delay.timeout_seconds";
+pub(super) const DELAY: &str = "deregistration_delay.timeout_seconds";
 
 /// `None` when there is none of this name.
 pub async fn find(arn: Option<&str>, name: Option<&str>, clients: &Clients) -> Result<Option<TargetGroup>, Failure> {

@@ -1,6 +1,9 @@
 //! The walk: verdicts and decisions as tables, calls against a server of our own making.
 
+mod advice;
+mod batches;
 mod check_url;
+mod deadlines;
 mod decisions;
 mod denied;
 mod failures;
@@ -11,6 +14,7 @@ mod images;
 mod listener;
 mod observations;
 mod origin;
+mod pacing;
 mod platforms;
 mod register;
 mod render;

@@ -91,6 +91,7 @@ pub fn good() -> Observation {
         events: Vec::new(),
         service_deployment: None,
         tasks: vec![task("t1", NEW, Some(DIGEST))],
+        tasks_denied: None,
         targets: vec![target("healthy")],
         targets_denied: None,
         groups: vec![vec!["tg".into()]],

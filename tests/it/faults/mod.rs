@@ -8,6 +8,7 @@ mod cutter;
 mod diffs;
 mod mounts;
 mod push;
+mod rollout;
 mod secrets;
 mod signals;
 

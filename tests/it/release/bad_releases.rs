@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{Bench, Run, get, text};
 
 /// A good release, and then one with this `FAIL`.
-async fn after_a_good_one(bench: &Bench, fail: &str) -> (String, Run) {
+pub(crate) async fn after_a_good_one(bench: &Bench, fail: &str) -> (String, Run) {
     let first = bench.deploy().await;
     bench.page("two");
     let run = bench.steady(&["deploy", "--var", &format!("fail={fail}"), "--progress", "lines"]).await;
@@ -15,7 +15,7 @@ async fn after_a_good_one(bench: &Bench, fail: &str) -> (String, Run) {
     (url, run)
 }
 
-async fn serves_the_first(bench: &Bench, url: &str) {
+pub(crate) async fn serves_the_first(bench: &Bench, url: &str) {
     assert_eq!(get(url).await.unwrap(), "one");
     let service = bench.service().await;
     let primary = &service["deployments"][0];
@@ -24,50 +24,12 @@ async fn serves_the_first(bench: &Bench, url: &str) {
     assert_eq!(service["deployments"].as_array().unwrap().len(), 1);
 }
 
-const CRASHED: [&str; 4] = [
+pub(crate) const CRASHED: [&str; 4] = [
     "Essential container in task exited",
     "the container `web` exited with code 3",
     "no database: giving up",
     "web:1 is back and steady",
 ];
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_crash_on_start_goes_back() {
-    let bench = Bench::start().await;
-    let (url, run) = after_a_good_one(&bench, "start").await;
-    run.assert(5, &CRASHED);
-    assert!(!run.stderr.contains(".;") && !run.stderr.contains(".:"), "{}", run.stderr);
-    serves_the_first(&bench, &url).await;
-    // Only watching it afterwards is no success either.
-    bench.steady(&["wait"]).await.assert(5, &["the last deployment failed", "web:1"]);
-    // It does not stand in the way of the fix.
-    let fixed = bench.deploy().await;
-    assert_eq!(get(text(&fixed, "url")).await.unwrap(), "two");
-    assert_eq!(bench.steady(&["wait"]).await.code, 0);
-    bench.end().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_sick_release_goes_back_and_the_target_says_why() {
-    let bench = Bench::start().await;
-    let (url, run) = after_a_good_one(&bench, "health").await;
-    run.assert(5, &["Health checks failed with these codes: [500]", "web:1 is back and steady"]);
-    assert!(!run.stderr.contains("ended by itself"), "{}", run.stderr);
-    serves_the_first(&bench, &url).await;
-    bench.end().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_first_release_that_fails_is_left_for_inspection() {
-    let bench = Bench::start().await;
-    let run = bench.steady(&["deploy", "--var", "fail=start"]).await;
-    run.assert(6, &["exited with code 3", "no database: giving up", "left for inspection", "steady status"]);
-    // The same again is a wish to try again, and fails again.
-    bench.steady(&["deploy", "--var", "fail=start"]).await.assert(6, &["exited with code 3"]);
-    let fixed = bench.deploy().await;
-    assert_eq!(get(text(&fixed, "url")).await.unwrap(), "one");
-    bench.end().await;
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_failure_stop_leaves_it_and_rollback_goes_back() {

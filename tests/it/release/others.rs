@@ -7,47 +7,13 @@ use serde_json::json;
 use super::{Bench, PATIENCE, Run, get, text};
 
 /// A deploy that goes on for as long as the test wants, of revision 2.
-async fn rolling(bench: &Bench) -> tokio::task::JoinHandle<Run> {
+pub(crate) async fn rolling(bench: &Bench) -> tokio::task::JoinHandle<Run> {
     bench.deploy().await;
     bench.page("two");
     bench.write("service.json", &json!({ "healthCheckGracePeriodSeconds": 100_000 }).to_string());
     let child = bench.spawn(&["deploy", "--var", "fail=silent"]);
     bench.until_primary(2).await;
     tokio::spawn(async move { Run::of(child.wait_with_output().await.unwrap()) })
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn another_deployment_in_progress_is_left_alone() {
-    let bench = Bench::start().await;
-    let first = rolling(&bench).await;
-    bench.page("three");
-    let second = bench.steady(&["deploy"]).await;
-    second.assert(8, &["another deployment is in progress", "web:2", "steady wait", "steady rollback"]);
-    bench.until_primary(2).await;
-    assert!(!first.is_finished(), "the other deploy goes on");
-    // As the error says: a rollback ends it, and then the same command deploys.
-    let back = bench.good(&["rollback"]).await;
-    assert!(text(&back, "taskDefinition").ends_with("web:1"), "{back}");
-    let run = tokio::time::timeout(PATIENCE, first).await.expect("the first deploy ends").unwrap();
-    run.assert(7, &["superseded", "web:1"]);
-    let third = bench.deploy().await;
-    assert_eq!(get(text(&third, "url")).await.unwrap(), "three");
-    bench.end().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_newer_deployment_supersedes_and_wins() {
-    let bench = Bench::start().await;
-    let first = rolling(&bench).await;
-    let update = json!({ "service": "web", "taskDefinition": "web:1", "forceNewDeployment": true });
-    bench.clients().await.update_service(update).await.unwrap();
-    let run = tokio::time::timeout(PATIENCE, first).await.expect("the first deploy ends").unwrap();
-    run.assert(7, &["superseded", "web:1", "left alone"]);
-    assert_eq!(bench.steady(&["wait"]).await.code, 0);
-    let status = bench.good(&["status"]).await;
-    assert!(text(&status, "taskDefinition").ends_with("web:1"), "{status}");
-    assert_eq!(get(text(&status, "url")).await.unwrap(), "one");
-    bench.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,11 +8,11 @@ use steadystate::lab::lifecycle::{self, Options};
 use super::{Bench, PATIENCE, get, text};
 
 impl Bench {
-    fn options(&self) -> Options {
+    pub(crate) fn options(&self) -> Options {
         Options::new(self.folder.path().join("lab"))
     }
 
-    async fn fault(&self, fault: Value) {
+    pub(crate) async fn fault(&self, fault: Value) {
         // one that has just begun is known only once it answers
         self.clients().await.describe_clusters(json!({})).await.unwrap();
         let fault = serde_json::from_value(fault).unwrap();
@@ -20,19 +20,19 @@ impl Bench {
     }
 
     /// Ends all faults; how often they struck.
-    async fn clear(&self) -> u64 {
+    pub(crate) async fn clear(&self) -> u64 {
         let listed = lifecycle::list_faults(&self.options()).await.unwrap();
         lifecycle::clear_faults(&self.options(), &[]).await.unwrap();
         listed.as_array().unwrap().iter().map(|fault| fault["struck"].as_u64().unwrap()).sum()
     }
 
-    async fn deployments(&self) -> usize {
+    pub(crate) async fn deployments(&self) -> usize {
         let asked =
             self.clients().await.list_service_deployments(json!({ "service": "web", "cluster": "default" })).await;
         asked.unwrap()["serviceDeployments"].as_array().unwrap().len()
     }
 
-    async fn tasks(&self, desired_status: &str) -> Vec<Value> {
+    pub(crate) async fn tasks(&self, desired_status: &str) -> Vec<Value> {
         let clients = self.clients().await;
         let asked = json!({ "serviceName": "web", "desiredStatus": desired_status });
         let arns = clients.list_tasks(asked).await.unwrap()["taskArns"].take();
@@ -43,14 +43,14 @@ impl Bench {
         tasks.as_array().unwrap().clone()
     }
 
-    async fn events(&self) -> Vec<String> {
+    pub(crate) async fn events(&self) -> Vec<String> {
         let service = self.service().await;
         let events = service["events"].as_array().unwrap().iter();
         events.map(|event| text(event, "message").to_owned()).collect()
     }
 
     /// Waits for an event with these words.
-    async fn until_event(&self, words: &str) {
+    pub(crate) async fn until_event(&self, words: &str) {
         let seen = async {
             while !self.events().await.iter().any(|event| event.contains(words)) {
                 tokio::time::sleep(Duration::from_millis(20)).await;
