@@ -19,7 +19,8 @@ pub struct Looked {
     group: Option<TargetGroup>,
     /// The production listener, or its rule, by ARN.
     production: Option<String>,
-    test: Option<Listener>,
+    /// The test listener, and how ECS names it or its rule.
+    test: Option<(Listener, Option<String>)>,
 }
 
 /// ELB allows 32 characters.
@@ -76,11 +77,15 @@ pub async fn look(
     let mut test = None;
     if let (Some(wanted), Some(found)) = (&advanced.test_listener, load_balancer) {
         match listener::of_plan(found, wanted, clients).await {
-            Ok(found) => test = found,
+            Ok(Some(found)) => match rule_of(&found, arns.0, clients).await {
+                Ok(name) => test = Some((found, name)),
+                Err(error) => findings.push(error),
+            },
+            Ok(None) => {
+                let name = found.load_balancer_name().unwrap_or_default();
+                findings.extend(listener::missing(wanted, balancer.create, name));
+            }
             Err(error) => findings.push(error),
-        }
-        if test.is_none() {
-            findings.extend(listener::missing(wanted, balancer.create, found.load_balancer_name().unwrap_or_default()));
         }
     }
     match findings.is_empty() {
@@ -108,6 +113,14 @@ async fn rule(listener: &Listener, group: &str, clients: &Clients) -> Result<(St
     Ok((found.rule_arn.unwrap_or_default(), found.actions.unwrap_or_default()))
 }
 
+/// How ECS names a listener that leads to the first target group, if that is there.
+async fn rule_of(listener: &Listener, group: Option<&str>, clients: &Clients) -> Result<Option<String>> {
+    match group {
+        Some(group) => rule(listener, group, clients).await.map(|(arn, _)| Some(arn)),
+        None => Ok(None),
+    }
+}
+
 impl Looked {
     /// `advancedConfiguration`, as far as it is there.
     pub fn attached(&self, advanced: &AdvancedPlan) -> Value {
@@ -118,7 +131,7 @@ impl Looked {
             "roleArn": advanced.role,
         });
         if advanced.test_listener.is_some() {
-            let arn = self.test.as_ref().and_then(Listener::listener_arn);
+            let arn = self.test.as_ref().and_then(|(_, arn)| arn.as_deref());
             attached["testListenerRule"] = arn.unwrap_or("(new)").into();
         }
         attached
@@ -164,7 +177,7 @@ pub async fn ensure(
     attached["productionListenerRule"] = acquaint(production, groups, clients, events).await?.into();
     if let Some(wanted) = &advanced.test_listener {
         let listener = match &looked.test {
-            Some(found) => found.clone(),
+            Some((found, _)) => found.clone(),
             None => listener::create(plan, wanted, load_balancer, &groups, clients, events).await?,
         };
         attached["testListenerRule"] = acquaint(&listener, groups, clients, events).await?.into();

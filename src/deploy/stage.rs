@@ -56,6 +56,10 @@ impl Hook {
         self.status == AWAITING
     }
 
+    fn is_open(&self) -> bool {
+        !matches!(self.status.as_str(), "SUCCEEDED" | "FAILED" | "TIMED_OUT")
+    }
+
     /// Until ECS goes on by itself, or back.
     pub fn left(&self) -> Option<Duration> {
         let at = UNIX_EPOCH + Duration::from_millis(u64::try_from(self.expires_at).ok().filter(|at| *at > 0)?);
@@ -151,7 +155,8 @@ pub fn bakes(configuration: &Value, stage: &str, production: Option<f64>) -> Opt
 #[derive(Debug, Default)]
 pub struct StageTeller {
     told: Option<(String, Option<f64>, Option<f64>)>,
-    hooks: HashMap<String, String>,
+    /// Of each hook its status, and the stage that it is of.
+    hooks: HashMap<String, (String, String)>,
     bakes: bool,
 }
 
@@ -172,8 +177,12 @@ impl StageTeller {
             });
         }
         for hook in &stage.hooks {
-            if self.hooks.insert(hook.id.clone(), hook.status.clone()).as_ref() != Some(&hook.status) {
-                events.emit(event(hook, &stage.name));
+            let known = self.hooks.get(&hook.id);
+            // One that is over when it is first seen may be of a stage before.
+            let at = known.map_or(if hook.is_open() { stage.name.as_str() } else { "" }, |(_, at)| at).to_owned();
+            if known.is_none_or(|(status, _)| *status != hook.status) {
+                events.emit(event(hook, &at));
+                self.hooks.insert(hook.id.clone(), (hook.status.clone(), at));
             }
         }
         let bakes = done && stage.name.is_empty() && stage.alarms_status == "MONITORING" && !stage.alarms.is_empty();

@@ -242,5 +242,16 @@ fn what_no_deployment_strategy_can_be_is_named_with_its_place() {
     insta::assert_snapshot!(refusal(&with(
         "    load_balancer: { type: application, listener: { port: 80 }, advanced_configuration: { rol: r, \
          alternate_target_group: { name: a, arn: b }, test_listener: { protocol: TCP } } }\n"
-    )), @"");
+    )), @r#"
+    steady.yaml:4:91 [rol] unknown key `rol` in `services.hello.load_balancer.advanced_configuration`
+      help: did you mean `role`?
+    steady.yaml:4:125 [name] `services.hello.load_balancer.advanced_configuration.alternate_target_group.arn` and `services.hello.load_balancer.advanced_configuration.alternate_target_group.name` exclude each other
+      help: with `arn` an existing one is used as it is; leave `name` out
+    steady.yaml:4:139 [b] `services.hello.load_balancer.advanced_configuration.alternate_target_group.arn` is no ARN of a target group: `b`
+      help: ARNs begin with `arn:aws:`; for a name use `name`
+    steady.yaml:4:144 [test_listener] `services.hello.load_balancer.advanced_configuration.test_listener.port` is missing
+      help: the port that clients connect to, such as 80
+    steady.yaml:4:171 [TCP] an application load balancer has no TCP listener
+      help: its listeners speak HTTP or HTTPS
+    "#);
 }

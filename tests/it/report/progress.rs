@@ -103,17 +103,17 @@ fn a_canary_with_a_pause_in_lines() {
         hook("PAUSE", "AWAITING_ACTION", None, &hints),
         hook("PAUSE", "SUCCEEDED", None, &[]),
         stage("PRODUCTION_TRAFFIC_SHIFT", 2.5, 1, Some(1_200_000)),
-        stage("A_\u{1b}[31mNEW_ONE", 100.0, 0, None),
+        stage("A_\u{1b}NEW_ONE", 100.0, 0, None),
     ];
     insta::assert_snapshot!(shown(&events, PLAIN), @r#"
     steady        started
-    steady        canary: scale up, 0 % of traffic, 2 new and 2 old tasks, 20m00s to bake
+    steady        canary: scale up, 0 % of traffic, 2 new and 2 old tasks, 20m to bake
     steady        hook arn:aws:lambda:us-east-1:1:function:check at POST_TEST_TRAFFIC_SHIFT: in progress
     steady        paused at POST_TEST_TRAFFIC_SHIFT, and waits for an answer
       help: let it go on: `steady continue --lab`
       help: without an answer ECS rolls back in 59 min
     steady        hook pause at POST_TEST_TRAFFIC_SHIFT: succeeded
-    steady        canary: production traffic shift, 2.5 % of traffic (100 % of test traffic), 2 new and 1 old task, 20m00s to bake
+    steady        canary: production traffic shift, 2.5 % of traffic (100 % of test traffic), 2 new and 1 old task, 20m to bake
     steady        canary: a \u{1b}new one, 100 % of traffic (100 % of test traffic), 2 new and 0 old tasks
     "#);
 }
