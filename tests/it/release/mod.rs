@@ -28,7 +28,7 @@ use crate::program;
 
 const STEADY: &str = env!("CARGO_BIN_EXE_steady");
 /// No test waits longer for anything.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A project and the lab that it is deployed to. Both go with their folder.
 pub(crate) struct Bench {
@@ -41,8 +41,8 @@ pub(crate) struct Bench {
 
 /// How one run of the binary ended.
 pub(crate) struct Run {
-    code: i32,
-    stdout: String,
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
 
@@ -78,7 +78,7 @@ impl Bench {
         (self.port, self.stop, self.served) = serve(self.folder.path(), self.port, self.level).await;
     }
 
-    fn project(&self) -> std::path::PathBuf {
+    pub(crate) fn project(&self) -> std::path::PathBuf {
         self.folder.path().join("project")
     }
 
@@ -125,7 +125,7 @@ variables: {{ fail: "" }}
         self.write("steady.yaml", &text);
     }
 
-    fn task_definition(&self, host_port: u16) {
+    pub(crate) fn task_definition(&self, host_port: u16) {
         let port = json!({ "containerPort": 8080, "hostPort": host_port });
         let logs = json!({
             "awslogs-create-group": "true", "awslogs-group": "/it/web", "awslogs-region": "us-east-1",
@@ -139,7 +139,7 @@ variables: {{ fail: "" }}
         self.write("task-definition.json.hbs", &json!({ "containerDefinitions": [container] }).to_string());
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(STEADY);
         command
             .args(arguments)
@@ -165,7 +165,7 @@ variables: {{ fail: "" }}
         Run::of(output.unwrap_or_else(|_| panic!("steady {arguments:?} does not end")).unwrap())
     }
 
-    fn spawn(&self, arguments: &[&str]) -> Child {
+    pub(crate) fn spawn(&self, arguments: &[&str]) -> Child {
         let mut command = self.command(arguments);
         command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
         command.spawn().unwrap()
@@ -176,7 +176,7 @@ variables: {{ fail: "" }}
         self.good(&["deploy"]).await
     }
 
-    async fn good(&self, arguments: &[&str]) -> Value {
+    pub(crate) async fn good(&self, arguments: &[&str]) -> Value {
         let run = self.steady(&[arguments, &["--output", "json"]].concat()).await;
         assert_eq!(run.code, 0, "{arguments:?}: {}", run.stderr);
         serde_json::from_str(&run.stdout).unwrap()
@@ -199,7 +199,7 @@ variables: {{ fail: "" }}
     }
 
     /// All revisions of the family, ever.
-    async fn revisions(&self) -> usize {
+    pub(crate) async fn revisions(&self) -> usize {
         let asked = self.clients().await.list_task_definitions(json!({ "familyPrefix": "web" })).await;
         asked.unwrap()["taskDefinitionArns"].as_array().unwrap().len()
     }
@@ -213,7 +213,7 @@ variables: {{ fail: "" }}
     }
 
     /// Waits until the service's PRIMARY deployment is of this revision, in progress or not.
-    async fn until_primary(&self, revision: u32) {
+    pub(crate) async fn until_primary(&self, revision: u32) {
         let suffix = format!(":{revision}");
         let is = |service: &Value| {
             service["deployments"][0]["taskDefinition"].as_str().is_some_and(|arn| arn.ends_with(&suffix))
@@ -243,7 +243,7 @@ async fn serve(
 }
 
 impl Run {
-    fn of(output: Output) -> Run {
+    pub(crate) fn of(output: Output) -> Run {
         let text = |bytes| String::from_utf8(bytes).unwrap();
         Run { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
     }
