@@ -12,10 +12,11 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::OnceCell;
 
-use super::credentials::Cached;
+use super::credentials::{Cached, Shared};
 use super::failure::Failure;
 use super::http;
 use super::query::Ec2;
+use super::retry::{self, Weather};
 use crate::error::{Error, Kind, Result};
 
 /// Where and as whom to call. What is `None` comes from aws-config: environment, profiles, SSO, roles.
@@ -71,6 +72,7 @@ pub struct Clients {
     pub sts: aws_sdk_sts::Client,
     pub ec2: Ec2,
     identity: std::sync::Arc<OnceCell<Identity>>,
+    weather: Weather,
 }
 
 // Debug of SDK types prints tokens.
@@ -103,6 +105,11 @@ impl Clients {
 }
 
 impl Clients {
+    /// Who is told, once, that AWS throttles calls, which are tried again.
+    pub fn on_throttling(&self, hear: impl Fn(&str) + Send + Sync + 'static) {
+        self.weather.listen(Box::new(hear));
+    }
+
     /// The same, but for ECR, which is asked in another region.
     pub fn with_ecr_in(&self, region: &str) -> Clients {
         let config = self.ecr.config().to_builder().region(Region::new(region.to_owned())).build();
@@ -125,9 +132,10 @@ pub async fn connect_with(settings: &Settings, timeouts: Timeouts) -> Result<Cli
     // Without a default provider, reqwest panics; a second install is no error.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let http = http::client(settings)?;
+    let weather = Weather::default();
     let config = match &settings.static_credentials {
         Some((id, secret)) => fixed(settings, id, secret, http, timeouts),
-        None => from_environment(settings, http, timeouts).await,
+        None => from_environment(settings, http, timeouts, &weather).await,
     };
     let region = config.region().map(|region| region.as_ref().to_owned()).filter(|region| !region.is_empty());
     let Some(region) = region else {
@@ -143,7 +151,8 @@ pub async fn connect_with(settings: &Settings, timeouts: Timeouts) -> Result<Cli
     }
     macro_rules! with_endpoint {
         ($sdk:ident) => {{
-            let builder = $sdk::config::Builder::from(&config);
+            let builder =
+                $sdk::config::Builder::from(&config).retry_classifier(weather.clone()).interceptor(weather.clone());
             match endpoint {
                 Some(endpoint) => builder.endpoint_url(endpoint),
                 None => builder,
@@ -163,10 +172,11 @@ pub async fn connect_with(settings: &Settings, timeouts: Timeouts) -> Result<Cli
         logs: client!(aws_sdk_cloudwatchlogs),
         service_discovery: client!(aws_sdk_servicediscovery),
         sts: client!(aws_sdk_sts),
-        ec2: Ec2::new(&config, &region, endpoint, timeouts),
+        ec2: Ec2::new(&config, &region, endpoint, timeouts, weather.clone()),
         endpoint_url: endpoint.or(config.endpoint_url()).map(str::to_owned),
         region,
         identity: std::sync::Arc::default(),
+        weather,
     })
 }
 
@@ -185,17 +195,24 @@ fn fixed(
         .credentials_provider(SharedCredentialsProvider::new(credentials))
         .identity_cache(aws_config::identity::IdentityCache::lazy().build())
         .http_client(http)
-        .retry_config(retries())
+        .retry_config(retry::config())
         .timeout_config(timeout_config(timeouts))
         .sleep_impl(aws_smithy_async::rt::sleep::SharedAsyncSleep::new(aws_smithy_async::rt::sleep::TokioSleep::new()))
         .time_source(aws_smithy_async::time::SystemTimeSource::new())
         .build()
 }
 
-async fn from_environment(settings: &Settings, http: SharedHttpClient, timeouts: Timeouts) -> SdkConfig {
+async fn from_environment(
+    settings: &Settings,
+    http: SharedHttpClient,
+    timeouts: Timeouts,
+    weather: &Weather,
+) -> SdkConfig {
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .http_client(http)
-        .retry_config(retries())
+        .retry_config(retry::config())
+        // ours is, and can be told that what it has is of no use any more
+        .identity_cache(aws_config::identity::IdentityCache::no_cache())
         .timeout_config(timeout_config(timeouts));
     if let Some(region) = &settings.region {
         loader = loader.region(Region::new(region.clone()));
@@ -208,12 +225,9 @@ async fn from_environment(settings: &Settings, http: SharedHttpClient, timeouts:
     }
     let config = loader.load().await;
     let Some(provider) = config.credentials_provider() else { return config };
-    let provider = SharedCredentialsProvider::new(Cached::new(provider));
-    config.into_builder().credentials_provider(provider).build()
-}
-
-fn retries() -> RetryConfig {
-    RetryConfig::standard().with_max_attempts(5).with_max_backoff(Duration::from_secs(8))
+    let cached = std::sync::Arc::new(Cached::new(provider));
+    weather.renews(cached.clone());
+    config.into_builder().credentials_provider(SharedCredentialsProvider::new(Shared(cached))).build()
 }
 
 fn timeout_config(timeouts: Timeouts) -> TimeoutConfig {

@@ -1,6 +1,7 @@
 //! Credentials are resolved once for all clients: a `credential_process` may be slow, or ask a person for a code.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
@@ -24,6 +25,13 @@ impl Cached {
         Cached { provider, at_hand: Mutex::default() }
     }
 
+    /// Those of this key are not given out again: AWS says that they have expired.
+    pub(super) fn forget(&self, key_id: &str) {
+        // Held by somebody who resolves them anew already.
+        let Ok(mut at_hand) = self.at_hand.try_lock() else { return };
+        at_hand.take_if(|(credentials, _)| credentials.access_key_id() == key_id);
+    }
+
     async fn resolved(&self) -> Result {
         // Held meanwhile, so that calls side by side resolve them once.
         let mut at_hand = self.at_hand.lock().await;
@@ -40,12 +48,16 @@ impl Cached {
     }
 }
 
-impl ProvideCredentials for Cached {
+/// [`Cached`] as the SDK takes it; clones are the same.
+#[derive(Debug, Clone)]
+pub(super) struct Shared(pub(super) Arc<Cached>);
+
+impl ProvideCredentials for Shared {
     fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
     where
         Self: 'a,
     {
-        future::ProvideCredentials::new(self.resolved())
+        future::ProvideCredentials::new(self.0.resolved())
     }
 }
 

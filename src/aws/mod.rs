@@ -8,6 +8,7 @@ mod operations;
 pub mod query;
 pub mod raw;
 pub mod reply;
+mod retry;
 
 pub use connect::{Clients, Identity, PUBLIC_REGION, Settings, Timeouts, connect, connect_with};
 pub use failure::Failure;

@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 
 use super::connect::Timeouts;
 use super::failure::{Failure, Reach};
+use super::retry::{ATTEMPTS, MOST_PAUSE, THROTTLED_ATTEMPTS, Weather};
 use crate::transport;
 
 const API_VERSION: &str = "2016-11-15";
@@ -27,13 +28,20 @@ pub struct Ec2 {
     credentials: Option<SharedCredentialsProvider>,
     http: Arc<OnceLock<reqwest::Client>>,
     timeouts: Timeouts,
+    weather: Weather,
 }
 
 /// A filter of a Describe call: the name and the values of which one has to match.
 pub type Filter<'a> = (&'a str, Vec<&'a str>);
 
 impl Ec2 {
-    pub(super) fn new(config: &SdkConfig, region: &str, endpoint: Option<&str>, timeouts: Timeouts) -> Self {
+    pub(super) fn new(
+        config: &SdkConfig,
+        region: &str,
+        endpoint: Option<&str>,
+        timeouts: Timeouts,
+        weather: Weather,
+    ) -> Self {
         let key = ServiceConfigKey::builder().service_id("EC2").env("AWS_ENDPOINT_URL").profile("endpoint_url").build();
         let configured = config.service_config().zip(key.ok()).and_then(|(service, key)| service.load_config(key));
         let endpoint = endpoint
@@ -45,7 +53,7 @@ impl Ec2 {
                 format!("https://ec2.{region}.{suffix}")
             });
         let credentials = config.credentials_provider();
-        Ec2 { endpoint, region: region.to_owned(), credentials, http: Arc::default(), timeouts }
+        Ec2 { endpoint, region: region.to_owned(), credentials, http: Arc::default(), timeouts, weather }
     }
 
     pub async fn describe_vpcs(&self, filters: &[Filter<'_>]) -> Result<Vec<Value>, Failure> {
@@ -85,13 +93,20 @@ impl Ec2 {
             let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(&form).finish();
             let backoff = ExponentialBuilder::default()
                 .with_min_delay(Duration::from_millis(200))
-                .with_max_times(4)
+                .with_max_delay(MOST_PAUSE)
+                .with_max_times(THROTTLED_ATTEMPTS as usize)
                 .with_jitter();
+            let mut other = 0;
+            let again = |failure: &Failure| {
+                if failure.is_throttled() {
+                    self.weather.throttled("ec2");
+                    return true;
+                }
+                other += 1;
+                failure.reach == Reach::Unknown && other < ATTEMPTS
+            };
             let send = || self.send(operation, &body);
-            let reply = send
-                .retry(backoff)
-                .when(|failure: &Failure| failure.is_throttled() || failure.reach == Reach::Unknown)
-                .await?;
+            let reply = send.retry(backoff).when(again).await?;
             items.extend(reply.get(set).and_then(Value::as_array).cloned().unwrap_or_default());
             match reply.get("nextToken").and_then(Value::as_str) {
                 Some(token) if !token.is_empty() => next = Some(token.to_owned()),

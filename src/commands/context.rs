@@ -194,6 +194,9 @@ impl Context {
                 static_credentials: None,
             }
         };
-        aws::connect(&settings).await
+        let clients = aws::connect(&settings).await?;
+        let told = events.clone();
+        clients.on_throttling(move |message| told.warn(message, None));
+        Ok(clients)
     }
 }

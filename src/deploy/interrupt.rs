@@ -86,7 +86,8 @@ async fn go_back(
     let Some(previous) = rollback::good_before(placed, clients).await else {
         return Err(stopped().hint(format!("there is no good release before {revision} to go back to")));
     };
-    let message = format!("{name}: going back to {}; once more to leave that to AWS", id(&previous.task_definition));
+    let message =
+        format!("{name}: going back to {}; once more to leave that to AWS", id(&previous.release.task_definition));
     events.emit(Event::Notice { message });
     let ours = placed.ours(&RolloutPlan { fail_fast: 0, ..rollout.clone() }, None);
     let mut teller = Teller::new(events, placed.seen_events.clone());

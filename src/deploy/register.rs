@@ -110,6 +110,8 @@ pub async fn register(
                     return Ok(Registered { reused: false, ..found });
                 }
             }
+            // Credentials are resolved anew.
+            Err(failure) if failure.is_expired() && attempt == 0 => attempt += 1,
             Err(failure) => return Err(explained(failure)),
         }
     }

@@ -35,16 +35,14 @@ pub async fn revisions(
     limit: usize,
     clients: &Clients,
 ) -> Result<Vec<Revision>> {
-    let (live, successes) = tokio::join!(
-        service::describe(cluster, service_name, clients),
-        history::successes(cluster, service_name, clients),
-    );
+    let (live, history) =
+        tokio::join!(service::describe(cluster, service_name, clients), history::read(cluster, service_name, clients),);
     let current = match live {
         Ok(live) => live.map(|live| text(&live, "taskDefinition").to_owned()).unwrap_or_default(),
         Err(failure) if failure.is("ClusterNotFoundException") => String::new(),
         Err(failure) => return Err(failure.into()),
     };
-    let successes = successes.unwrap_or_default();
+    let history = history.unwrap_or_default();
     let own = history::family_and_revision(&current).0;
     let family = if own.is_empty() { family.unwrap_or(service_name) } else { own };
     let (active, inactive) =
@@ -74,7 +72,7 @@ pub async fn revisions(
             digest: image.and_then(|image| image.split_once('@')).map(|(_, digest)| digest.to_owned()),
             registered_at: millis(definition, "registeredAt"),
             current: arn == current,
-            succeeded: successes.iter().any(|release| release.task_definition == arn),
+            succeeded: history.iter().any(|past| past.succeeded() && past.release.task_definition == arn),
         }
     };
     Ok(described.into_iter().flatten().map(of).collect())

@@ -3,16 +3,16 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::event::{Event, Events, Step};
 use super::follow::{End, Followed, Steady, Teller, follow};
-use super::history::{self, Release};
+use super::history::{self, Past, Release};
 use super::observe::Eye;
 use super::poller::Poller;
 use super::service::{self, Action, Placed};
 use super::steady::{Observation, Ours, Verdict, verdict};
-use super::{deadline, decide, failure, pause, waits};
+use super::{confirm, course, deadline, decide, failure, pause, settings, stop, waits};
 use crate::aws::Clients;
 use crate::aws::reply::{id, text};
 use crate::config::{OnFailure, RolloutPlan};
@@ -173,21 +173,20 @@ fn last_event(service: &Value) -> Option<String> {
 }
 
 /// The release that was good before ours; history knows even when ours followed a failed one.
-pub(super) async fn good_before(placed: &Placed, clients: &Clients) -> Option<Release> {
+pub(super) async fn good_before(placed: &Placed, clients: &Clients) -> Option<Past> {
     if placed.action == Action::Created {
         return None;
     }
-    let successes = history::successes(&placed.cluster, &placed.service_name, clients).await.unwrap_or_default();
-    let other = |release: &&Release| release.task_definition != placed.task_definition;
-    let known = |wanted: &str| successes.iter().rev().find(|release| release.task_definition == wanted).cloned();
-    match &placed.previous {
-        Some(previous) => Some(known(&previous.task_definition).unwrap_or_else(|| Release {
-            task_definition: previous.task_definition.clone(),
-            service_revision: None,
-            created_at: 0,
-        })),
-        None => successes.iter().rev().find(other).cloned(),
-    }
+    let history = history::read(&placed.cluster, &placed.service_name, clients).await.unwrap_or_default();
+    let ours = history.iter().rev().find(|past| past.release.task_definition == placed.task_definition);
+    let ours = ours.map_or_else(|| Release::of(&placed.task_definition), |past| past.release.clone());
+    let known = course::path(&history).good.into_iter().rev();
+    let found = match &placed.previous {
+        Some(previous) => known.clone().find(|past| past.release.task_definition == previous.task_definition),
+        None => course::good_before(&history, &ours),
+    };
+    let previous = placed.previous.as_ref().map(|previous| Release::of(&previous.task_definition));
+    found.cloned().or_else(|| previous.map(|release| Past { release, ..Past::default() }))
 }
 
 /// What a rollback came to.
@@ -215,7 +214,7 @@ const SHOWS_WITHIN: Duration = Duration::from_secs(5);
 pub(super) async fn restore(
     placed: &Placed,
     ours: &Ours<'_>,
-    previous: &Release,
+    previous: &Past,
     mut eye: Eye,
     by_ecs: bool,
     until: Instant,
@@ -224,7 +223,11 @@ pub(super) async fn restore(
 ) -> Result<Restored> {
     // Without fail_fast: the failed tasks are still counted, and what counts now is ECS's word.
     let patient = Ours { fail_fast: 0, ..ours.clone() };
-    let mut by_ecs = by_ecs || stop(eye.service_deployment.as_deref(), clients).await;
+    let mut by_ecs = by_ecs
+        || match eye.service_deployment.as_deref() {
+            Some(arn) => stop::ask(arn, until, clients, teller.events()).await.unwrap_or(false),
+            None => false,
+        };
     if !by_ecs {
         // ECS may refuse to stop because it began to roll back meanwhile, or because it has finished.
         let (seen, service) = eye.look(ours.deployment_id, clients).await?;
@@ -268,49 +271,18 @@ pub(super) async fn restore(
             End::Lost(lost) => return Err(lost.clone().into()),
         }
     }
-    if previous.task_definition == placed.task_definition {
+    let live = service::describe(&placed.cluster, &placed.service_name, clients).await?.unwrap_or_default();
+    let names = (placed.cluster.as_str(), placed.service_name.as_str());
+    let configuration = match previous.arn.as_str() {
+        "" => Value::Null,
+        arn => history::described(arn, clients).await["deploymentConfiguration"].take(),
+    };
+    let input = settings::update_to(names, &live, &previous.release, &configuration);
+    if previous.release.task_definition == placed.task_definition && !settings::changes_settings(&input) {
         return Err(Error::other("the release before it is of the same revision"));
     }
-    let live = service::describe(&placed.cluster, &placed.service_name, clients).await?.unwrap_or_default();
-    let input = update_to((&placed.cluster, &placed.service_name), &live, previous, clients).await?;
     let live = super::update::update(input, Some(&live), until, clients, teller.events()).await?;
     verify(&live, until, teller, clients).await.map(Restored::Previous)
-}
-
-/// ECS's own rollback, which also brings load balancers and network back. False where it is not to be had.
-async fn stop(service_deployment: Option<&str>, clients: &Clients) -> bool {
-    let Some(arn) = service_deployment else { return false };
-    clients.stop_service_deployment(json!({ "serviceDeploymentArn": arn, "stopType": "ROLLBACK" })).await.is_ok()
-}
-
-/// UpdateService's input that brings a release back with the settings it ran with. What is so already is not sent.
-pub(super) async fn update_to(
-    (cluster, service): (&str, &str),
-    live: &Value,
-    release: &Release,
-    clients: &Clients,
-) -> Result<Value> {
-    let mut input = json!({ "cluster": cluster, "service": service, "taskDefinition": release.task_definition });
-    let Some(arn) = &release.service_revision else { return Ok(input) };
-    let revisions = history::service_revisions(std::slice::from_ref(arn), clients).await?;
-    let Some(revision) = revisions.first() else { return Ok(input) };
-    for member in decide::RELEASED {
-        let now = decide::live_member(live, member);
-        let then = match revision.get(member).filter(|value| !value.is_null()) {
-            Some(then) => then.clone(),
-            // What it did not have yet is taken away.
-            None if now.as_array().is_some_and(|now| !now.is_empty()) => json!([]),
-            None if member == "serviceConnectConfiguration" && now["enabled"] == true => json!({ "enabled": false }),
-            None => continue,
-        };
-        // Of `LATEST` the deployment says which it is.
-        let resolved = decide::primary(live).map_or(&Value::Null, |primary| &primary[member]);
-        let is_so = decide::covers(now, &then) || (member == "platformVersion" && *resolved == then);
-        if !is_so {
-            input[member] = then;
-        }
-    }
-    Ok(input)
 }
 
 /// The service with another PRIMARY deployment than ours; reads may lag behind what ECS said of the rollback.
@@ -325,11 +297,14 @@ async fn another_primary(placed: &Placed, clients: &Clients) -> Result<Value> {
     Err(Error::other("the service still runs the release that failed"))
 }
 
-/// Whether what is PRIMARY now gets steady. Returns its revision.
+/// Whether what is PRIMARY now gets steady, and its tasks run what it names. Returns its revision.
 async fn verify(live: &Value, until: Instant, teller: &mut Teller<'_>, clients: &Clients) -> Result<String> {
     let primary = decide::primary(live).cloned().unwrap_or_default();
     let task_definition = text(&primary, "taskDefinition").to_owned();
-    settle(live, text(&primary, "id"), &task_definition, until, teller, clients).await.map(|_| task_definition)
+    settle(live, text(&primary, "id"), &task_definition, until, teller, clients).await?;
+    let names = (text(live, "clusterArn"), text(live, "serviceName"));
+    confirm::by_digest(names, &Release::of(&task_definition), clients, teller.events()).await?;
+    Ok(task_definition)
 }
 
 /// Follows a deployment that is expected to be good, judged by its rollout state alone.

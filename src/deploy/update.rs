@@ -42,6 +42,8 @@ pub(super) async fn update(
         match failure.reach {
             _ if attempt >= MAX_ATTEMPTS => return Err(failure.into()),
             Reach::Unknown => {}
+            // Credentials are resolved anew.
+            Reach::Refused if failure.is_expired() && attempt == 1 => continue,
             Reach::NotSent if attempt < 3 => {
                 tokio::time::sleep(Duration::from_millis(300)).await;
                 continue;

@@ -134,6 +134,7 @@ fn what_each_command_prints_is_documented() {
     let own = format!("mirror {}/shop:latest --repository shelf --create-repository", lab.host);
     as_documented("mirror", &lab.lab(&own).json(0)[0]);
     as_documented("rollback", &lab.lab("rollback -C shop --to 1").json(0));
+    as_documented("rollback --list", &lab.lab("rollback -C shop --list").json(0)[0]);
     as_documented("revisions", &lab.lab("revisions -C shop").json(0)[0]);
     as_documented("error", &lab.lab("rollback -C shop --to 7").json(2));
     as_documented("delete", &lab.lab("delete -C shop --yes").json(0));

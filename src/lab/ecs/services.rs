@@ -234,6 +234,11 @@ pub fn update(state: &mut State, request: &Request) -> ApiResult {
             ));
         }
         settings.shift_remove("launchType");
+        // An empty one leads back to the launch type: of what the tasks ran on so far.
+        if strategy.as_array().is_some_and(Vec::is_empty) {
+            settings.shift_remove("capacityProviderStrategy");
+            settings.insert("launchType".into(), json!(service_rules::launch_type(&service.settings)));
+        }
     }
     if input.get("capacityProviderStrategy").is_some() {
         capacity::strategy_for(request.cluster(state)?, &settings)?;

@@ -94,7 +94,7 @@ pub async fn server(
 }
 
 /// The end, and the warnings on the way.
-async fn followed(server: &Server, timeout: Duration) -> (Result<Steady, Error>, Vec<String>) {
+pub async fn followed(server: &Server, timeout: Duration) -> (Result<Steady, Error>, Vec<String>) {
     let (events, mut receiver) = Events::channel();
     let rollout = RolloutPlan { timeout, ..RolloutPlan::default() };
     let clients = server.clients().await;
@@ -173,32 +173,6 @@ async fn a_stop_for_another_deployment_is_no_failure() {
     let error = end.expect_err("superseded");
     assert_eq!(error.kind(), Kind::Superseded, "{error:?}");
     assert_eq!(server.count("UpdateService") + server.count("StopServiceDeployment"), 0);
-}
-
-#[tokio::test]
-async fn expired_credentials_end_the_waiting_and_say_how_to_resume() {
-    let looks = |look| match look {
-        0 => Ok(service("sd/2", &[deployment(NEW, "PRIMARY", "IN_PROGRESS", 0)])),
-        _ => Err(Reply::Error(400, "ExpiredTokenException", "The security token included in the request is expired")),
-    };
-    let server = server(looks, |_, _| None).await;
-    let (end, _) = followed(&server, Duration::from_secs(60)).await;
-    let error = end.expect_err("lost");
-    assert_eq!(error.kind(), Kind::DeadlinePassed, "{error:?}");
-    assert!(error.to_string().contains("goes on at AWS's side"), "{error}");
-    assert!(error.hints().iter().any(|hint| hint.contains("`steady wait`")), "{error:?}");
-    assert_eq!(server.count("UpdateService"), 0);
-}
-
-#[tokio::test]
-async fn throttling_is_waited_out_to_the_deadline_with_one_word() {
-    let looks = |_| Err(Reply::Error(400, "ThrottlingException", "Rate exceeded"));
-    let server = server(looks, |_, _| None).await;
-    let started = Instant::now();
-    let (end, warnings) = followed(&server, Duration::from_secs(1)).await;
-    assert_eq!(end.expect_err("late").kind(), Kind::DeadlinePassed);
-    assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
-    assert!(warnings.len() <= 1, "{warnings:?}");
 }
 
 /// Enough tasks have failed for us and for ECS: it begins to roll back while we ask for it.

@@ -15,23 +15,23 @@ use crate::aws::server::{Reply, Server};
 
 /// One service that rolls as ECS's does, as far as these tests look.
 #[derive(Default)]
-struct Ecs {
+pub struct Ecs {
     service: Mutex<Option<Value>>,
 }
 
 impl Ecs {
-    fn with(task_definition: &str, rollout: &str) -> Arc<Ecs> {
+    pub fn with(task_definition: &str, rollout: &str) -> Arc<Ecs> {
         let ecs = Ecs::default();
         *ecs.service.lock().expect("lock") = Some(service(1, task_definition, rollout));
         Arc::new(ecs)
     }
 
-    fn describe(&self) -> Reply {
+    pub fn describe(&self) -> Reply {
         let services: Vec<Value> = self.service.lock().expect("lock").clone().into_iter().collect();
         Reply::Json(json!({ "services": services, "failures": [] }))
     }
 
-    fn change(&self, input: &Value) -> Value {
+    pub fn change(&self, input: &Value) -> Value {
         let mut service_lock = self.service.lock().expect("lock");
         let number = service_lock.as_ref().map_or(1, |_| 2);
         let mut new = service(number, input["taskDefinition"].as_str().unwrap_or_default(), "IN_PROGRESS");
@@ -55,7 +55,7 @@ fn service(number: i64, task_definition: &str, rollout: &str) -> Value {
     })
 }
 
-async fn server(ecs: &Arc<Ecs>, mishap: fn(usize) -> Option<(bool, Reply)>) -> Server {
+pub async fn server(ecs: &Arc<Ecs>, mishap: fn(usize) -> Option<(bool, Reply)>) -> Server {
     let ecs = ecs.clone();
     Server::start(move |request, before| match request.operation.as_str() {
         "DescribeServices" => ecs.describe(),
@@ -73,7 +73,7 @@ async fn server(ecs: &Arc<Ecs>, mishap: fn(usize) -> Option<(bool, Reply)>) -> S
     .await
 }
 
-async fn placed(clients: &Clients, task_definition: &str) -> Result<Placed> {
+pub async fn placed(clients: &Clients, task_definition: &str) -> Result<Placed> {
     placed_as(json!({ "enableExecuteCommand": false }), clients, task_definition).await
 }
 
@@ -81,7 +81,7 @@ async fn placed_as(document: Value, clients: &Clients, task_definition: &str) ->
     place_with(document, clients, task_definition, &Events::channel().0).await
 }
 
-async fn place_with(document: Value, clients: &Clients, task_definition: &str, events: &Events) -> Result<Placed> {
+pub async fn place_with(document: Value, clients: &Clients, task_definition: &str, events: &Events) -> Result<Placed> {
     let definition = json!({ "family": "web", "containerDefinitions": [{ "name": "web", "image": "x" }] });
     let rendered = Rendered { task_definition: definition.clone(), service: document };
     let registered = Registered {

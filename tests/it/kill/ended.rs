@@ -1,5 +1,6 @@
 //! Signals: SIGINT and SIGTERM end a run in order at any moment; no build outlives its `steady`, however that ended.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -7,7 +8,7 @@ use rustix::process::Signal;
 use super::proxy::{Deed, When};
 use super::strikes;
 use super::tally::Tally;
-use super::world::{Output, Site, State, World, processes, signal};
+use super::world::{Output, Site, State, World, signal};
 
 /// The code that a shell gives a command which this signal ended.
 fn code(signal: Signal) -> Option<i32> {
@@ -94,4 +95,17 @@ async fn no_build_outlives_its_steady() {
         site.retire().await;
     }
     world.end().await;
+}
+
+/// Processes whose command line holds `mark`.
+fn processes(mark: &str) -> Vec<i32> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
+        let line = std::fs::read(Path::new("/proc").join(pid.to_string()).join("cmdline")).unwrap_or_default();
+        if String::from_utf8_lossy(&line).contains(mark) {
+            found.push(pid);
+        }
+    }
+    found
 }

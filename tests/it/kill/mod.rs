@@ -23,6 +23,18 @@ const POLLED: usize = 3;
 
 const KILL: Deed = Deed::Signal(Signal::KILL);
 
+/// Where to strike at a run that passed through these points, so that no request is left out: right after each, in the
+/// middle of large ones, and before the first. What is asked over and over counts in its first so many requests.
+fn everywhere(seen: &[Point], deed: Deed) -> Vec<Strike> {
+    let all = std::env::var_os(ALL).is_some();
+    let points: BTreeSet<&Point> = seen.iter().filter(|point| all || point.nth <= POLLED || point.writes()).collect();
+    let first = seen.first().map(|first| Strike { at: first.clone(), when: When::Before, deed });
+    let large = points.iter().filter(|point| point.large);
+    let halfway = large.map(|point| Strike { at: (*point).clone(), when: When::Halfway, deed });
+    let done = points.iter().map(|point| Strike { at: (*point).clone(), when: When::Done, deed });
+    first.into_iter().chain(halfway).chain(done).collect()
+}
+
 /// Where to strike at a run that passed through these points: all writes, and reads evenly until there are `enough`.
 fn strikes(seen: &[Point], deed: Deed, enough: usize) -> Vec<Strike> {
     let at = |when: When, at: &Point| Strike { at: at.clone(), when, deed };

@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 use super::proxy::{Point, Strike, When, counted};
 use super::tally::Tally;
 use super::world::{Ended, Site, State, World};
-use super::{KILL, strikes};
+use super::{KILL, everywhere};
 
 /// Sites that are struck at side by side: most of the time they wait for rollouts.
 const SIDE_BY_SIDE: usize = 4;
@@ -33,7 +33,7 @@ async fn kill_and_repeat(site: &Site<'_>, arguments: &[&str], strike: &Strike) -
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_first_deploy() {
+async fn case_37_a_first_deploy() {
     let began = Instant::now();
     let world = World::start().await;
     let site = world.site("calm").await;
@@ -41,7 +41,7 @@ async fn a_first_deploy() {
     let wanted = |name: &str| State::undisturbed(name, 1, 1, calm.digest(), &["1", "latest"]);
     site.has(wanted("calm")).await.unwrap();
     let tally = Mutex::new(Tally::default());
-    stream::iter(strikes(&calm.seen, KILL, 20).into_iter().enumerate())
+    stream::iter(everywhere(&calm.seen, KILL).into_iter().enumerate())
         .for_each_concurrent(SIDE_BY_SIDE, async |(at, strike)| {
             let site = world.site(&format!("first-{at}")).await;
             let work = async {
@@ -58,7 +58,7 @@ async fn a_first_deploy() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_update() {
+async fn case_37_an_update() {
     let began = Instant::now();
     let world = World::start().await;
     let site = world.site("calm").await;
@@ -66,7 +66,7 @@ async fn an_update() {
     site.page(2);
     let calm = site.deploy().await.well().unwrap();
     site.has(State::undisturbed("calm", 2, 2, calm.digest(), &["1", "latest"])).await.unwrap();
-    let queue = Mutex::new(strikes(&calm.seen, KILL, 16));
+    let queue = Mutex::new(everywhere(&calm.seen, KILL));
     let tally = Mutex::new(Tally::default());
     stream::iter(0..SIDE_BY_SIDE)
         .for_each_concurrent(None, async |at| {
@@ -93,7 +93,7 @@ async fn an_update() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rollback() {
+async fn case_37_a_rollback_to_a_revision() {
     let began = Instant::now();
     let world = World::start().await;
     let queue: Mutex<Option<Vec<Strike>>> = Mutex::default();
@@ -109,7 +109,7 @@ async fn a_rollback() {
             let calm = site.run(&["rollback", "--to", "1"], None).await.well().unwrap();
             let wanted = |to: usize| State::undisturbed(&site.name, to, 2, &digests[to - 1], &["1", "latest"]);
             site.has(wanted(1)).await.unwrap();
-            queue.lock().await.get_or_insert_with(|| strikes(&calm.seen, KILL, 12));
+            queue.lock().await.get_or_insert_with(|| everywhere(&calm.seen, KILL));
             let mut to = 1;
             while let Some(strike) = { queue.lock().await.as_mut().and_then(Vec::pop) } {
                 to = 3 - to;
@@ -126,6 +126,108 @@ async fn a_rollback() {
         .await;
     world.end().await;
     tally.into_inner().report("SIGKILL in a rollback", began);
+}
+
+/// What was registered and not deployed is taken by the next run.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn case_35_between_register_and_update_a_spare_revision_is_left_and_adopted() {
+    let world = World::start().await;
+    let site = world.site("spare").await;
+    let first = site.deploy().await.well().unwrap();
+    site.page(2);
+    for (when, kind) in [(When::Done, "RegisterTaskDefinition"), (When::Before, "UpdateService")] {
+        let at = Point { kind: kind.into(), nth: 1, large: false };
+        let killed = site.run(&["deploy"], Some(Strike { at, when, deed: KILL })).await;
+        assert!(killed.struck && killed.code.is_none(), "{killed:?}");
+        site.has(State::undisturbed("spare", 1, 2, first.digest(), &["1", "latest"])).await.unwrap();
+    }
+    let again = site.deploy().await.well().unwrap();
+    assert_eq!(again.result["revisionReused"], true);
+    site.has(State::undisturbed("spare", 2, 2, again.digest(), &["1", "latest"])).await.unwrap();
+    world.end().await;
+}
+
+/// Each time a new release goes before it; the way back is always to the first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn case_37_a_rollback_to_the_release_before() {
+    let began = Instant::now();
+    let world = World::start().await;
+    let queue: Mutex<Option<Vec<Strike>>> = Mutex::default();
+    let tally = Mutex::new(Tally::default());
+    stream::iter(0..SIDE_BY_SIDE)
+        .for_each_concurrent(None, async |at| {
+            let site = world.site(&format!("before-{at}")).await;
+            let first = site.deploy().await.well().unwrap();
+            let mut release = 1;
+            let mut next = async || {
+                release += 1;
+                site.page(release);
+                site.deploy().await.well().unwrap();
+                State::undisturbed(&site.name, 1, release, first.digest(), &["1", "latest"])
+            };
+            let wanted = next().await;
+            let calm = site.run(&["rollback"], None).await.well().unwrap();
+            site.has(wanted).await.unwrap();
+            queue.lock().await.get_or_insert_with(|| everywhere(&calm.seen, KILL));
+            while let Some(strike) = { queue.lock().await.as_mut().and_then(Vec::pop) } {
+                let wanted = next().await;
+                let work = async {
+                    let (_, reached) = kill_and_repeat(&site, &["rollback"], &strike).await?;
+                    site.has(wanted).await.map(|()| reached)
+                };
+                let outcome = work.await;
+                tally.lock().await.add(&strike, &site, outcome);
+            }
+            site.retire().await;
+        })
+        .await;
+    world.end().await;
+    tally.into_inner().report("SIGKILL in a rollback to the release before", began);
+}
+
+/// A deploy was killed once it had updated the service, and its tasks find no place: ECS takes it back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn case_37_a_rollback_of_what_is_in_progress() {
+    let began = Instant::now();
+    let world = World::start().await;
+    let tally = Mutex::new(Tally::default());
+    let mut sites = Vec::new();
+    for at in 0..SIDE_BY_SIDE {
+        let site = world.site(&format!("stuck-{at}")).await;
+        let first = site.deploy().await.well().unwrap();
+        sites.push((site, first.digest().to_owned()));
+    }
+    world.fault(json!({ "on": "scheduler:PlaceTask", "kind": "fail-placement" })).await;
+    let queue: Mutex<Option<Vec<Strike>>> = Mutex::default();
+    stream::iter(&sites)
+        .for_each_concurrent(None, async |(site, digest)| {
+            let mut release = 1;
+            let mut stuck = async || {
+                release += 1;
+                site.page(release);
+                let at = Point { kind: "UpdateService".into(), nth: 1, large: false };
+                let killed = site.run(&["deploy"], Some(Strike { at, when: When::Done, deed: KILL })).await;
+                assert!(killed.struck, "{killed:?}");
+                State::undisturbed(&site.name, 1, release, digest, &["1", "latest"])
+            };
+            let wanted = stuck().await;
+            let calm = site.run(&["rollback"], None).await.well().unwrap();
+            assert_eq!(calm.result["action"], "stopped");
+            site.has(wanted).await.unwrap();
+            queue.lock().await.get_or_insert_with(|| everywhere(&calm.seen, KILL));
+            while let Some(strike) = { queue.lock().await.as_mut().and_then(Vec::pop) } {
+                let wanted = stuck().await;
+                let work = async {
+                    let (_, reached) = kill_and_repeat(site, &["rollback"], &strike).await?;
+                    site.has(wanted).await.map(|()| reached)
+                };
+                let outcome = work.await;
+                tally.lock().await.add(&strike, site, outcome);
+            }
+        })
+        .await;
+    world.end().await;
+    tally.into_inner().report("SIGKILL in a rollback of what is in progress", began);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,7 +1,7 @@
 //! A lab in this process, projects that deploy to it through proxies, and what is there afterwards.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use steadystate::aws::reply::{id, list, text, texts};
 use steadystate::aws::{self, Clients, Settings};
 use steadystate::lab::lifecycle::{self, Options};
+use steadystate::lab::runtime::Level;
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
@@ -43,6 +44,8 @@ impl World {
             executable: Some(env!("CARGO_BIN_EXE_steady").into()),
             // hundreds of deploys in one account: a retry would move the points that are struck
             unlimited_requests: true,
+            // what is asked of AWS does not depend on what the containers do
+            runtime_level: Some(Level::Simulated),
             ..Options::new(folder.path().join("lab"))
         };
         let told = stop.clone();
@@ -58,6 +61,12 @@ impl World {
         };
         let clients = aws::connect(&settings).await.unwrap();
         World { folder, clients, lab, stop, served }
+    }
+
+    /// Something goes wrong from here on.
+    pub async fn fault(&self, fault: Value) {
+        let options = Options::new(self.folder.path().join("lab"));
+        lifecycle::add_fault(&options, &serde_json::from_value(fault).unwrap()).await.unwrap();
     }
 
     pub async fn end(self) {
@@ -380,17 +389,4 @@ impl State {
             healthy_targets: 1,
         }
     }
-}
-
-/// Processes whose command line holds `mark`.
-pub fn processes(mark: &str) -> Vec<i32> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
-        let line = std::fs::read(Path::new("/proc").join(pid.to_string()).join("cmdline")).unwrap_or_default();
-        if String::from_utf8_lossy(&line).contains(mark) {
-            found.push(pid);
-        }
-    }
-    found
 }

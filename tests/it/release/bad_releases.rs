@@ -69,7 +69,7 @@ async fn going_back_to_a_bad_revision_fails_as_a_deploy_does() {
     run.assert(5, &CRASHED);
     serves_the_first(&bench, &url).await;
     let bad = bench.steady(&["rollback", "--to", "9"]).await;
-    bad.assert(2, &["web:9", "steady revisions"]);
+    bad.assert(2, &["web:9", "steady rollback --list"]);
     bench.end().await;
 }
 

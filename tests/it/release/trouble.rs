@@ -32,6 +32,16 @@ impl Bench {
         asked.unwrap()["serviceDeployments"].as_array().unwrap().len()
     }
 
+    /// Of all containers that run, in order, each once.
+    pub(crate) async fn digests(&self) -> Vec<String> {
+        let tasks = self.tasks("RUNNING").await;
+        let containers = tasks.iter().flat_map(|task| task["containers"].as_array().unwrap());
+        let mut digests: Vec<String> = containers.map(|one| text(one, "imageDigest").to_owned()).collect();
+        digests.sort();
+        digests.dedup();
+        digests
+    }
+
     pub(crate) async fn tasks(&self, desired_status: &str) -> Vec<Value> {
         let clients = self.clients().await;
         let asked = json!({ "serviceName": "web", "desiredStatus": desired_status });
@@ -60,57 +70,6 @@ impl Bench {
             panic!("never `{words}`: {:#?}", self.events().await);
         }
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_deploy_survives_what_passes() {
-    let bench = Bench::start().await;
-    bench.deploy().await;
-    let once = |on: &str, kind: &str| json!({ "on": on, "kind": kind, "count": 1 });
-    let table = [
-        once("ecs:RegisterTaskDefinition", "drop-before"),
-        once("ecs:RegisterTaskDefinition", "drop-after"),
-        once("ecs:RegisterTaskDefinition", "throttle"),
-        once("ecs:UpdateService", "drop-before"),
-        once("ecs:UpdateService", "drop-after"),
-        once("ecs:UpdateService", "throttle"),
-        once("registry:PutManifest", "drop-before"),
-        once("registry:PutManifest", "drop-after"),
-        once("registry:PutUpload", "drop-after"),
-        once("registry:PutManifest", "throttle"),
-        once("registry:StartUpload", "expire-token"),
-        json!({ "on": "ecs:Describe*", "kind": "error", "count": 2 }),
-        json!({ "on": "elbv2:*", "kind": "throttle", "count": 2 }),
-        json!({ "on": "ecs:*", "kind": "throttle", "probability": 0.3, "seed": 7, "count": 12 }),
-        json!({ "on": "*", "kind": "delay", "for": "30ms", "probability": 0.5 }),
-    ];
-    for (at, fault) in table.into_iter().enumerate() {
-        let before = (bench.revisions().await, bench.deployments().await);
-        bench.page(&format!("release {at}"));
-        let what = fault.to_string();
-        bench.fault(fault).await;
-        let run = bench.steady(&["deploy", "--output", "json"]).await;
-        assert!(bench.clear().await > 0, "{what} struck nothing");
-        assert_eq!(run.code, 0, "{what}: {}", run.stderr);
-        let result: Value = serde_json::from_str(&run.stdout).unwrap();
-        assert_eq!(get(text(&result, "url")).await.unwrap(), format!("release {at}"), "{what}");
-        let after = (bench.revisions().await, bench.deployments().await);
-        assert_eq!(after, (before.0 + 1, before.1 + 1), "{what}: nothing was done twice");
-    }
-    bench.end().await;
-}
-
-/// As long as an attempt may take: `steady` is not held up by it for longer.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_deploy_does_not_wait_for_an_answer_that_never_comes() {
-    let bench = Bench::start().await;
-    bench.deploy().await;
-    bench.page("two");
-    bench.fault(json!({ "on": "ecs:UpdateService", "kind": "stall", "count": 1 })).await;
-    let result = bench.deploy().await;
-    assert_eq!(get(text(&result, "url")).await.unwrap(), "two");
-    assert_eq!((bench.clear().await, bench.deployments().await), (1, 2));
-    bench.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
