@@ -65,7 +65,7 @@ impl Args {
         options.timeout = self.timeout;
         options.desired_count = self.desired_count;
         options.create_repository = self.create_repository;
-        let (project, clients) = context.load(options, events).await?;
+        let (project, clients) = context.load_to_deploy(options, events).await?;
         if self.dry_run {
             return shown(&deploy::dry_run(&project.plan, &clients, events).await?);
         }

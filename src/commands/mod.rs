@@ -22,6 +22,7 @@ mod revisions;
 mod rollback;
 mod status;
 mod usage;
+mod verify;
 mod wait;
 
 use std::collections::BTreeMap;
@@ -66,6 +67,7 @@ Exit codes:
 enum Command {
     Init(init::Args),
     Deploy(deploy::Args),
+    Verify(verify::Args),
     Build(build::Args),
     Push(push::Args),
     Login(login::Args),
@@ -165,6 +167,7 @@ async fn dispatch(command: Command, context: &Context, events: Events) -> Result
     match command {
         Command::Init(args) => args.run(context, &events),
         Command::Deploy(args) => args.run(context, &events).await,
+        Command::Verify(args) => args.run(context, &events).await,
         Command::Build(args) => args.run(context, &events).await,
         Command::Push(args) => args.run(context, &events).await,
         Command::Login(args) => args.run(context, &events).await,

@@ -43,6 +43,7 @@ pub mod target_group;
 mod throttled;
 pub mod trap;
 mod update;
+pub mod verify;
 pub mod wait;
 
 use std::time::Instant;
@@ -62,6 +63,7 @@ pub use revisions::revisions;
 pub use rollback::rollback;
 pub use run as deploy;
 pub use status::status;
+pub use verify::verify;
 pub use wait::wait;
 
 /// From source to steady state. `Ok` means steady: our own deployment reached its end, the running tasks carry the

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::{Map, Value};
 
+use super::checks;
 use super::choose::Style;
 use super::escape;
 use super::words::{self, Tone, toned};
@@ -12,6 +13,7 @@ use super::words::{self, Tone, toned};
 /// An object as a headline and its members, a list of objects as a table, a text as it is.
 pub fn text(result: &Value, style: Style) -> String {
     match result {
+        Value::Object(members) if members.contains_key("checks") => checks::text(result, style),
         Value::Object(members) => object(members, style),
         Value::Array(rows) if rows.is_empty() => String::new(),
         Value::Array(rows) if rows.iter().all(Value::is_object) => table(rows, style),

@@ -116,7 +116,7 @@ fn what_each_command_prints_is_documented() {
     as_documented("repo list", &lab.lab("repo list").json(0)[0]);
     as_documented("repo test", &lab.lab("repo test shelf").json(0));
     as_documented("repo delete", &lab.lab("repo delete shelf --yes").json(0));
-    for line in ["build", "deploy --dry-run", "push", "render", "register", "deploy", "status", "wait"] {
+    for line in ["verify", "build", "deploy --dry-run", "push", "render", "register", "deploy", "status", "wait"] {
         as_documented(line, &lab.lab(&format!("{line} -C shop")).json(0));
     }
     as_documented("repo delete-images", &lab.lab("repo delete-images shop --untagged --yes").json(0));

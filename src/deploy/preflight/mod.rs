@@ -1,17 +1,33 @@
-//! What has to be there before anything is touched: who we are, the cluster, the repository, what is attached to by
-//! name. All that is missing is reported together.
+//! What has to be as a deploy needs it, looked at before anything is touched, and all that is not told together: who we
+//! are and may do, the cluster, the repository, what tasks are made of and what they are attached to. Nothing is changed.
 
-use serde_json::{Value, json};
+pub mod alarms;
+pub mod capacity;
+pub mod checked;
+pub mod cluster;
+pub mod images;
+pub mod log_groups;
+pub mod needs;
+pub mod permissions;
+pub mod roles;
+pub mod secrets;
+pub mod standing;
+pub mod targets;
 
-use super::event::Events;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::event::{Event, Events};
 use super::render::{self, Rendered};
 use super::repository::Repository;
-use super::surroundings::{self, Looked};
+use super::surroundings::{self, Looked, Surroundings};
 use super::{discovery, load_balancer, repository, service};
-use crate::aws::reply::{self, text};
+use crate::aws::reply::text;
 use crate::aws::{Clients, Failure, Identity};
 use crate::config::Plan;
 use crate::error::{Error, Kind, Result};
+use checked::{Checked, Warning};
 
 /// What a deploy stands on, as it was before it began.
 #[derive(Debug, Clone)]
@@ -33,56 +49,196 @@ impl Ground {
     }
 }
 
+/// What the preflight is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// A deploy, which may find that there is nothing to change.
+    Deploy,
+    /// To know whether a release could be made now.
+    Verify,
+}
+
+/// The ground, and every check that was made of it.
+#[derive(Debug)]
+pub struct Survey {
+    pub ground: Ground,
+    pub checks: Vec<Checked>,
+}
+
+/// What is only asked to warn holds nothing up for longer.
+const PATIENCE: Duration = Duration::from_secs(15);
+
 /// All that a deploy needs.
 pub async fn check(plan: &Plan, clients: &Clients, events: &Events) -> Result<Ground> {
+    let survey = survey(plan, clients, events, Purpose::Deploy).await?;
+    tell(survey.checks.iter().flat_map(|checked| &checked.warnings), events);
+    let findings = survey.checks.into_iter().flat_map(|checked| checked.findings).collect();
+    match Error::all(findings) {
+        Some(found) => Err(found.hint(who(&survey.ground.identity, clients))),
+        None => Ok(survey.ground),
+    }
+}
+
+/// Whose credentials they are that found something missing.
+pub fn who(identity: &Identity, clients: &Clients) -> String {
+    format!("these are the credentials of {} in {}", identity.arn, clients.region)
+}
+
+/// Warnings as a deploy says them: what may not be read together, as it is so for every deploy of this caller.
+fn tell<'a>(warnings: impl Iterator<Item = &'a Warning>, events: &Events) {
+    let mut lacks: Vec<&str> = Vec::new();
+    for warning in warnings {
+        match warning.action.as_deref() {
+            Some(action) if lacks.contains(&action) => {}
+            Some(action) => lacks.push(action),
+            None => events.warn(warning.message.clone(), warning.hint.clone()),
+        }
+    }
+    if !lacks.is_empty() {
+        let message = format!("not everything is checked beforehand: the caller lacks {}", lacks.join(", "));
+        let hint = "allow these actions, which change nothing; `steady verify` says what each is for";
+        events.warn(message, Some(hint.to_owned()));
+    }
+}
+
+/// Looks at everything at once: first at what there is, then at what that leads to.
+pub async fn survey(plan: &Plan, clients: &Clients, events: &Events, purpose: Purpose) -> Result<Survey> {
     let rehearsed = render::rehearse(plan, clients)?;
     fits(plan, &rehearsed.task_definition)?;
-    let (identity, cluster, repository, looked, live) = tokio::join!(
+    let (identity, (cluster, cluster_checked), repository, (looked, around), live) = tokio::join!(
         clients.identity(),
-        cluster(&plan.cluster, clients),
+        cluster::find(&plan.cluster, clients),
         repository::find(plan.image.as_ref(), clients),
-        surroundings::look(plan, &rehearsed, clients, events),
+        around(plan, &rehearsed, clients, events),
         service::describe(&plan.cluster, &plan.service, clients),
     );
-    let identity = match identity {
-        Ok(identity) => identity,
-        // Every other call failed for the same reason.
-        Err(failure) => return Err(failure.error(Kind::Preflight)),
-    };
-    let mut findings = Vec::new();
-    if let Err(error) = cluster {
-        findings.push(error);
-    }
-    let repository = repository.map_err(|error| findings.push(error)).ok().flatten();
-    let looked = looked.unwrap_or_else(|errors| {
-        for error in errors {
-            // The default VPC, say, is missed by the network and by the load balancer.
-            if !findings.iter().any(|known| known.to_string() == error.to_string()) {
-                findings.push(error);
-            }
+    // Every other call failed for the same reason.
+    let identity = identity.map_err(|failure| failure.error(Kind::Preflight))?;
+    // ARNs that name the account are what they will be.
+    let rehearsed = render::rehearse_in(&identity.account_id, plan, clients)?;
+    let mut who = Checked::new("identity");
+    who.looked_at(&format!("{} in {}", identity.arn, clients.region));
+    let (repository, in_repository) = in_repository(repository, &identity);
+    let (live, standing) = standing(plan, live, &rehearsed, purpose);
+
+    let task_definition = &rehearsed.task_definition;
+    let wanted = wanted(plan, &rehearsed);
+    let fargate = cluster::capacity(live.as_ref(), &wanted, cluster.as_ref()) == cluster::Capacity::Fargate;
+    let arithmetic =
+        capacity::Service { live: live.as_ref(), wanted: &wanted, task_definition, cluster: cluster.as_ref() };
+    let there = needs::There { service: live.is_some(), repository: repository.as_ref(), creates: &looked.creates };
+    let needs = needs::needs(plan, task_definition, &there, &identity, clients);
+    let execution = needs::of_execution_role(task_definition, fargate, &identity, clients);
+    let attached = looked.surroundings.load_balancers.as_ref();
+    let (images, roles, secrets, log_groups, targets, capacity, alarms, permissions) = tokio::join!(
+        within("images", images::check(plan, task_definition, clients)),
+        within("roles", roles::check(task_definition, fargate, &identity, clients)),
+        within("secrets", secrets::check(task_definition, &identity, clients)),
+        within("logGroups", log_groups::check(task_definition, clients)),
+        within("targetGroups", targets::check(plan, &rehearsed, attached, live.as_ref(), clients)),
+        within("capacity", capacity::check(plan, &arithmetic, purpose, clients)),
+        within("alarms", alarms::check(live.as_ref(), &wanted, clients)),
+        within("permissions", permissions::check(&needs, execution.as_ref(), &identity, clients)),
+    );
+    let checks = vec![
+        who,
+        standing,
+        cluster_checked,
+        in_repository,
+        images,
+        roles,
+        secrets,
+        log_groups,
+        around,
+        targets,
+        capacity,
+        alarms,
+        permissions,
+    ];
+    Ok(Survey { ground: Ground { identity, repository, live, looked, rehearsed }, checks })
+}
+
+async fn within(check: &'static str, work: impl Future<Output = Checked>) -> Checked {
+    // Boxed: callers join many.
+    tokio::time::timeout(PATIENCE, Box::pin(work)).await.unwrap_or_else(|_| {
+        let mut checked = Checked::new(check);
+        checked.warn(format!("AWS did not answer in time what there is of {check}: it is not checked"), None);
+        checked
+    })
+}
+
+/// What the service is attached to, with what it warns of.
+async fn around(plan: &Plan, rendered: &Rendered, clients: &Clients, events: &Events) -> (Looked, Checked) {
+    let mut checked = Checked::new("network");
+    let (own, mut said) = Events::channel();
+    let looked = surroundings::look(plan, rendered, clients, &own).await;
+    drop(own);
+    while let Ok(event) = said.try_recv() {
+        match event {
+            Event::Warning { message, hint } => checked.warn(message, hint),
+            other => events.emit(other),
         }
-        Looked::default()
-    });
-    let live = match live {
-        Ok(live) => live,
-        Err(failure) if failure.is("ClusterNotFoundException") => None,
-        Err(failure) => {
-            findings.push(failure.error(Kind::Preflight));
-            None
-        }
-    };
-    if let Some(found) = Error::all(findings) {
-        let who = format!("these are the credentials of {} in {}", identity.arn, clients.region);
-        return Err(found.hint(who));
     }
-    if let Some(Repository::Ecr { account_id: Some(account), uri, .. }) = &repository
+    match looked {
+        Ok(looked) => {
+            let (network, balancer, registries) = (
+                looked.surroundings.network.as_ref().map(|_| "network"),
+                plan.load_balancer.as_ref().map(|_| "load balancer"),
+                looked.surroundings.registries.as_ref().map(|_| "service discovery"),
+            );
+            [network, balancer, registries].into_iter().flatten().for_each(|what| checked.looked_at(what));
+            (looked, checked)
+        }
+        Err(errors) => {
+            errors.into_iter().for_each(|error| checked.find(error));
+            (Looked::default(), checked)
+        }
+    }
+}
+
+fn in_repository(found: Result<Option<Repository>>, identity: &Identity) -> (Option<Repository>, Checked) {
+    let mut checked = Checked::new("repository");
+    let found = found.map_err(|error| checked.find(error)).ok().flatten();
+    match &found {
+        Some(Repository::Ecr { exists: false, name, .. }) => checked.looked_at(&format!("{name} is to be created")),
+        Some(repository) => checked.looked_at(&repository.uri()),
+        None => {}
+    }
+    if let Some(Repository::Ecr { account_id: Some(account), uri, .. }) = &found
         && *account != identity.account_id
     {
         let message = format!("the repository {uri} belongs to another account than {}", identity.arn);
-        events.warn(message, Some("the task execution role has to be allowed to pull from there".to_owned()));
+        checked.warn(message, Some("the task execution role has to be allowed to pull from there".to_owned()));
     }
-    let live = live.filter(|live| text(live, "status") != "INACTIVE");
-    Ok(Ground { identity, repository, live, looked, rehearsed })
+    (found, checked)
+}
+
+/// The service, unless it is missing or INACTIVE, and whether a deployment of it can begin.
+fn standing(
+    plan: &Plan,
+    found: Result<Option<Value>, Failure>,
+    rehearsed: &Rendered,
+    purpose: Purpose,
+) -> (Option<Value>, Checked) {
+    let found = match found {
+        Ok(found) => found,
+        // Said of the cluster.
+        Err(failure) if failure.is("ClusterNotFoundException") => None,
+        Err(failure) => {
+            let mut checked = Checked::new("service");
+            checked.find(failure.error(Kind::Preflight));
+            return (None, checked);
+        }
+    };
+    let wanted = wanted(plan, rehearsed);
+    let checked = standing::check(&plan.service, found.as_ref(), &wanted, plan.rollout.fail_fast, purpose);
+    (found.filter(|live| text(live, "status") != "INACTIVE"), checked)
+}
+
+/// The service as the documents want it, of a revision that nobody has yet.
+fn wanted(plan: &Plan, rehearsed: &Rendered) -> Value {
+    let family = text(&rehearsed.task_definition, "family");
+    service::wanted(plan, rehearsed, &format!("{family}:new"), &Surroundings::default(), &mut Vec::new())
 }
 
 /// Only what pushing an image needs: no cluster, no service.
@@ -90,8 +246,7 @@ pub async fn for_image(plan: &Plan, clients: &Clients) -> Result<Ground> {
     let rehearsed = render::rehearse(plan, clients)?;
     let (identity, repository) = tokio::join!(clients.identity(), repository::find(plan.image.as_ref(), clients));
     let identity = identity.map_err(|failure| failure.error(Kind::Preflight))?;
-    let who = |error: Error| error.hint(format!("these are the credentials of {} in {}", identity.arn, clients.region));
-    let repository = repository.map_err(who)?;
+    let repository = repository.map_err(|error| error.hint(who(&identity, clients)))?;
     Ok(Ground { identity, repository, live: None, looked: Looked::default(), rehearsed })
 }
 
@@ -107,15 +262,4 @@ fn fits(plan: &Plan, task_definition: &Value) -> Result<()> {
         }
     }
     Ok(())
-}
-
-async fn cluster(name: &str, clients: &Clients) -> Result<()> {
-    let asked = clients.describe_clusters(json!({ "clusters": [name] })).await;
-    let reply = asked.map_err(|failure: Failure| failure.error(Kind::Preflight))?;
-    let found = reply::list(&reply, "clusters").iter().find(|cluster| text(cluster, "status") != "INACTIVE");
-    match found {
-        Some(_) => Ok(()),
-        None => Err(Error::preflight(format!("the cluster `{name}` does not exist in {}", clients.region))
-            .hint(format!("create it (`aws ecs create-cluster --cluster-name {name}`), or name another: --cluster"))),
-    }
 }
