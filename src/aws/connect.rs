@@ -15,8 +15,10 @@ use tokio::sync::OnceCell;
 use super::credentials::{Cached, Shared};
 use super::failure::Failure;
 use super::http;
-use super::query::Ec2;
+use super::json::{self, Json};
+use super::query::{self, Ec2, Iam};
 use super::retry::{self, Weather};
+use super::signed::{Connections, Service, Signed};
 use crate::error::{Error, Kind, Result};
 
 /// Where and as whom to call. What is `None` comes from aws-config: environment, profiles, SSO, roles.
@@ -71,6 +73,10 @@ pub struct Clients {
     pub service_discovery: aws_sdk_servicediscovery::Client,
     pub sts: aws_sdk_sts::Client,
     pub ec2: Ec2,
+    pub iam: Iam,
+    pub(super) ssm: Json,
+    pub(super) secrets_manager: Json,
+    pub(super) cloudwatch: Json,
     identity: std::sync::Arc<OnceCell<Identity>>,
     weather: Weather,
 }
@@ -116,10 +122,15 @@ impl Clients {
         Clients { ecr: aws_sdk_ecr::Client::from_conf(config), ..self.clone() }
     }
 
-    /// The same, but for CloudWatch Logs, which is asked in another region.
-    pub fn with_logs_in(&self, region: &str) -> Clients {
+    /// The same, but for logs, parameters and secrets, which are asked for in another region.
+    pub fn with_stores_in(&self, region: &str) -> Clients {
         let config = self.logs.config().to_builder().region(Region::new(region.to_owned())).build();
-        Clients { logs: aws_sdk_cloudwatchlogs::Client::from_conf(config), ..self.clone() }
+        Clients {
+            logs: aws_sdk_cloudwatchlogs::Client::from_conf(config),
+            ssm: self.ssm.in_region(region),
+            secrets_manager: self.secrets_manager.in_region(region),
+            ..self.clone()
+        }
     }
 }
 
@@ -159,6 +170,10 @@ pub async fn connect_with(settings: &Settings, timeouts: Timeouts) -> Result<Cli
             }
         }};
     }
+    let connections = Connections::default();
+    let signed = |service: Service| {
+        Signed::new(service, &config, (region.as_str(), endpoint), &connections, (timeouts, &weather))
+    };
     Ok(Clients {
         ecs: client!(aws_sdk_ecs),
         ecs_once: aws_sdk_ecs::Client::from_conf(
@@ -172,7 +187,11 @@ pub async fn connect_with(settings: &Settings, timeouts: Timeouts) -> Result<Cli
         logs: client!(aws_sdk_cloudwatchlogs),
         service_discovery: client!(aws_sdk_servicediscovery),
         sts: client!(aws_sdk_sts),
-        ec2: Ec2::new(&config, &region, endpoint, timeouts, weather.clone()),
+        ec2: Ec2(signed(query::EC2)),
+        iam: Iam(signed(query::IAM)),
+        ssm: Json::new(json::SSM, signed),
+        secrets_manager: Json::new(json::SECRETS_MANAGER, signed),
+        cloudwatch: Json::new(json::CLOUDWATCH, signed),
         endpoint_url: endpoint.or(config.endpoint_url()).map(str::to_owned),
         region,
         identity: std::sync::Arc::default(),

@@ -181,7 +181,7 @@ impl Failure {
     }
 
     /// The IAM action: the one AWS names in its refusal, else the operation's.
-    fn action(&self) -> String {
+    pub fn action(&self) -> String {
         let named = self.message.split("perform: ").nth(1).and_then(|rest| rest.split_whitespace().next());
         match named {
             Some(action) => action.trim_end_matches(['.', ',']).to_owned(),
@@ -213,6 +213,10 @@ fn iam_prefix(service: &str) -> &'static str {
         "Logs" => "logs",
         "STS" => "sts",
         "EC2" => "ec2",
+        "IAM" => "iam",
+        "SSM" => "ssm",
+        "SecretsManager" => "secretsmanager",
+        "CloudWatch" => "cloudwatch",
         _ => "ecs",
     }
 }

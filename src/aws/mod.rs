@@ -4,11 +4,13 @@ mod connect;
 mod credentials;
 pub mod failure;
 mod http;
+mod json;
 mod operations;
 pub mod query;
 pub mod raw;
 pub mod reply;
 mod retry;
+mod signed;
 
 pub use connect::{Clients, Identity, PUBLIC_REGION, Settings, Timeouts, connect, connect_with};
 pub use failure::Failure;

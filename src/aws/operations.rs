@@ -30,6 +30,7 @@ operations! {
         delete_service delete_service "DeleteService",
         deregister_task_definition deregister_task_definition "DeregisterTaskDefinition",
         describe_clusters describe_clusters "DescribeClusters",
+        describe_container_instances describe_container_instances "DescribeContainerInstances",
         describe_services describe_services "DescribeServices",
         describe_service_deployments describe_service_deployments "DescribeServiceDeployments",
         describe_service_revisions describe_service_revisions "DescribeServiceRevisions",
@@ -82,6 +83,8 @@ operations! {
         list_discovery_tags list_tags_for_resource "ListTagsForResource",
     }
     logs "Logs" {
+        create_log_group create_log_group "CreateLogGroup",
+        describe_log_groups describe_log_groups "DescribeLogGroups",
         get_log_events get_log_events "GetLogEvents",
     }
 }

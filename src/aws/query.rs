@@ -1,61 +1,84 @@
-//! EC2's query protocol, as far as a deploy needs it: its whole SDK crate is heavy for three read calls.
+//! Query protocols: EC2's and IAM's, as far as a deploy needs them.
 
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime};
-
-use aws_config::SdkConfig;
-use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
-use aws_sigv4::sign::v4;
-use aws_types::service_config::ServiceConfigKey;
-use backon::{ExponentialBuilder, Retryable};
 use quick_xml::Reader;
 use quick_xml::events::Event;
 use serde_json::{Map, Value};
 
-use super::connect::Timeouts;
 use super::failure::{Failure, Reach};
-use super::retry::{ATTEMPTS, MOST_PAUSE, THROTTLED_ATTEMPTS, Weather};
-use crate::transport;
+use super::signed::{Answer, Service, Signed, refused};
 
-const API_VERSION: &str = "2016-11-15";
+pub(super) const EC2: Service = Service { name: "EC2", id: "EC2", scope: "ec2", global: false };
+const EC2_VERSION: &str = "2016-11-15";
+pub(super) const IAM: Service = Service { name: "IAM", id: "IAM", scope: "iam", global: true };
+const IAM_VERSION: &str = "2010-05-08";
 
 /// DescribeVpcs, DescribeSubnets and DescribeSecurityGroups. Replies are the XML's members as JSON, sets as arrays.
 #[derive(Clone)]
-pub struct Ec2 {
-    endpoint: String,
-    region: String,
-    credentials: Option<SharedCredentialsProvider>,
-    http: Arc<OnceLock<reqwest::Client>>,
-    timeouts: Timeouts,
-    weather: Weather,
-}
+pub struct Ec2(pub(super) Signed);
+
+/// GetRole and SimulatePrincipalPolicy; CreateRole and AttachRolePolicy for rehearsals. Replies are the XML's results as JSON.
+#[derive(Clone)]
+pub struct Iam(pub(super) Signed);
 
 /// A filter of a Describe call: the name and the values of which one has to match.
 pub type Filter<'a> = (&'a str, Vec<&'a str>);
 
-impl Ec2 {
-    pub(super) fn new(
-        config: &SdkConfig,
-        region: &str,
-        endpoint: Option<&str>,
-        timeouts: Timeouts,
-        weather: Weather,
-    ) -> Self {
-        let key = ServiceConfigKey::builder().service_id("EC2").env("AWS_ENDPOINT_URL").profile("endpoint_url").build();
-        let configured = config.service_config().zip(key.ok()).and_then(|(service, key)| service.load_config(key));
-        let endpoint = endpoint
-            .map(str::to_owned)
-            .or(configured)
-            .or_else(|| config.endpoint_url().map(str::to_owned))
-            .unwrap_or_else(|| {
-                let suffix = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
-                format!("https://ec2.{region}.{suffix}")
-            });
-        let credentials = config.credentials_provider();
-        Ec2 { endpoint, region: region.to_owned(), credentials, http: Arc::default(), timeouts, weather }
+type Form = Vec<(String, String)>;
+
+impl Iam {
+    /// The role of this name; its trust policy is percent-encoded, as IAM has it.
+    pub async fn get_role(&self, name: &str) -> Result<Value, Failure> {
+        let reply = self.ask("GetRole", vec![pair("RoleName", name)]).await?;
+        Ok(reply["GetRoleResult"]["Role"].clone())
     }
 
+    pub async fn create_role(&self, name: &str, path: &str, trust: &str) -> Result<Value, Failure> {
+        let form = vec![pair("RoleName", name), pair("Path", path), pair("AssumeRolePolicyDocument", trust)];
+        let reply = self.ask("CreateRole", form).await?;
+        Ok(reply["CreateRoleResult"]["Role"].clone())
+    }
+
+    pub async fn attach_role_policy(&self, role: &str, policy: &str) -> Result<(), Failure> {
+        self.ask("AttachRolePolicy", vec![pair("RoleName", role), pair("PolicyArn", policy)]).await.map(|_| ())
+    }
+
+    /// What a user or role may do: an evaluation result for each action. `context` are keys that conditions look at.
+    pub async fn simulate_principal_policy(
+        &self,
+        principal: &str,
+        actions: &[String],
+        resources: &[String],
+        context: &[(&str, &str)],
+    ) -> Result<Vec<Value>, Failure> {
+        let mut form = vec![pair("PolicySourceArn", principal)];
+        form.extend(numbered("ActionNames.member", actions));
+        form.extend(numbered("ResourceArns.member", resources));
+        for (at, (key, value)) in context.iter().enumerate() {
+            let of = format!("ContextEntries.member.{}", at + 1);
+            form.push((format!("{of}.ContextKeyName"), (*key).to_owned()));
+            form.push((format!("{of}.ContextKeyType"), "string".to_owned()));
+            form.push((format!("{of}.ContextKeyValues.member.1"), (*value).to_owned()));
+        }
+        let (mut results, mut marker) = (Vec::new(), None);
+        loop {
+            let mut form = form.clone();
+            form.extend(marker.take().map(|marker| ("Marker".to_owned(), marker)));
+            let reply = self.ask("SimulatePrincipalPolicy", form).await?;
+            let result = &reply["SimulatePrincipalPolicyResult"];
+            results.extend(result["EvaluationResults"].as_array().cloned().unwrap_or_default());
+            match (result["IsTruncated"].as_str(), result["Marker"].as_str()) {
+                (Some("true"), Some(next)) if !next.is_empty() => marker = Some(next.to_owned()),
+                _ => return Ok(results),
+            }
+        }
+    }
+
+    async fn ask(&self, operation: &'static str, form: Form) -> Result<Value, Failure> {
+        query(&self.0, operation, IAM_VERSION, form).await
+    }
+}
+
+impl Ec2 {
     pub async fn describe_vpcs(&self, filters: &[Filter<'_>]) -> Result<Vec<Value>, Failure> {
         self.describe("DescribeVpcs", "vpcSet", filters, &[]).await
     }
@@ -79,8 +102,7 @@ impl Ec2 {
         let mut items = Vec::new();
         let mut next: Option<String> = None;
         loop {
-            let mut form =
-                vec![("Action".to_owned(), operation.to_owned()), ("Version".to_owned(), API_VERSION.to_owned())];
+            let mut form = Form::new();
             for (at, (name, values)) in filters.iter().enumerate() {
                 form.push((format!("Filter.{}.Name", at + 1), (*name).to_owned()));
                 let values = values.iter().enumerate();
@@ -90,23 +112,7 @@ impl Ec2 {
             }
             form.extend(more.iter().cloned());
             form.extend(next.take().map(|token| ("NextToken".to_owned(), token)));
-            let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(&form).finish();
-            let backoff = ExponentialBuilder::default()
-                .with_min_delay(Duration::from_millis(200))
-                .with_max_delay(MOST_PAUSE)
-                .with_max_times(THROTTLED_ATTEMPTS as usize)
-                .with_jitter();
-            let mut other = 0;
-            let again = |failure: &Failure| {
-                if failure.is_throttled() {
-                    self.weather.throttled("ec2");
-                    return true;
-                }
-                other += 1;
-                failure.reach == Reach::Unknown && other < ATTEMPTS
-            };
-            let send = || self.send(operation, &body);
-            let reply = send.retry(backoff).when(again).await?;
+            let reply = query(&self.0, operation, EC2_VERSION, form).await?;
             items.extend(reply.get(set).and_then(Value::as_array).cloned().unwrap_or_default());
             match reply.get("nextToken").and_then(Value::as_str) {
                 Some(token) if !token.is_empty() => next = Some(token.to_owned()),
@@ -114,93 +120,32 @@ impl Ec2 {
             }
         }
     }
+}
 
-    async fn send(&self, operation: &'static str, body: &str) -> Result<Value, Failure> {
-        let failure = |code: Option<&str>, message: String, status: Option<u16>, reach: Reach| Failure {
-            service: "EC2",
-            operation,
-            code: code.map(str::to_owned),
-            message,
-            status,
-            reach,
-        };
-        let not_sent = |message: String| failure(None, message, None, Reach::NotSent);
-        let Some(provider) = &self.credentials else {
-            return Err(failure(Some("NoCredentials"), "no credentials provider".into(), None, Reach::NotSent));
-        };
-        let identity = provider
-            .provide_credentials()
-            .await
-            .map_err(|error| failure(Some("NoCredentials"), error.to_string(), None, Reach::NotSent))?
-            .into();
-        let params = v4::SigningParams::builder()
-            .identity(&identity)
-            .region(&self.region)
-            .name("ec2")
-            .time(SystemTime::now())
-            .settings(SigningSettings::default())
-            .build()
-            .map_err(|error| not_sent(error.to_string()))?
-            .into();
-        let url = url::Url::parse(&self.endpoint).map_err(|error| not_sent(format!("{}: {error}", self.endpoint)))?;
-        let content_type = "application/x-www-form-urlencoded; charset=utf-8";
-        let request = SignableRequest::new(
-            "POST",
-            url.as_str(),
-            std::iter::once(("content-type", content_type)),
-            SignableBody::Bytes(body.as_bytes()),
-        )
-        .map_err(|error| not_sent(error.to_string()))?;
-        let (signed, _) = sign(request, &params).map_err(|error| not_sent(error.to_string()))?.into_parts();
-        let mut request = self.http()?.post(url).header("content-type", content_type).body(body.to_owned());
-        for (name, value) in signed.headers() {
-            request = request.header(name, value);
-        }
-        let lost = |error: reqwest::Error| {
-            let reach = if error.is_connect() { Reach::NotSent } else { Reach::Unknown };
-            failure(None, transport::causes(&error.without_url()), None, reach)
-        };
-        let response = request.send().await.map_err(lost)?;
-        let status = response.status().as_u16();
-        let text = response.text().await.map_err(lost)?;
-        let reply = parse_xml(&text);
-        if (200..300).contains(&status) {
-            return reply
-                .map_err(|error| failure(None, format!("unreadable reply: {error}"), Some(status), Reach::Unknown));
-        }
-        let reply = reply.unwrap_or(Value::Null);
-        let error = reply.pointer("/Errors/Error").or_else(|| reply.get("Error")).unwrap_or(&Value::Null);
-        let message = error.get("Message").and_then(Value::as_str).unwrap_or("no reason given").to_owned();
-        let reach = if status >= 500 { Reach::Unknown } else { Reach::Refused };
-        Err(failure(error.get("Code").and_then(Value::as_str), message, Some(status), reach))
-    }
+async fn query(to: &Signed, operation: &'static str, version: &str, form: Form) -> Result<Value, Failure> {
+    let head = [("Action", operation), ("Version", version)];
+    let mut body = url::form_urlencoded::Serializer::new(String::new());
+    body.extend_pairs(head).extend_pairs(&form);
+    let headers = [("content-type", "application/x-www-form-urlencoded; charset=utf-8")];
+    to.ask(operation, &headers, &body.finish(), |answer| read(to.name(), operation, answer)).await
+}
 
-    fn http(&self) -> Result<&reqwest::Client, Failure> {
-        if let Some(client) = self.http.get() {
-            return Ok(client);
-        }
-        let failed = |message: String| Failure {
-            service: "EC2",
-            operation: "connect",
-            code: None,
-            message,
-            status: None,
-            reach: Reach::NotSent,
-        };
-        let mut built =
-            reqwest::Client::builder().connect_timeout(self.timeouts.connect).timeout(self.timeouts.attempt);
-        let near = url::Url::parse(&self.endpoint).is_ok_and(|url| url.host_str().is_some_and(transport::is_near));
-        if near || self.endpoint.starts_with("http://") {
-            built = built.no_proxy();
-        }
-        if self.endpoint.starts_with("https://") {
-            let named = transport::named().map_err(|error| failed(error.to_string()))?;
-            let certificates = named.bundle.iter().chain(&named.file).map(|der| reqwest::Certificate::from_der(der));
-            built = built.tls_certs_merge(certificates.filter_map(Result::ok));
-        }
-        let client = built.build().map_err(|error| failed(transport::causes(&error)))?;
-        Ok(self.http.get_or_init(|| client))
+fn read(service: &'static str, operation: &'static str, (status, text): Answer) -> Result<Value, Failure> {
+    let reply = parse_xml(&text);
+    if (200..300).contains(&status) {
+        return reply.map_err(|error| {
+            let message = format!("unreadable reply: {error}");
+            Failure { reach: Reach::Unknown, ..refused(service, operation, (status, None), Some(&message)) }
+        });
     }
+    let reply = reply.unwrap_or(Value::Null);
+    let error = reply.pointer("/Errors/Error").or_else(|| reply.get("Error")).unwrap_or(&Value::Null);
+    let said = |member: &str| error.get(member).and_then(Value::as_str);
+    Err(refused(service, operation, (status, said("Code")), said("Message")))
+}
+
+fn pair(name: &str, value: &str) -> (String, String) {
+    (name.to_owned(), value.to_owned())
 }
 
 fn numbered(name: &str, values: &[String]) -> Vec<(String, String)> {

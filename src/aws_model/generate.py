@@ -46,6 +46,7 @@ SERVICES = {
     "iam": [
         "AttachRolePolicy", "CreateRole", "DeleteRole", "DeleteRolePolicy", "DetachRolePolicy", "GetRole",
         "GetRolePolicy", "ListAttachedRolePolicies", "ListRolePolicies", "ListRoleTags", "ListRoles", "PutRolePolicy",
+        "SimulatePrincipalPolicy",
         "TagRole", "UntagRole", "UpdateAssumeRolePolicy",
     ],
 }

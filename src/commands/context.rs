@@ -169,6 +169,15 @@ impl Context {
         Ok((project, clients))
     }
 
+    /// The same for what goes as far as the service. The lab has then what the project takes to be in its account.
+    pub async fn load_to_deploy(&self, options: config::Options, events: &Events) -> Result<(Project, Clients)> {
+        let (project, clients) = self.load(options, events).await?;
+        if self.global.lab {
+            lab::furnish(&project.plan, &clients, events).await;
+        }
+        Ok((project, clients))
+    }
+
     /// Clients of the lab, or of AWS as flags, the project and AWS's own configuration say, in this order.
     pub async fn clients(&self, project: Option<&Project>, events: &Events) -> Result<Clients> {
         let given =

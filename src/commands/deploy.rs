@@ -96,7 +96,7 @@ impl Args {
         options.on_interrupt = self.on_interrupt.map(Into::into);
         options.desired_count = self.desired_count;
         options.create_repository = self.create_repository;
-        let (project, clients) = context.load(options, events).await?;
+        let (project, clients) = context.load_to_deploy(options, events).await?;
         if self.dry_run {
             let trial = Trial { values: self.shown.values(), build: true };
             return self.shown.shown(&deploy::dry_run(&project.plan, trial, &clients, events).await?, events);

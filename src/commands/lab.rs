@@ -1,4 +1,5 @@
 mod console;
+mod furnish;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -13,6 +14,8 @@ use crate::lab::clock::Pace;
 use crate::lab::lifecycle::{self, Endpoint, Options, Running, Status};
 use crate::lab::runtime::{self, Level};
 use crate::report::Output;
+
+pub use furnish::furnish;
 
 /// The rehearsal of AWS on this machine
 #[derive(Debug, clap::Args)]

@@ -24,6 +24,7 @@ mod revisions;
 mod rollback;
 mod status;
 mod usage;
+mod verify;
 mod wait;
 
 use std::collections::BTreeMap;
@@ -69,6 +70,7 @@ Exit codes:
 enum Command {
     Init(init::Args),
     Deploy(deploy::Args),
+    Verify(verify::Args),
     Diff(diff::Args),
     Build(build::Args),
     Push(push::Args),
@@ -184,6 +186,7 @@ async fn dispatch(command: Command, context: &Context, events: Events) -> Result
     match command {
         Command::Init(args) => args.run(context, &events),
         Command::Deploy(args) => args.run(context, &events).await,
+        Command::Verify(args) => args.run(context, &events).await,
         Command::Diff(args) => args.run(context, &events).await,
         Command::Build(args) => args.run(context, &events).await,
         Command::Push(args) => args.run(context, &events).await,

@@ -103,7 +103,7 @@ pub async fn image(
 }
 
 /// What the tasks run on, if the task definition says so: EC2 instances may be of any kind when it does not.
-fn wanted_platform(task_definition: &Value) -> Option<Platform> {
+pub(super) fn wanted_platform(task_definition: &Value) -> Option<Platform> {
     let runtime = &task_definition["runtimePlatform"];
     let (system, architecture) = (optional(runtime, "operatingSystemFamily"), optional(runtime, "cpuArchitecture"));
     let fargate = task_definition["requiresCompatibilities"] == serde_json::json!(["FARGATE"]);

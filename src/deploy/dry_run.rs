@@ -170,7 +170,7 @@ async fn image(
         let digest = digests.first().copied().map(str::to_owned).unwrap_or_else(|| {
             let message = format!("no image of {repository_uri} is deployed: its digest is a stand-in");
             events.emit(Event::Notice { message });
-            render::stand_in_digest()
+            render::no_digest()
         });
         return Ok((Some(PushedImage { repository_uri, digest, tags }), false));
     }

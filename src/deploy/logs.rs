@@ -40,7 +40,7 @@ pub async fn newest(
         (None, None) => return Ok(Vec::new()),
     };
     let elsewhere = optional(options, "awslogs-region").filter(|region| *region != clients.region);
-    let clients = elsewhere.map_or_else(|| clients.clone(), |region| clients.with_logs_in(region));
+    let clients = elsewhere.map_or_else(|| clients.clone(), |region| clients.with_stores_in(region));
     let input = json!({ "logGroupName": group, "logStreamName": stream, "limit": LINES, "startFromHead": false });
     for wait in [Duration::ZERO, SHOWN_WITHIN] {
         tokio::time::sleep(wait).await;

@@ -64,6 +64,7 @@ mod throttled;
 pub mod traffic;
 pub mod trap;
 mod update;
+pub mod verify;
 pub mod wait;
 mod waits;
 
@@ -87,6 +88,7 @@ pub use rollback::rollback;
 pub use rollback_list::list_targets;
 pub use run as deploy;
 pub use status::status;
+pub use verify::verify;
 pub use wait::wait;
 
 /// From source to steady state. `Ok` means steady: our own deployment reached its end, the running tasks carry the

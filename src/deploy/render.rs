@@ -153,14 +153,19 @@ pub fn rehearse(plan: &Plan, clients: &Clients) -> Result<Rendered> {
     compose(plan, &stand_ins(plan, clients)?).map(|(rendered, _)| rendered)
 }
 
-/// Stands for the digest of an image that is not built.
-pub(super) fn stand_in_digest() -> String {
-    format!("sha256:{}", "0".repeat(64))
+/// The same when the account is known: ARNs in it are what they will be.
+pub fn rehearse_in(account_id: &str, plan: &Plan, clients: &Clients) -> Result<Rendered> {
+    let mut facts = stand_ins(plan, clients)?;
+    if let Some(image) = &mut facts.image {
+        image.repository_uri = image.repository_uri.replacen(&facts.account_id, account_id, 1);
+    }
+    facts.account_id = account_id.to_owned();
+    compose(plan, &facts).map(|(rendered, _)| rendered)
 }
 
 /// What [`rehearse`] renders with, for a look at documents without a build.
 pub fn stand_ins(plan: &Plan, clients: &Clients) -> Result<Facts> {
-    let digest = stand_in_digest();
+    let digest = no_digest();
     let image = match &plan.image {
         Some(image) => Some(PushedImage {
             repository_uri: match super::repository::names_registry(&image.repository) {
@@ -178,6 +183,11 @@ pub fn stand_ins(plan: &Plan, clients: &Clients) -> Result<Facts> {
         release: release(plan, image.as_ref().map(|_| digest.as_str())),
         image,
     })
+}
+
+/// What stands for the digest of an image that is not built yet.
+pub fn no_digest() -> String {
+    format!("sha256:{}", "0".repeat(64))
 }
 
 /// An image's tags: templates that see everything but the image.

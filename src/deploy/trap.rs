@@ -1,11 +1,11 @@
-//! The trap of fixed host ports: with one task an instance and none that may be stopped first, a rollout waits for
-//! ever, and the circuit breaker never trips, because placing a task is not a failed task.
+//! Rollouts that can never move: host ports that are taken on every instance, percents that allow neither a start nor a
+//! stop. They wait for ever, and the circuit breaker never trips, because placing a task is not a failed task.
 
 use serde_json::{Value, json};
 
 use super::register;
 use crate::aws::Clients;
-use crate::aws::reply::{list, number, text};
+use crate::aws::reply::{list, number, optional, text};
 use crate::config::Plan;
 use crate::error::{Error, Result};
 
@@ -17,6 +17,9 @@ pub async fn check(
     task_definition: &Value,
     clients: &Clients,
 ) -> Result<()> {
+    if let Some(error) = percents(Some(live), wanted) {
+        return Err(error);
+    }
     let ports = fixed_ports(task_definition);
     let scales_out = !list(live, "capacityProviderStrategy").is_empty();
     if ports.is_empty() || scales_out || text(live, "launchType") == "FARGATE" {
@@ -58,14 +61,53 @@ pub fn deadlock(live: &Value, wanted: &Value, new: &[i64], old: &[i64], instance
     if text(live, "schedulingStrategy") == "DAEMON" {
         return None;
     }
-    let desired = wanted.get("desiredCount").and_then(Value::as_i64).unwrap_or(number(live, "desiredCount"));
+    let desired = desired(Some(live), wanted);
     let running = number(live, "runningCount");
-    let configured =
-        |service: &Value| service.pointer("/deploymentConfiguration/minimumHealthyPercent").and_then(Value::as_i64);
-    let minimum = configured(wanted).or(configured(live)).unwrap_or(100);
+    // Other strategies have all of the new tasks beside all of the old ones.
+    let side_by_side = !rolls(Some(live), wanted);
+    let minimum = configured(Some(live), wanted, "minimumHealthyPercent").filter(|_| !side_by_side).unwrap_or(100);
     let must_stay = (desired * minimum + 99) / 100;
     let stuck = desired > 0 && running > 0 && must_stay >= running && instances <= running;
     stuck.then_some(*port)
+}
+
+/// Why the percents let no task be started before one is stopped, and none be stopped before one is started.
+pub fn percents(live: Option<&Value>, wanted: &Value) -> Option<Error> {
+    let daemon = [Some(wanted), live].into_iter().flatten().any(|of| text(of, "schedulingStrategy") == "DAEMON");
+    let (minimum, maximum) = if daemon { (0, 100) } else { (100, 200) };
+    let minimum = configured(live, wanted, "minimumHealthyPercent").unwrap_or(minimum);
+    let maximum = configured(live, wanted, "maximumPercent").unwrap_or(maximum);
+    let desired = desired(live, wanted);
+    let (room, must_stay) = (desired * maximum / 100, (desired * minimum + 99) / 100);
+    let stuck = desired > 0 && room <= desired && must_stay >= desired;
+    if !stuck || !rolls(live, wanted) || live.is_some_and(|live| number(live, "runningCount") == 0) {
+        return None;
+    }
+    let tasks = if desired == 1 { "one task".to_owned() } else { format!("{desired} tasks") };
+    let message = format!(
+        "an update can never roll: of {tasks}, maximumPercent {maximum} lets none be started beside the old, and \
+         minimumHealthyPercent {minimum} none of these be stopped first"
+    );
+    let error = Error::preflight(message)
+        .hint("let new tasks start first: `deploymentConfiguration: { minimumHealthyPercent: 100, maximumPercent: 200 }` in the service document");
+    Some(error.hint("or let the old ones stop first: `minimumHealthyPercent: 0, maximumPercent: 100`"))
+}
+
+/// How many tasks the service is to have.
+pub fn desired(live: Option<&Value>, wanted: &Value) -> i64 {
+    let of = |service: &Value| service.get("desiredCount").and_then(Value::as_i64);
+    of(wanted).or_else(|| live.and_then(of)).unwrap_or(1)
+}
+
+fn configured(live: Option<&Value>, wanted: &Value, member: &str) -> Option<i64> {
+    let of = |service: &Value| service["deploymentConfiguration"].get(member).and_then(Value::as_i64);
+    of(wanted).or_else(|| live.and_then(of))
+}
+
+/// Whether it is the strategy that percents are for.
+fn rolls(live: Option<&Value>, wanted: &Value) -> bool {
+    let of = |service: &Value| optional(&service["deploymentConfiguration"], "strategy").map(str::to_owned);
+    of(wanted).or_else(|| live.and_then(of)).is_none_or(|strategy| strategy == "ROLLING")
 }
 
 fn explained(port: i64, instances: i64) -> Error {

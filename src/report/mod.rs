@@ -2,6 +2,7 @@
 
 pub mod bars;
 pub mod changes;
+pub mod checks;
 pub mod choose;
 pub mod escape;
 pub mod failure;
@@ -113,20 +114,20 @@ impl Display {
 
     /// Prints the error on stderr; with `--output json` stdout gets an object too.
     pub fn failure(&self, error: &Error) {
+        // Before the error: what to do next stands last.
+        if let (Output::Text, Some(results)) = (self.output, error.results()) {
+            to_stdout(&result::text(results, self.stdout));
+        }
         to_stderr(&match self.show {
             Show::Json => format!("{}\n", json!({ "event": "failed", "error": failure::json(error) })),
             _ => failure::text(error, self.stderr),
         });
         let mut ended = json!({ "status": error.kind().name(), "error": failure::json(error) });
-        match (self.output, error.results()) {
-            (Output::Json, results) => {
-                if let Some(results) = results {
-                    ended["results"] = results.clone();
-                }
-                to_stdout(&pretty(&ended));
+        if self.output == Output::Json {
+            if let Some(results) = error.results() {
+                ended["results"] = results.clone();
             }
-            (Output::Text, Some(results)) => to_stdout(&result::text(results, self.stdout)),
-            (Output::Text, None) => {}
+            to_stdout(&pretty(&ended));
         }
     }
 }

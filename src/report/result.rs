@@ -5,14 +5,15 @@ use std::fmt::Write;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::{Map, Value};
 
-use super::changes;
 use super::choose::Style;
 use super::escape;
 use super::words::{self, Tone, toned};
+use super::{changes, checks};
 
 /// An object as a headline and its members, a list of objects as a table, differences as lines, a text as it is.
 pub fn text(result: &Value, style: Style) -> String {
     match result {
+        Value::Object(members) if members.contains_key("checks") => checks::text(result, style),
         Value::Object(members) => object(members, style),
         Value::Array(rows) if rows.is_empty() => String::new(),
         Value::Array(rows) if changes::are(rows) => changes::text(rows, style),

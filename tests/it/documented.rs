@@ -126,7 +126,7 @@ fn what_each_command_prints_is_documented() {
     as_documented("repo test", &lab.lab("repo test shelf").json(0));
     as_documented("repo delete", &lab.lab("repo delete shelf --yes").json(0));
     as_documented("diff", &lab.lab("deploy --dry-run -C shop").json(0));
-    for line in ["build", "diff", "push", "render", "register", "deploy", "status", "wait"] {
+    for line in ["verify", "build", "diff", "push", "render", "register", "deploy", "status", "wait"] {
         as_documented(line, &lab.lab(&format!("{line} -C shop")).json(0));
     }
     as_documented("repo delete-images", &lab.lab("repo delete-images shop --untagged --yes").json(0));

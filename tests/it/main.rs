@@ -24,6 +24,7 @@ mod login;
 mod mirror;
 mod model;
 mod ports;
+mod preflight;
 mod program;
 mod registry;
 mod rehearsal;

@@ -59,7 +59,7 @@ fn what_the_scenario_calls_is_there() {
         (Service::Ssm, "PutParameter GetParameters GetParametersByPath DescribeParameters AddTagsToResource"),
         (Service::SecretsManager, "CreateSecret PutSecretValue GetSecretValue DeleteSecret RestoreSecret"),
         (Service::CloudWatch, "PutMetricAlarm DescribeAlarms SetAlarmState DeleteAlarms"),
-        (Service::Iam, "CreateRole GetRole PutRolePolicy AttachRolePolicy ListAttachedRolePolicies"),
+        (Service::Iam, "CreateRole GetRole PutRolePolicy AttachRolePolicy SimulatePrincipalPolicy"),
     ];
     for (service, names) in table {
         for name in names.split(' ') {

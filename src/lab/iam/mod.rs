@@ -1,4 +1,5 @@
-//! IAM, as far as the roles go that tasks run in: who may take one, and what it may do.
+//! IAM, as far as the roles go that tasks run in: who may take one, and what it may do; and what a caller may do, as
+//! far as the policy simulator says it. The lab's own user may do everything.
 //!
 //! AWS takes any role's ARN in a task definition, and so does the lab: a role that it does not know is taken to be as it
 //! has to be. A role that was created here is held to its trust policy and to its permissions.
@@ -8,6 +9,7 @@ mod attached;
 mod permissions;
 mod policy;
 mod roles;
+mod simulate;
 
 use std::collections::BTreeMap;
 
@@ -75,6 +77,7 @@ fn operation(name: &str) -> Option<Answer> {
         "DeleteRolePolicy" => |lab, input| lab.write(|state| attached::delete(state, input)),
         "AttachRolePolicy" => |lab, input| lab.write(|state| attached::attach(state, input)),
         "ListAttachedRolePolicies" => |lab, input| lab.read(|state| attached::list(state, input)),
+        "SimulatePrincipalPolicy" => |lab, input| lab.read(|state| simulate::principal(state, &lab.settings, input)),
         "DetachRolePolicy" => |lab, input| lab.write(|state| attached::detach(state, input)),
         _ => return None,
     };

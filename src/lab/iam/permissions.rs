@@ -37,6 +37,15 @@ pub fn denial(
     ))
 }
 
+/// Whether one of the managed policies that a role has allows this.
+pub(super) fn managed_allow(role: &Role, action: &str) -> bool {
+    role.attached.iter().any(|arn| {
+        let name = arn.rsplit('/').next().unwrap_or_default();
+        let allows = MANAGED.iter().find(|(known, _)| *known == name).map(|(_, allows)| *allows);
+        allows.is_none_or(|allows| allows.iter().any(|wanted| crate::lab::pattern::matches(wanted, action)))
+    })
+}
+
 enum Verdict {
     Allowed,
     Unsaid,
@@ -44,14 +53,7 @@ enum Verdict {
 }
 
 fn verdict(role: &Role, action: &str, resource: &str) -> Verdict {
-    let mut verdict = Verdict::Unsaid;
-    for arn in &role.attached {
-        let name = arn.rsplit('/').next().unwrap_or_default();
-        let allows = MANAGED.iter().find(|(known, _)| *known == name).map(|(_, allows)| *allows);
-        if allows.is_none_or(|allows| allows.iter().any(|wanted| crate::lab::pattern::matches(wanted, action))) {
-            verdict = Verdict::Allowed;
-        }
-    }
+    let mut verdict = if managed_allow(role, action) { Verdict::Allowed } else { Verdict::Unsaid };
     for statement in role.policies.values().flat_map(|document| policy::statements(document)) {
         let fits =
             policy::takes(&statement, "Action", action, true) && policy::takes(&statement, "Resource", resource, false);

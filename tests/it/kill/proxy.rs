@@ -51,7 +51,8 @@ impl fmt::Display for Point {
 impl Point {
     /// Whether it changes anything at AWS.
     pub fn writes(&self) -> bool {
-        const READS: [&str; 8] = ["Describe", "List", "Get", "BatchCheck", "Query", "HEAD", "GET", "Lookup"];
+        const READS: [&str; 9] =
+            ["Describe", "List", "Get", "Simulate", "BatchCheck", "Query", "HEAD", "GET", "Lookup"];
         !READS.iter().any(|reads| self.kind.starts_with(reads))
     }
 }

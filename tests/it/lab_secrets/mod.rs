@@ -1,6 +1,6 @@
 //! Parameters, secrets and roles: their APIs as request tables, and what tasks get of them.
 
-mod iam;
+pub(crate) mod iam;
 mod reasons;
 mod roles;
 mod secretsmanager;

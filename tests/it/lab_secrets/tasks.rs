@@ -1,7 +1,7 @@
 //! Secrets in real containers, and releases that ask for what is not there.
 
 use serde_json::{Value, json};
-use steadystate::lab::lifecycle::{ACCOUNT_ID, REGION};
+use steadystate::lab::lifecycle::{self, ACCOUNT_ID, Options, REGION};
 use steadystate::lab::runtime::Runtime;
 
 use crate::release::{Bench, get, text};
@@ -44,6 +44,29 @@ async fn secret(bench: &Bench, name: &str, value: &str) -> String {
     text(&reply, "ARN").to_owned()
 }
 
+/// The role that tasks are started with, which this service may take and which may do everything.
+async fn role(bench: &Bench, service: &str) {
+    let role = [("Version", "2010-05-08"), ("RoleName", "execution")];
+    let trust = super::iam::trust(service);
+    let policy = "arn:aws:iam::aws:policy/AdministratorAccess";
+    for (action, more) in
+        [("CreateRole", ("AssumeRolePolicyDocument", trust.as_str())), ("AttachRolePolicy", ("PolicyArn", policy))]
+    {
+        let mut form = url::form_urlencoded::Serializer::new(String::new());
+        form.append_pair("Action", action).extend_pairs(role).extend_pairs([more]);
+        send(bench, &[("content-type", "application/x-www-form-urlencoded")], form.finish()).await;
+    }
+}
+
+/// The caller may not look at these, so that no preflight sees what is wrong.
+async fn unseen(bench: &Bench, operations: &[&str]) {
+    for on in operations {
+        let fault = json!({ "on": on, "kind": "error", "code": "AccessDeniedException", "status": 400 });
+        let options = Options::new(bench.folder.path().join("lab"));
+        lifecycle::add_fault(&options, &serde_json::from_value(fault).unwrap()).await.unwrap();
+    }
+}
+
 /// The next release's container has these secrets.
 fn ask_for(bench: &Bench, secrets: &[(&str, &str)]) {
     let secrets = secrets.iter().map(|(name, from)| json!({ "name": name, "valueFrom": from }));
@@ -70,6 +93,7 @@ async fn secrets_reach_the_container_and_nothing_else() {
     assert!(!levels.is_empty());
     for level in levels {
         let mut bench = Bench::start_at(Some(level)).await;
+        role(&bench, "ecs-tasks.amazonaws.com").await;
         parameter(&bench, "/web/key", "hidden-parameter").await;
         parameter(&bench, "plain", "hidden-plain").await;
         let whole = secret(&bench, "whole", "hidden secret\nof two lines").await;
@@ -155,7 +179,9 @@ async fn goes_back(bench: &Bench, from: &str, said: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_missing_makes_a_release_go_back_and_is_named() {
     let bench = Bench::start().await;
+    role(&bench, "ecs-tasks.amazonaws.com").await;
     bench.deploy().await;
+    unseen(&bench, &["ssm:DescribeParameters", "secretsmanager:DescribeSecret"]).await;
     let reason = "Fetching secret data from SSM Parameter Store in us-east-1: invalid parameters: /none/such";
     goes_back(&bench, "/none/such", reason).await;
     let arn = format!("arn:aws:secretsmanager:{REGION}:{ACCOUNT_ID}:secret:none");
@@ -174,11 +200,8 @@ async fn what_is_missing_makes_a_release_go_back_and_is_named() {
 async fn a_role_that_ecs_may_not_take_is_what_the_failed_release_names() {
     let bench = Bench::start().await;
     bench.deploy().await;
-    let trust = super::iam::trust("ec2.amazonaws.com");
-    let mut form = url::form_urlencoded::Serializer::new(String::new());
-    form.extend_pairs([("Action", "CreateRole"), ("Version", "2010-05-08"), ("RoleName", "execution")]);
-    form.append_pair("AssumeRolePolicyDocument", &trust);
-    send(&bench, &[("content-type", "application/x-www-form-urlencoded")], form.finish()).await;
+    role(&bench, "ec2.amazonaws.com").await;
+    unseen(&bench, &["iam:GetRole"]).await;
     parameter(&bench, "/key", "hidden").await;
     ask_for(&bench, &[("KEY", "/key")]);
     // no task is ever there that could fail: the deadline ends it

@@ -226,7 +226,7 @@ fn a_missing_repository_is_preflight_s_business_before_the_build() {
 fn a_dry_run_asks_and_changes_nothing() {
     let (lab, _) = ecs_demo();
     let recorder = Recorder::start(&lab.host);
-    let reads = ["Get", "List", "Describe", "Batch"];
+    let reads = ["Get", "List", "Describe", "Simulate", "Batch"];
     let all_read = |calls: &[(String, Value)]| {
         assert!(!calls.is_empty());
         for (operation, _) in calls {
