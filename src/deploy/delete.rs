@@ -1,7 +1,7 @@
 //! The command `delete`: the service goes down and away; on request also what steady created for it. What does not carry
 //! our tag stays.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::Serialize;
 use serde_json::{Value, json};

@@ -52,7 +52,7 @@ mod throttled;
 pub mod trap;
 mod update;
 pub mod wait;
-mod waits;
+pub mod waits;
 
 use std::time::Instant;
 
