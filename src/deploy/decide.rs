@@ -96,7 +96,13 @@ pub fn decide(live: Option<&Value>, wanted: &Value, fail_fast: u32, warnings: &m
 }
 
 pub fn primary(service: &Value) -> Option<&Value> {
-    list(service, "deployments").iter().find(|deployment| text(deployment, "status") == "PRIMARY")
+    let deployments = list(service, "deployments");
+    // ECS lists it first: under a name that is not known yet, it is still that one
+    let unheard_of = |deployment: &&Value| !matches!(text(deployment, "status"), "ACTIVE" | "INACTIVE" | "DRAINING");
+    deployments
+        .iter()
+        .find(|deployment| text(deployment, "status") == "PRIMARY")
+        .or_else(|| deployments.first().filter(unheard_of))
 }
 
 fn is_failing(deployment: &Value, fail_fast: u32) -> bool {

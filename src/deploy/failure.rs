@@ -34,7 +34,11 @@ pub async fn explain(
     let seen = &seen;
     let mut findings = causes(seen, ours);
     findings.extend(seen.service_deployment.iter().flat_map(|deployment| stage::causes(&deployment.stage)));
-    let told = telling(teller.messages(), seen, !findings.is_empty()).cloned();
+    let mut told = telling(teller.messages(), seen, !findings.is_empty()).cloned();
+    if findings.is_empty() && told.is_none() {
+        // ECS says the same thing only once in six hours: perhaps to the deploy before this one
+        told = seen.events.first().cloned();
+    }
     findings.extend(told.iter().map(|told| format!("ECS said: {told}")));
     let mut logged = Vec::new();
     if let Some(group) = culprits(seen, ours) {

@@ -66,7 +66,7 @@ pub mod trap;
 mod update;
 pub mod verify;
 pub mod wait;
-mod waits;
+pub mod waits;
 
 use std::time::Instant;
 

@@ -11,6 +11,7 @@ use super::poller::{FAR, Nearness, Poller};
 use super::running;
 use super::stage::Stage;
 use super::steady::{Deployment, Observation, Ours, ServiceDeployment, Target, fits};
+use super::waits::Waits;
 use crate::aws::reply::{list, millis, number, optional, text};
 use crate::aws::{Clients, Failure};
 
@@ -27,8 +28,8 @@ pub struct Eye {
     pub no_service_deployments: bool,
     /// The service deployment that was current before ours began: never taken for it.
     pub before: Option<String>,
-    /// How long the load balancer drains a target, where that is known.
-    pub drains_for: Option<Duration>,
+    /// What the rollout waits for by itself.
+    pub waits: Waits,
     poller: Poller,
     /// This role may not ask for the targets' health, or for tasks: these are not asked again.
     targets_denied: Option<Failure>,
@@ -41,6 +42,8 @@ pub struct Eye {
     /// The last event that told of targets that drain, and when it was not there yet.
     drain_told: Option<String>,
     drains_since: Option<Instant>,
+    /// All new tasks run, which they did not before this.
+    run_since: Option<Instant>,
 }
 
 /// What was seen beside the service, and when.
@@ -62,7 +65,7 @@ impl Eye {
             service_deployment,
             no_service_deployments: false,
             before: None,
-            drains_for: None,
+            waits: Waits::default(),
             poller: Poller::default(),
             targets_denied: None,
             tasks_denied: None,
@@ -73,6 +76,7 @@ impl Eye {
             looked_at: None,
             drain_told: None,
             drains_since: None,
+            run_since: None,
         }
     }
 
@@ -165,8 +169,14 @@ impl Eye {
         self.hear(&service, ours);
         if let Some(listing) = listing {
             let own = deployments.iter().find(|one| one.id == ours.deployment_id);
+            // while tasks start and stop the service itself tells more
+            let of_use = self.service_deployment.is_none()
+                || own.is_none_or(|own| own.status != "PRIMARY" || !own.goes_on())
+                || shifts_traffic(&service);
+            let arn = self.record_to_ask(&service, ours).filter(|_| of_use);
+            let (asked, known) = (arn.is_some(), self.details.as_ref().and_then(|details| details.record.clone()));
             let (record, targets, tasks) = tokio::join!(
-                record(self.record_to_ask(&service, ours), &self.poller, clients),
+                record(arn, &self.poller, clients),
                 health(&service, own, self.targets_denied.as_ref(), &self.poller, clients),
                 async {
                     if self.tasks_denied.is_some() {
@@ -177,6 +187,7 @@ impl Eye {
                 },
             );
             let record = match record {
+                Ok(_) if !asked => known,
                 Ok(found) => {
                     self.service_deployment =
                         found.as_ref().map(|found| found.arn.clone()).or(self.service_deployment.take());
@@ -221,6 +232,11 @@ impl Eye {
             groups: groups(&service),
             images: self.known_images.clone(),
         };
+        let own = observation.deployments.iter().find(|one| one.id == ours.deployment_id);
+        self.run_since = match own {
+            Some(own) if own.running >= own.desired => self.run_since.or(self.looked_at).or(Some(Instant::now())),
+            _ => None,
+        };
         self.looked_at = Some(Instant::now());
         Ok((observation, service))
     }
@@ -254,21 +270,25 @@ impl Eye {
     pub fn nearness(&self, seen: &Observation, ours: &Ours<'_>) -> Nearness {
         let own = seen.deployments.iter().find(|one| one.id == ours.deployment_id && one.status == "PRIMARY");
         let Some(own) = own.filter(|own| own.goes_on() && own.rollout_state.is_some()) else { return Nearness::Near };
-        let failing = own.failed > 0 && own.failed + 1 >= i64::from(ours.fail_fast);
+        let failing = own.failed > 0 && own.failed + 2 >= i64::from(ours.fail_fast);
         if failing {
             return Nearness::Near;
         }
         if own.running < own.desired || own.pending > 0 {
             return Nearness::Far;
         }
+        // Tasks that nobody checks count as healthy only after a while.
+        let settled = self.waits.settles.zip(self.run_since).map(|(settles, since)| since + settles);
+        let lasts = |until: Instant| Instant::now() + FAR <= until;
+        if settled.is_some_and(lasts) {
+            return Nearness::Far;
+        }
         // The old tasks stop once their targets are drained.
-        let Some(drains_for) = self.drains_for.filter(|drains_for| *drains_for >= FAR * 2) else {
-            return Nearness::Near;
-        };
+        let Some(drains) = self.waits.drains.filter(|drains| *drains >= FAR * 2) else { return Nearness::Near };
         let others: i64 = seen.deployments.iter().filter(|one| one.id != own.id).map(|one| one.running).sum();
         match self.drains_since {
             None if others > 0 && ours.expects_targets => Nearness::Far,
-            Some(since) if Instant::now() + FAR <= since + drains_for => Nearness::Far,
+            Some(since) if lasts(since + drains) => Nearness::Far,
             _ => Nearness::Near,
         }
     }

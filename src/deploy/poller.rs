@@ -183,5 +183,5 @@ pub fn gap(since_start: Duration, nearness: Nearness) -> Duration {
         Nearness::Far => FAR,
         Nearness::Near => NEAR,
     };
-    (since_start / 5).clamp(FIRST, longest)
+    (since_start / 4).clamp(FIRST, longest)
 }

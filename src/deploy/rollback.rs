@@ -42,10 +42,9 @@ pub async fn follow_together(
 ) -> Result<Steady> {
     let ours = placed.ours(rollout, digest);
     let mut eye = placed.eye().sharing(poller);
-    let groups = waits::of(&placed.service, poller, clients).await;
-    eye.drains_for = groups.iter().filter_map(|group| group.drains).max();
+    eye.waits = waits::of(&placed.service, &placed.task_definition, poller, clients).await;
     let timeout = match rollout.timeout_is_least {
-        true => deadline::of(&placed.service, &groups).max(rollout.timeout),
+        true => deadline::of(&placed.service, &eye.waits.groups).max(rollout.timeout),
         false => rollout.timeout,
     };
     if timeout > rollout.timeout && placed.rolls {
@@ -86,10 +85,7 @@ pub async fn follow_together(
     if let (true, Some(paused)) = (timed_out, pause::error(&followed.seen, &placed.task_definition)) {
         return Err(paused);
     }
-    let mut findings = failure::explain(&followed.seen, &ours, &mut teller, clients, events).await;
-    if findings.is_empty() {
-        findings.extend(last_event(&followed.service));
-    }
+    let findings = failure::explain(&followed.seen, &ours, &mut teller, clients, events).await;
     let why = why.trim_end_matches('.').to_owned();
     let revision = id(&placed.task_definition).to_owned();
     let failed = |kind: Kind, ending: &str, next: &str| {
@@ -165,11 +161,6 @@ fn steady(followed: Followed, deployment_id: &str) -> Steady {
         note,
         service: followed.service,
     }
-}
-
-fn last_event(service: &Value) -> Option<String> {
-    let event = crate::aws::reply::list(service, "events").first()?;
-    Some(format!("ECS says: {}", text(event, "message")))
 }
 
 /// The release that was good before ours; history knows even when ours followed a failed one.

@@ -1,4 +1,4 @@
-//! What a service's target groups make a rollout wait for.
+//! What a rollout waits for by itself: targets that drain, tasks that nobody checks.
 
 use std::time::Duration;
 
@@ -6,20 +6,46 @@ use serde_json::Value;
 
 use super::deadline::Group;
 use super::poller::Poller;
-use super::{observe, target_group};
+use super::{observe, register, target_group};
 use crate::aws::Clients;
+use crate::aws::reply::list;
 
 /// A rollout is not kept from being followed for longer.
 const LONGEST: Duration = Duration::from_secs(3);
 
-/// What may not be read, or takes too long, is taken to be as ELB makes it: nothing depends on it but how long to wait.
-pub async fn of(service: &Value, poller: &Poller, clients: &Clients) -> Vec<Group> {
+/// Tasks without a load balancer and without a health check count as healthy after so long.
+/// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-circuit-breaker.html>
+const SETTLES: Duration = Duration::from_secs(40);
+
+/// What a rollout waits for by itself, as far as it is known.
+#[derive(Debug, Clone, Default)]
+pub struct Waits {
+    pub groups: Vec<Group>,
+    /// The longest deregistration delay.
+    pub drains: Option<Duration>,
+    /// How long new tasks run before they count as healthy.
+    pub settles: Option<Duration>,
+}
+
+/// What may not be read, or takes too long, is not known: nothing depends on it but how long to wait.
+pub async fn of(service: &Value, task_definition: &str, poller: &Poller, clients: &Clients) -> Waits {
     let mut arns: Vec<String> = observe::groups(service).concat();
     arns.sort();
     arns.dedup();
-    let asked = futures_util::future::join_all(arns.iter().map(|arn| group(arn, poller, clients)));
-    let asked = tokio::time::timeout(LONGEST, asked).await;
-    asked.unwrap_or_else(|_| vec![Group::default(); arns.len()])
+    let groups = futures_util::future::join_all(arns.iter().map(|arn| group(arn, poller, clients)));
+    let settles = async {
+        if !arns.is_empty() {
+            return None;
+        }
+        poller.spend(1);
+        let revision = register::describe(task_definition, clients).await.ok().flatten()?;
+        let containers = list(&revision["taskDefinition"], "containerDefinitions");
+        let checked = containers.iter().any(|container| container["healthCheck"].is_object());
+        (!checked && !containers.is_empty()).then_some(SETTLES)
+    };
+    let asked = tokio::time::timeout(LONGEST, async { tokio::join!(groups, settles) }).await;
+    let (groups, settles) = asked.unwrap_or_else(|_| (vec![Group::default(); arns.len()], None));
+    Waits { drains: groups.iter().filter_map(|group| group.drains).max(), groups, settles }
 }
 
 async fn group(arn: &str, poller: &Poller, clients: &Clients) -> Group {

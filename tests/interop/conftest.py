@@ -1,5 +1,6 @@
 """Servers and clients that nobody here wrote, on loopback ports that the system chose, ended with the test."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -230,17 +231,17 @@ def hello(tmp_path, base_environment, hello_program):
     return Project(folder, base_environment)
 
 
-@pytest.fixture
-def lab(tmp_path, base_environment):
-    """A lab of its own; yields the environment that `steady lab env` gives to any AWS client."""
-    environment = {**base_environment, "STEADY_LAB_DIR": str(tmp_path / "lab")}
+@contextlib.contextmanager
+def lab_in(folder, base_environment, *flags):
+    """A lab of its own; the environment that `steady lab env` gives to any AWS client."""
+    environment = {**base_environment, "STEADY_LAB_DIR": str(folder)}
 
     def steady(*arguments):
         return subprocess.run(
             [str(STEADY), *arguments], env=environment, capture_output=True, text=True, timeout=60, check=True
         ).stdout
 
-    steady("lab", "start", "--port", str(free_port()))
+    steady("lab", "start", "--port", str(free_port()), *flags)
     try:
         exported = dict(
             line.removeprefix("export ").split("=", 1)
@@ -250,6 +251,19 @@ def lab(tmp_path, base_environment):
         yield {**environment, **{name: value.strip("'\"") for name, value in exported.items()}}
     finally:
         steady("lab", "stop")
+
+
+@pytest.fixture
+def lab(tmp_path, base_environment):
+    with lab_in(tmp_path / "lab", base_environment) as environment:
+        yield environment
+
+
+@pytest.fixture
+def slow_lab(tmp_path, base_environment):
+    """One that runs no containers and takes AWS's time."""
+    with lab_in(tmp_path / "lab", base_environment, "--pace", "aws", "--runtime", "simulated") as environment:
+        yield environment
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ mod going_back;
 mod history;
 mod images;
 mod listener;
+mod measured;
 mod observations;
 mod origin;
 mod pacing;

@@ -179,7 +179,7 @@ impl TestLab {
     }
 
     /// Pushes an image of one layer with this content, and returns its manifest's digest.
-    async fn push(&self, repository: &str, tag: &str, layer: &[u8]) -> String {
+    pub(crate) async fn push(&self, repository: &str, tag: &str, layer: &[u8]) -> String {
         let login = self.login().await;
         let (config, layer) = (b"{}".as_slice(), layer);
         for blob in [config, layer] {

@@ -5,6 +5,7 @@ mod alarms;
 pub(crate) mod bad_releases;
 pub(crate) mod others;
 mod rolling;
+mod said;
 mod shifts;
 mod strategies;
 pub(crate) mod trouble;
