@@ -81,6 +81,14 @@ pub fn course<'a>(history: &'a [Past], primary: &Value) -> Course<'a> {
     let current = text(primary, "taskDefinition");
     let Some(top) = path.good.last() else { return Course::Nowhere };
     let failed = path.failed.is_some_and(|failed| failed.release.task_definition == current);
+    let runs = path.good.iter().rposition(|good| good.release.task_definition == current);
+    if runs.is_some_and(|at| at + 1 < path.good.len()) && !failed {
+        // An earlier one runs, and the history does not show yet how it came there.
+        return match text(primary, "rolloutState") {
+            "IN_PROGRESS" => Course::GoingBack,
+            _ => Course::Back { from: top },
+        };
+    }
     if failed || top.release.task_definition != current {
         return Course::To { past: top };
     }

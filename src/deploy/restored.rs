@@ -7,6 +7,7 @@ use super::history::{Past, Release};
 use super::{decide, register};
 use crate::aws::Clients;
 use crate::aws::reply::{id, list, tag, text};
+use crate::document::READ_ONLY;
 use crate::error::{Error, Kind, Result};
 
 /// On a revision that was registered again: the one that it is the content of.
@@ -65,19 +66,7 @@ pub(super) async fn deployable(target: Past, clients: &Clients, events: &Events)
 pub fn registrable(described: &Value) -> Value {
     let mut input = described["taskDefinition"].clone();
     if let Some(members) = input.as_object_mut() {
-        for member in [
-            "taskDefinitionArn",
-            "revision",
-            "status",
-            "requiresAttributes",
-            "compatibilities",
-            "registeredAt",
-            "registeredBy",
-            "deregisteredAt",
-            "deleteRequestedAt",
-        ] {
-            members.shift_remove(member);
-        }
+        READ_ONLY.iter().for_each(|member| drop(members.shift_remove(*member)));
         members.retain(|_, value| !value.is_null());
     }
     let own = [register::FINGERPRINT_TAG, register::RELEASE_TAG];

@@ -1,6 +1,6 @@
 //! The command `rollback`: to the release that was good before, or to the one that is named.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -54,7 +54,7 @@ pub async fn rollback(
 ) -> Result<RollbackOutcome> {
     let started = Instant::now();
     let run = Run { cluster, service: service_name, to, until: started + rollout.timeout, clients, events };
-    let back = super::step(events, Step::Rollback, run.back(), |back| back.placed.detail()).await?;
+    let back = super::step(events, Step::Rollback, run.back(), Back::detail).await?;
     let Back { placed, target, action, settings, previous, revision } = back;
     let image = list(&revision["taskDefinition"], "containerDefinitions")
         .iter()
@@ -105,9 +105,19 @@ struct Back {
     revision: Value,
 }
 
+impl Back {
+    fn detail(&self) -> String {
+        match self.action {
+            "stopped" => format!("ECS takes {} back, deployment {}", id(&self.previous), self.placed.deployment_id),
+            _ => self.placed.detail(),
+        }
+    }
+}
+
 impl Run<'_> {
     async fn back(&self) -> Result<Back> {
-        for _ in 0..TRIES {
+        for again in 0..TRIES {
+            tokio::time::sleep(Duration::from_millis(if again == 0 { 0 } else { 500 })).await;
             let live = live(self.cluster, self.service, self.clients).await?;
             let mut history = read(self.cluster, self.service, self.clients, self.events).await?;
             restored(&live, &mut history, self.clients).await?;
@@ -185,16 +195,18 @@ impl Run<'_> {
     /// It was brought back already: whoever asks again means the same place.
     async fn stay(&self, live: &Value, history: &[Past], from: &Past) -> Result<Back> {
         let good = path(history).good;
-        let here = good.last().copied().cloned().unwrap_or_default();
+        let runs = primary_of(live, history);
+        let at = good.iter().rposition(|past| past.release.task_definition == runs.release.task_definition);
+        let here = at.map_or(runs, |at| good[at].clone());
         let left = id(&from.release.task_definition);
-        let at = jiff::Timestamp::from_millisecond(here.finished_at.max(from.finished_at))
+        let since = jiff::Timestamp::from_millisecond(here.finished_at.max(from.finished_at))
             .map(|at| at.strftime(" since %Y-%m-%d %H:%M:%SZ").to_string())
             .unwrap_or_default();
         let message = format!(
-            "{} is back already{at}, from {left}: nothing is changed, and a rollback goes no further by itself",
+            "{} is back already{since}, from {left}: nothing is changed, and a rollback goes no further by itself",
             id(&here.release.task_definition)
         );
-        let further = good.len().checked_sub(2).map(|before| id(&good[before].release.task_definition));
+        let further = at.and_then(|at| at.checked_sub(1)).map(|before| id(&good[before].release.task_definition));
         let hint = match further {
             Some(before) => format!("to go further back: `steady rollback --to {before}`"),
             None => "what else there is: `steady rollback --list`".to_owned(),
@@ -206,7 +218,9 @@ impl Run<'_> {
     /// It is on its way back: by ECS itself, or by a deployment of the earlier release.
     async fn follow(&self, live: &Value, deployment: Option<&Past>, history: &[Past]) -> Result<Option<Back>> {
         let names = (self.cluster, self.service);
-        let Some(deployment) = deployment else { return Ok(None) };
+        let primary = primary_of(live, history);
+        // An update of a moment ago may not be in the history yet.
+        let deployment = deployment.unwrap_or(&primary);
         let current = id(&deployment.release.task_definition);
         let (by_ecs, message) = match deployment.status.starts_with("ROLLBACK_") {
             true => (true, format!("ECS is taking {current} back already")),

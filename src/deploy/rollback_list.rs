@@ -147,44 +147,45 @@ const IMAGES_PER_CALL: usize = 100;
 
 /// Those that ECR says it does not have. What cannot be asked is taken to be there.
 async fn gone(images: &BTreeSet<String>, clients: &Clients) -> BTreeSet<String> {
-    let mut by_repository: BTreeMap<(Option<(String, String)>, String), Vec<(String, String)>> = BTreeMap::new();
+    let mut by_repository: BTreeMap<String, Vec<(Reference, &String)>> = BTreeMap::new();
     for image in images {
         let Ok(reference) = image.parse::<Reference>() else { continue };
-        let Some(digest) = reference.digest.clone() else { continue };
-        let account = reference.ecr().map(|host| (host.account_id.clone(), host.region.clone()));
+        // The lab's registry is on this machine.
         let own = clients.endpoint_url.is_some() && reference.is_loopback();
-        if account.is_some() || own {
-            by_repository.entry((account, reference.repository.clone())).or_default().push((digest, image.clone()));
+        if reference.digest.is_some() && (reference.ecr().is_some() || own) {
+            by_repository.entry(reference.name()).or_default().push((reference, image));
         }
     }
     let mut gone = BTreeSet::new();
-    for ((account, repository), wanted) in by_repository {
-        for some in wanted.chunks(IMAGES_PER_CALL) {
-            let ids: Vec<Value> = some.iter().map(|(digest, _)| json!({ "imageDigest": digest })).collect();
-            let mut input = json!({ "repositoryName": repository, "imageIds": ids });
-            let reply = match &account {
-                Some((account, region)) if clients.endpoint_url.is_none() => {
-                    input["registryId"] = account.as_str().into();
-                    clients.with_ecr_in(region).batch_get_image(input).await
-                }
-                _ => clients.batch_get_image(input).await,
-            };
-            match reply {
-                Ok(reply) => {
-                    let missing =
-                        list(&reply, "failures").iter().filter(|one| text(one, "failureCode") == "ImageNotFound");
-                    let missing: Vec<&str> = missing.map(|one| text(&one["imageId"], "imageDigest")).collect();
-                    let missing = some.iter().filter(|(digest, _)| missing.contains(&digest.as_str()));
-                    gone.extend(missing.map(|(_, image)| image.clone()));
-                }
-                Err(failure) if failure.is("RepositoryNotFoundException") => {
-                    gone.extend(some.iter().map(|(_, image)| image.clone()));
-                }
-                Err(_) => {}
-            }
-        }
+    for wanted in by_repository.values().flat_map(|wanted| wanted.chunks(IMAGES_PER_CALL)) {
+        let missing = missing(&wanted.iter().map(|(reference, _)| reference).collect::<Vec<_>>(), clients).await;
+        let is_gone = |digest: &Option<String>| digest.as_ref().is_some_and(|digest| missing.contains(digest));
+        gone.extend(wanted.iter().filter(|(one, _)| is_gone(&one.digest)).map(|(_, image)| (*image).clone()));
     }
     gone
+}
+
+/// The digests of these images of one repository that are not there.
+async fn missing(images: &[&Reference], clients: &Clients) -> Vec<String> {
+    let Some(first) = images.first() else { return Vec::new() };
+    let digests: Vec<&str> = images.iter().filter_map(|image| image.digest.as_deref()).collect();
+    let ids: Vec<Value> = digests.iter().map(|digest| json!({ "imageDigest": digest })).collect();
+    let mut input = json!({ "repositoryName": first.repository, "imageIds": ids });
+    let asked = match first.ecr() {
+        Some(host) if clients.endpoint_url.is_none() => {
+            input["registryId"] = host.account_id.as_str().into();
+            clients.with_ecr_in(&host.region).batch_get_image(input).await
+        }
+        _ => clients.batch_get_image(input).await,
+    };
+    match asked {
+        Ok(reply) => {
+            let failures = list(&reply, "failures").iter().filter(|one| text(one, "failureCode") == "ImageNotFound");
+            failures.map(|one| text(&one["imageId"], "imageDigest").to_owned()).collect()
+        }
+        Err(failure) if failure.is("RepositoryNotFoundException") => digests.into_iter().map(str::to_owned).collect(),
+        Err(_) => Vec::new(),
+    }
 }
 
 async fn registered(cluster: &str, service: &str, limit: usize, clients: &Clients) -> Result<Vec<Listed>> {

@@ -27,7 +27,7 @@ pub use diff::{Change, ChangeKind, Values, diff, uncovered};
 pub use fingerprint::fingerprint;
 pub use image_name::{Pasted, pasted, pasted_image};
 pub use parse::{Document, MAX_DEPTH, parse};
-pub use requests::{Checked, ImageForContainer, TaskDefinitionOptions, service, task_definition};
+pub use requests::{Checked, ImageForContainer, READ_ONLY, TaskDefinitionOptions, service, task_definition};
 
 use serde_json::Value;
 

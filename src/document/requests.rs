@@ -42,7 +42,7 @@ impl std::fmt::Debug for Checked {
 }
 
 /// What `describe-task-definition` says and `register-task-definition` does not take.
-pub(super) const READ_ONLY: [&str; 9] = [
+pub const READ_ONLY: [&str; 9] = [
     "taskDefinitionArn",
     "revision",
     "status",

@@ -84,6 +84,16 @@ fn where_a_rollback_leads() {
     }
 }
 
+/// Lists are eventually consistent: an update of a moment ago is not in them yet, and never leads forward again.
+#[test]
+fn a_history_that_lags_behind_leads_no_other_way() {
+    let history = history("1 2 3");
+    for (state, expected) in [("IN_PROGRESS", Course::GoingBack), ("COMPLETED", Course::Back { from: &history[2] })] {
+        let primary = json!({ "taskDefinition": "a:2", "rolloutState": state });
+        assert_eq!(course(&history, &primary), expected, "{state}");
+    }
+}
+
 #[test]
 fn a_failed_deploy_goes_back_to_what_was_good() {
     for (told_history, ours, expected) in [

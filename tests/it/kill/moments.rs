@@ -7,10 +7,9 @@ use serde_json::{Value, json};
 use steadystate::aws::Clients;
 use steadystate::aws::reply::list;
 use steadystate::lab::ecs::instances::INSTANCE_MEMORY;
-use tokio::sync::Mutex;
 
 use super::proxy::{Point, Strike, When, counted};
-use super::tally::Tally;
+use super::tally::Round;
 use super::world::{Ended, Site, State, World};
 use super::{KILL, everywhere};
 
@@ -40,7 +39,7 @@ async fn case_37_a_first_deploy() {
     let calm = site.deploy().await.well().unwrap();
     let wanted = |name: &str| State::undisturbed(name, 1, 1, calm.digest(), &["1", "latest"]);
     site.has(wanted("calm")).await.unwrap();
-    let tally = Mutex::new(Tally::default());
+    let round = Round::default();
     stream::iter(everywhere(&calm.seen, KILL).into_iter().enumerate())
         .for_each_concurrent(SIDE_BY_SIDE, async |(at, strike)| {
             let site = world.site(&format!("first-{at}")).await;
@@ -48,13 +47,12 @@ async fn case_37_a_first_deploy() {
                 let (_, reached) = kill_and_repeat(&site, &["deploy"], &strike).await?;
                 site.has(wanted(&site.name)).await.map(|()| reached)
             };
-            let outcome = work.await;
-            tally.lock().await.add(&strike, &site, outcome);
+            round.tried(&strike, &site, work).await;
             site.retire().await;
         })
         .await;
     world.end().await;
-    tally.into_inner().report("SIGKILL in a first deploy", began);
+    round.report("SIGKILL in a first deploy", began);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -66,14 +64,14 @@ async fn case_37_an_update() {
     site.page(2);
     let calm = site.deploy().await.well().unwrap();
     site.has(State::undisturbed("calm", 2, 2, calm.digest(), &["1", "latest"])).await.unwrap();
-    let queue = Mutex::new(everywhere(&calm.seen, KILL));
-    let tally = Mutex::new(Tally::default());
+    let round = Round::default();
+    round.has(|| everywhere(&calm.seen, KILL)).await;
     stream::iter(0..SIDE_BY_SIDE)
         .for_each_concurrent(None, async |at| {
             let site = world.site(&format!("update-{at}")).await;
             site.deploy().await.well().unwrap();
             let mut revision = 1;
-            while let Some(strike) = { queue.lock().await.pop() } {
+            while let Some(strike) = round.next().await {
                 revision += 1;
                 site.page(revision);
                 let work = async {
@@ -82,22 +80,20 @@ async fn case_37_an_update() {
                     let wanted = State::undisturbed(&site.name, revision, revision, digest, &["1", "latest"]);
                     site.has(wanted).await.map(|()| reached)
                 };
-                let outcome = work.await;
-                tally.lock().await.add(&strike, &site, outcome);
+                round.tried(&strike, &site, work).await;
             }
             site.retire().await;
         })
         .await;
     world.end().await;
-    tally.into_inner().report("SIGKILL in an update", began);
+    round.report("SIGKILL in an update", began);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn case_37_a_rollback_to_a_revision() {
     let began = Instant::now();
     let world = World::start().await;
-    let queue: Mutex<Option<Vec<Strike>>> = Mutex::default();
-    let tally = Mutex::new(Tally::default());
+    let round = Round::default();
     stream::iter(0..SIDE_BY_SIDE)
         .for_each_concurrent(None, async |at| {
             let site = world.site(&format!("back-{at}")).await;
@@ -109,23 +105,22 @@ async fn case_37_a_rollback_to_a_revision() {
             let calm = site.run(&["rollback", "--to", "1"], None).await.well().unwrap();
             let wanted = |to: usize| State::undisturbed(&site.name, to, 2, &digests[to - 1], &["1", "latest"]);
             site.has(wanted(1)).await.unwrap();
-            queue.lock().await.get_or_insert_with(|| everywhere(&calm.seen, KILL));
+            round.has(|| everywhere(&calm.seen, KILL)).await;
             let mut to = 1;
-            while let Some(strike) = { queue.lock().await.as_mut().and_then(Vec::pop) } {
+            while let Some(strike) = round.next().await {
                 to = 3 - to;
                 let work = async {
                     let arguments = ["rollback", "--to", &to.to_string()];
                     let (_, reached) = kill_and_repeat(&site, &arguments, &strike).await?;
                     site.has(wanted(to)).await.map(|()| reached)
                 };
-                let outcome = work.await;
-                tally.lock().await.add(&strike, &site, outcome);
+                round.tried(&strike, &site, work).await;
             }
             site.retire().await;
         })
         .await;
     world.end().await;
-    tally.into_inner().report("SIGKILL in a rollback", began);
+    round.report("SIGKILL in a rollback", began);
 }
 
 /// What was registered and not deployed is taken by the next run.
@@ -152,8 +147,7 @@ async fn case_35_between_register_and_update_a_spare_revision_is_left_and_adopte
 async fn case_37_a_rollback_to_the_release_before() {
     let began = Instant::now();
     let world = World::start().await;
-    let queue: Mutex<Option<Vec<Strike>>> = Mutex::default();
-    let tally = Mutex::new(Tally::default());
+    let round = Round::default();
     stream::iter(0..SIDE_BY_SIDE)
         .for_each_concurrent(None, async |at| {
             let site = world.site(&format!("before-{at}")).await;
@@ -168,21 +162,20 @@ async fn case_37_a_rollback_to_the_release_before() {
             let wanted = next().await;
             let calm = site.run(&["rollback"], None).await.well().unwrap();
             site.has(wanted).await.unwrap();
-            queue.lock().await.get_or_insert_with(|| everywhere(&calm.seen, KILL));
-            while let Some(strike) = { queue.lock().await.as_mut().and_then(Vec::pop) } {
+            round.has(|| everywhere(&calm.seen, KILL)).await;
+            while let Some(strike) = round.next().await {
                 let wanted = next().await;
                 let work = async {
                     let (_, reached) = kill_and_repeat(&site, &["rollback"], &strike).await?;
                     site.has(wanted).await.map(|()| reached)
                 };
-                let outcome = work.await;
-                tally.lock().await.add(&strike, &site, outcome);
+                round.tried(&strike, &site, work).await;
             }
             site.retire().await;
         })
         .await;
     world.end().await;
-    tally.into_inner().report("SIGKILL in a rollback to the release before", began);
+    round.report("SIGKILL in a rollback to the release before", began);
 }
 
 /// A deploy was killed once it had updated the service, and its tasks find no place: ECS takes it back.
@@ -190,7 +183,7 @@ async fn case_37_a_rollback_to_the_release_before() {
 async fn case_37_a_rollback_of_what_is_in_progress() {
     let began = Instant::now();
     let world = World::start().await;
-    let tally = Mutex::new(Tally::default());
+    let round = Round::default();
     let mut sites = Vec::new();
     for at in 0..SIDE_BY_SIDE {
         let site = world.site(&format!("stuck-{at}")).await;
@@ -198,7 +191,6 @@ async fn case_37_a_rollback_of_what_is_in_progress() {
         sites.push((site, first.digest().to_owned()));
     }
     world.fault(json!({ "on": "scheduler:PlaceTask", "kind": "fail-placement" })).await;
-    let queue: Mutex<Option<Vec<Strike>>> = Mutex::default();
     stream::iter(&sites)
         .for_each_concurrent(None, async |(site, digest)| {
             let mut release = 1;
@@ -214,20 +206,19 @@ async fn case_37_a_rollback_of_what_is_in_progress() {
             let calm = site.run(&["rollback"], None).await.well().unwrap();
             assert_eq!(calm.result["action"], "stopped");
             site.has(wanted).await.unwrap();
-            queue.lock().await.get_or_insert_with(|| everywhere(&calm.seen, KILL));
-            while let Some(strike) = { queue.lock().await.as_mut().and_then(Vec::pop) } {
+            round.has(|| everywhere(&calm.seen, KILL)).await;
+            while let Some(strike) = round.next().await {
                 let wanted = stuck().await;
                 let work = async {
                     let (_, reached) = kill_and_repeat(site, &["rollback"], &strike).await?;
                     site.has(wanted).await.map(|()| reached)
                 };
-                let outcome = work.await;
-                tally.lock().await.add(&strike, site, outcome);
+                round.tried(&strike, site, work).await;
             }
         })
         .await;
     world.end().await;
-    tally.into_inner().report("SIGKILL in a rollback of what is in progress", began);
+    round.report("SIGKILL in a rollback of what is in progress", began);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

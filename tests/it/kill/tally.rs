@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use tokio::sync::Mutex;
+
 use super::proxy::Strike;
 use super::world::Site;
 
@@ -31,5 +33,33 @@ impl Tally {
         }
         assert!(failed.is_empty(), "{} of {tried} failed:\n{}", failed.len(), failed.join("\n"));
         assert!(reached * 10 > tried * 8, "only {reached} of {tried} points were reached");
+    }
+}
+
+/// Strikes that several sites share, and what came of them.
+#[derive(Default)]
+pub struct Round {
+    queue: Mutex<Option<Vec<Strike>>>,
+    tally: Mutex<Tally>,
+}
+
+impl Round {
+    /// Which there are: who comes first says it.
+    pub async fn has(&self, strikes: impl FnOnce() -> Vec<Strike>) {
+        self.queue.lock().await.get_or_insert_with(strikes);
+    }
+
+    /// One that nobody has tried.
+    pub async fn next(&self) -> Option<Strike> {
+        self.queue.lock().await.as_mut().and_then(Vec::pop)
+    }
+
+    pub async fn tried(&self, strike: &Strike, site: &Site<'_>, work: impl Future<Output = Result<bool, String>>) {
+        let outcome = work.await;
+        self.tally.lock().await.add(strike, site, outcome);
+    }
+
+    pub fn report(self, what: &str, began: Instant) {
+        self.tally.into_inner().report(what, began);
     }
 }
