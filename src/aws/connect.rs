@@ -27,6 +27,23 @@ pub struct Settings {
     pub endpoint_url: Option<String>,
     /// Access key id and secret. With these neither environment nor profile files are read.
     pub static_credentials: Option<(String, SecretString)>,
+    /// What leads other programs to the same AWS, where settings beat the environment that they inherit.
+    pub variables: Variables,
+}
+
+/// Environment variables for programs that are started beside us, and those that they must not inherit.
+#[derive(Debug, Clone, Default)]
+pub struct Variables {
+    pub set: Vec<(String, SecretString)>,
+    pub unset: Vec<String>,
+}
+
+impl Variables {
+    fn put(&mut self, name: &str, value: &str) {
+        if !self.set.iter().any(|(known, _)| known == name) {
+            self.set.push((name.to_owned(), SecretString::from(value.to_owned())));
+        }
+    }
 }
 
 /// Where public ECR lends its tokens, whatever region one works in.
@@ -70,6 +87,7 @@ pub struct Clients {
     pub service_discovery: aws_sdk_servicediscovery::Client,
     pub sts: aws_sdk_sts::Client,
     pub ec2: Ec2,
+    pub variables: Variables,
     identity: std::sync::Arc<OnceCell<Identity>>,
 }
 
@@ -108,6 +126,12 @@ impl Clients {
         let config = self.ecr.config().to_builder().region(Region::new(region.to_owned())).build();
         Clients { ecr: aws_sdk_ecr::Client::from_conf(config), ..self.clone() }
     }
+
+    /// The same, but for CloudWatch Logs, where a container may log in another region than it runs in.
+    pub fn with_logs_in(&self, region: &str) -> Clients {
+        let config = self.logs.config().to_builder().region(Region::new(region.to_owned())).build();
+        Clients { logs: aws_sdk_cloudwatchlogs::Client::from_conf(config), ..self.clone() }
+    }
 }
 
 /// Clients with the timeouts that fit AWS and the lab alike.
@@ -129,6 +153,13 @@ pub async fn connect_with(settings: &Settings, timeouts: Timeouts) -> Result<Cli
             .hint("give --region, set AWS_REGION, or add `region:` to steady.yaml or to the profile"));
     };
     let endpoint = settings.endpoint_url.as_deref();
+    let mut variables = settings.variables.clone();
+    for name in ["AWS_REGION", "AWS_DEFAULT_REGION"] {
+        variables.put(name, &region);
+    }
+    for (name, value) in [("AWS_PROFILE", settings.profile.as_deref()), ("AWS_ENDPOINT_URL", endpoint)] {
+        value.into_iter().for_each(|value| variables.put(name, value));
+    }
     // Set on each service's own config: only there it beats AWS_ENDPOINT_URL_<SERVICE>.
     macro_rules! client {
         ($sdk:ident) => {
@@ -160,6 +191,7 @@ pub async fn connect_with(settings: &Settings, timeouts: Timeouts) -> Result<Cli
         ec2: Ec2::new(&config, &region, endpoint, timeouts),
         endpoint_url: endpoint.or(config.endpoint_url()).map(str::to_owned),
         region,
+        variables,
         identity: std::sync::Arc::default(),
     })
 }

@@ -9,5 +9,5 @@ pub mod query;
 pub mod raw;
 pub mod reply;
 
-pub use connect::{Clients, Identity, PUBLIC_REGION, Settings, Timeouts, connect, connect_with};
+pub use connect::{Clients, Identity, PUBLIC_REGION, Settings, Timeouts, Variables, connect, connect_with};
 pub use failure::Failure;

@@ -9,7 +9,7 @@ use super::event::{Event, Events, Step};
 use super::preflight::{self, Ground};
 use super::render::{self, Facts, PushedImage};
 use super::repository::{Repository, names_registry};
-use super::{build, register, service, trap};
+use super::{around, build, register, service, trap};
 use crate::aws::Clients;
 use crate::aws::reply::text;
 use crate::config::Plan;
@@ -36,6 +36,10 @@ pub struct DryRun {
     pub service_changes: Vec<String>,
     /// What would be created around the service.
     pub creates: Vec<String>,
+    /// What would run before the service is touched, by name.
+    pub before: Vec<String>,
+    /// What would run once it is steady.
+    pub after: Vec<String>,
 }
 
 pub async fn dry_run(plan: &Plan, clients: &Clients, events: &Events) -> Result<DryRun> {
@@ -58,6 +62,7 @@ pub async fn dry_run(plan: &Plan, clients: &Clients, events: &Events) -> Result<
     let arn = found.as_ref().map_or_else(|| format!("{}:new", text(input, "family")), |found| found.arn.clone());
     let wanted = service::wanted(plan, &rendered, &arn, &ground.looked.surroundings, &mut warnings);
     let decision = decide(ground.live.as_ref(), &wanted, plan.rollout.fail_fast, &mut warnings);
+    let mut before = around::names(&plan.before);
     let (service_action, service_changes) = match decision {
         Decision::Create(_) => ("create", Vec::new()),
         Decision::Update { changes, deploys, .. } => {
@@ -65,6 +70,9 @@ pub async fn dry_run(plan: &Plan, clients: &Clients, events: &Events) -> Result<
                 && let Err(error) = trap::check(plan, live, &wanted, input, clients).await
             {
                 return Err(error);
+            }
+            if !deploys {
+                before.clear();
             }
             ("update", changes)
         }
@@ -92,6 +100,8 @@ pub async fn dry_run(plan: &Plan, clients: &Clients, events: &Events) -> Result<
         service_action,
         service_changes,
         creates,
+        before: if matches!(service_action, "create" | "update" | "wait") { before } else { Vec::new() },
+        after: if service_action == "refuse" { Vec::new() } else { around::names(&plan.after) },
     })
 }
 

@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod annotations;
+pub mod around;
 pub mod build;
 pub mod check_url;
 pub mod decide;
@@ -21,6 +22,7 @@ pub mod login;
 pub mod mirror;
 pub mod network;
 pub mod observe;
+pub mod one_off;
 mod origin;
 pub mod outcome;
 pub mod parts;
@@ -40,6 +42,7 @@ pub mod status;
 pub mod steady;
 pub mod surroundings;
 pub mod target_group;
+pub mod task;
 mod throttled;
 pub mod trap;
 mod update;
@@ -56,6 +59,7 @@ pub use delete::{DeleteOptions, delete};
 pub use dry_run::dry_run;
 pub use login::{login, public_login};
 pub use mirror::mirror;
+pub use one_off::run as run_task;
 pub use outcome::Outcome;
 pub use parts::{build, push, register, render};
 pub use revisions::revisions;
@@ -83,6 +87,14 @@ pub async fn run(plan: &Plan, clients: &Clients, events: &Events) -> Result<Outc
         ),
         surroundings::ensure(plan, &rendered, &ground.looked, clients, events),
     )?;
+    let scene = around::Scene {
+        plan,
+        facts: &facts,
+        registered: &registered,
+        rendered: &rendered,
+        surroundings: &surroundings,
+    };
+    let before = around::before(&scene, clients, events).await?;
     let placing = service::place(plan, &rendered, &registered, &surroundings, clients, events);
     let placed = step(events, Step::Service, placing, service::Placed::detail).await?;
     let following = rollback::follow_or_roll_back(&plan.rollout, &placed, facts.digest(), clients, events);
@@ -94,7 +106,9 @@ pub async fn run(plan: &Plan, clients: &Clients, events: &Events) -> Result<Outc
     if let Some(path) = &plan.check_url {
         step(events, Step::Check, check_url::check(url.as_deref(), path, plan.rollout.timeout), Clone::clone).await?;
     }
-    Ok(Outcome::steady(plan, &facts, &registered, &placed, &steady, url, started.elapsed()))
+    let after = around::after(&scene, &placed, url.as_deref(), clients, events).await?;
+    let around = outcome::RanAround { before, after };
+    Ok(Outcome::steady(plan, &facts, &registered, &placed, &steady, url, around, started.elapsed()))
 }
 
 /// Runs one step between its two events.

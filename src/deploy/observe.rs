@@ -236,7 +236,7 @@ fn deployment(value: &Value) -> Deployment {
     }
 }
 
-fn task(value: &Value) -> Task {
+pub(super) fn task(value: &Value) -> Task {
     Task {
         id: reply::id(text(value, "taskArn")).to_owned(),
         started_by: text(value, "startedBy").to_owned(),

@@ -7,7 +7,7 @@ use super::event::Events;
 use super::render::{self, Rendered};
 use super::repository::Repository;
 use super::surroundings::{self, Looked};
-use super::{discovery, load_balancer, repository, service};
+use super::{around, discovery, load_balancer, repository, service};
 use crate::aws::reply::{self, text};
 use crate::aws::{Clients, Failure, Identity};
 use crate::config::Plan;
@@ -97,6 +97,7 @@ pub async fn for_image(plan: &Plan, clients: &Clients) -> Result<Ground> {
 
 /// The containers and ports that the project names beside the task definition have to be in it.
 fn fits(plan: &Plan, task_definition: &Value) -> Result<()> {
+    around::fits(plan, task_definition)?;
     if let Some(balancer) = &plan.load_balancer {
         load_balancer::container(balancer.container.as_deref(), balancer.container_port, plan, task_definition)?;
     }

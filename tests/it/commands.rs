@@ -246,6 +246,7 @@ fn help_version_and_completions_go_to_stdout() {
         "status",
         "wait",
         "rollback",
+        "run",
         "revisions",
         "delete",
         "lab",

@@ -44,6 +44,8 @@ services:
     network: { zzzzzzzz: 1, subnets: { zzzzzzzz: 1, tags: { a: b } } }
     service_discovery: { zzzzzzzz: 1, namespace: a }
     rollout: { zzzzzzzz: 1 }
+    before: [{ zzzzzzzz: 1, task: { zzzzzzzz: 1 } }]
+    after: [{ zzzzzzzz: 1, task: { zzzzzzzz: 1 } }]
   b: { task_definition: t.json, image: { repository: a, build: { zzzzzzzz: 1, dockerfile: a } } }
   c: { task_definition: t.json, image: { repository: a, build: { zzzzzzzz: 1, image: a } } }
 environments:
@@ -123,6 +125,7 @@ fn what_each_command_prints_is_documented() {
     as_documented("repo images", &lab.lab("repo images shop").json(0)[0]);
     let own = format!("mirror {}/shop:latest --repository shelf --create-repository", lab.host);
     as_documented("mirror", &lab.lab(&own).json(0)[0]);
+    as_documented("run", &lab.steady("run -C shop --lab -o json --detach").json(0));
     as_documented("rollback", &lab.lab("rollback -C shop --to 1").json(0));
     as_documented("revisions", &lab.lab("revisions -C shop").json(0)[0]);
     as_documented("error", &lab.lab("rollback -C shop --to 7").json(2));

@@ -22,6 +22,7 @@ mod layers;
 mod login;
 mod mirror;
 mod model;
+mod one_off;
 mod ports;
 mod program;
 mod registry;
