@@ -29,9 +29,17 @@ pub enum Kind {
     Paused,
     /// No failure: there are differences, and `--exit-code` asked for them.
     Different,
+    /// What was to run before the release failed; the service is untouched.
+    BeforeFailed,
+    /// A one-off task ended with this code, which is not 0.
+    TaskFailed(u8),
     /// Ended by this signal.
     Interrupted(u8),
 }
+
+/// What `steady run` ends with when it is steady that failed and not the task: below it all codes are the task's own, as
+/// docker has it.
+pub const OWN_FAILURE: u8 = 125;
 
 impl Kind {
     pub const fn exit_code(self) -> u8 {
@@ -39,7 +47,7 @@ impl Kind {
             Kind::Other => 1,
             Kind::Input => 2,
             Kind::Preflight => 3,
-            Kind::BuildOrPush => 4,
+            Kind::BuildOrPush | Kind::BeforeFailed => 4,
             Kind::RolledBack => 5,
             Kind::RolloutFailed => 6,
             Kind::Superseded => 7,
@@ -47,6 +55,7 @@ impl Kind {
             Kind::DeadlinePassed => 9,
             Kind::Paused => 10,
             Kind::Different => 11,
+            Kind::TaskFailed(code) => code,
             Kind::Interrupted(signal) => 128 + signal,
         }
     }
@@ -65,6 +74,8 @@ impl Kind {
             Kind::DeadlinePassed => "deadlinePassed",
             Kind::Paused => "paused",
             Kind::Different => "different",
+            Kind::BeforeFailed => "beforeFailed",
+            Kind::TaskFailed(_) => "taskFailed",
             Kind::Interrupted(_) => "interrupted",
         }
     }
@@ -134,6 +145,7 @@ struct Inner {
     cause: Option<Box<dyn StdError + Send + Sync>>,
     others: Vec<Error>,
     results: Option<serde_json::Value>,
+    exit_code: Option<u8>,
 }
 
 impl Error {
@@ -146,6 +158,7 @@ impl Error {
             cause: None,
             others: Vec::new(),
             results: None,
+            exit_code: None,
         }))
     }
 
@@ -187,9 +200,24 @@ impl Error {
         self
     }
 
+    /// Another exit code than the kind's, where that would be mistaken for a task's.
+    pub fn with_exit_code(mut self, code: u8) -> Self {
+        self.0.exit_code = Some(code);
+        self
+    }
+
+    pub fn exit_code(&self) -> u8 {
+        self.0.exit_code.unwrap_or(self.kind().exit_code())
+    }
+
     /// What was done all the same, as the command's result would say it.
     pub fn with_results(mut self, results: serde_json::Value) -> Self {
         self.0.results = Some(results);
+        self
+    }
+
+    pub fn without_results(mut self) -> Self {
+        self.0.results = None;
         self
     }
 

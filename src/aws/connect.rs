@@ -30,6 +30,23 @@ pub struct Settings {
     pub endpoint_url: Option<String>,
     /// Access key id and secret. With these neither environment nor profile files are read.
     pub static_credentials: Option<(String, SecretString)>,
+    /// What leads other programs to the same AWS, where settings beat the environment that they inherit.
+    pub variables: Variables,
+}
+
+/// Environment variables for programs that are started beside us, and those that they must not inherit.
+#[derive(Debug, Clone, Default)]
+pub struct Variables {
+    pub set: Vec<(String, SecretString)>,
+    pub unset: Vec<String>,
+}
+
+impl Variables {
+    fn put(&mut self, name: &str, value: &str) {
+        if !self.set.iter().any(|(known, _)| known == name) {
+            self.set.push((name.to_owned(), SecretString::from(value.to_owned())));
+        }
+    }
 }
 
 /// Where public ECR lends its tokens, whatever region one works in.
@@ -77,6 +94,7 @@ pub struct Clients {
     pub(super) ssm: Json,
     pub(super) secrets_manager: Json,
     pub(super) cloudwatch: Json,
+    pub variables: Variables,
     identity: std::sync::Arc<OnceCell<Identity>>,
     weather: Weather,
 }
@@ -154,6 +172,13 @@ pub async fn connect_with(settings: &Settings, timeouts: Timeouts) -> Result<Cli
             .hint("give --region, set AWS_REGION, or add `region:` to steady.yaml or to the profile"));
     };
     let endpoint = settings.endpoint_url.as_deref();
+    let mut variables = settings.variables.clone();
+    for name in ["AWS_REGION", "AWS_DEFAULT_REGION"] {
+        variables.put(name, &region);
+    }
+    for (name, value) in [("AWS_PROFILE", settings.profile.as_deref()), ("AWS_ENDPOINT_URL", endpoint)] {
+        value.into_iter().for_each(|value| variables.put(name, value));
+    }
     // Set on each service's own config: only there it beats AWS_ENDPOINT_URL_<SERVICE>.
     macro_rules! client {
         ($sdk:ident) => {
@@ -194,6 +219,7 @@ pub async fn connect_with(settings: &Settings, timeouts: Timeouts) -> Result<Cli
         cloudwatch: Json::new(json::CLOUDWATCH, signed),
         endpoint_url: endpoint.or(config.endpoint_url()).map(str::to_owned),
         region,
+        variables,
         identity: std::sync::Arc::default(),
         weather,
     })

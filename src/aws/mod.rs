@@ -12,5 +12,5 @@ pub mod reply;
 mod retry;
 mod signed;
 
-pub use connect::{Clients, Identity, PUBLIC_REGION, Settings, Timeouts, connect, connect_with};
+pub use connect::{Clients, Identity, PUBLIC_REGION, Settings, Timeouts, Variables, connect, connect_with};
 pub use failure::Failure;

@@ -40,6 +40,8 @@ operations! {
         list_service_deployments list_service_deployments "ListServiceDeployments",
         list_task_definitions list_task_definitions "ListTaskDefinitions",
         list_tasks list_tasks "ListTasks",
+        run_task run_task "RunTask",
+        stop_task stop_task "StopTask",
         stop_service_deployment stop_service_deployment "StopServiceDeployment",
     }
     ecs_once "ECS" {

@@ -54,15 +54,20 @@ pub struct Global {
 }
 
 impl Global {
+    /// The flag that leads another command to the same folder, for hints: begins with a space unless empty.
+    pub fn folder(&self) -> String {
+        let folder = self.directory.as_deref().and_then(|folder| folder.to_str()).filter(|folder| !folder.is_empty());
+        folder.map_or_else(String::new, |folder| format!(" -C {}", quoted(folder)))
+    }
+
     /// The flags that lead another command to the same service, for hints: begins with a space unless empty.
     pub fn again(&self) -> String {
-        let mut flags = String::new();
+        let mut flags = self.folder();
         let mut add = |flag: &str, value: Option<&str>| {
             if let Some(value) = value.filter(|value| !value.is_empty()) {
                 flags.push_str(&format!(" {flag} {}", quoted(value)));
             }
         };
-        add("-C", self.directory.as_deref().and_then(|folder| folder.to_str()));
         add("-f", self.file.as_deref().and_then(|file| file.to_str()));
         add("--environment", self.environment.as_deref());
         add("--service", self.service.as_deref());
@@ -190,9 +195,10 @@ impl Context {
             }
             let endpoint = lab::endpoint(self, events).await?;
             aws::Settings {
-                region: Some(endpoint.region),
+                region: Some(endpoint.region.clone()),
                 profile: None,
-                endpoint_url: Some(endpoint.url),
+                endpoint_url: Some(endpoint.url.clone()),
+                variables: lab::variables(&endpoint, self),
                 static_credentials: Some((endpoint.access_key_id, SecretString::from(endpoint.secret_access_key))),
             }
         } else {
@@ -201,6 +207,7 @@ impl Context {
                 profile,
                 endpoint_url: project.and_then(|project| project.endpoint_url.clone()),
                 static_credentials: None,
+                variables: aws::Variables::default(),
             }
         };
         let clients = aws::connect(&settings).await?;

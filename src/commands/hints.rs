@@ -5,25 +5,26 @@ use crate::error::{Error, Kind};
 use crate::report::Seen;
 
 /// A hint whose commands carry this run's own `flags`, so that what is pasted reaches the same project, account and
-/// service, and what was rehearsed is not done to AWS.
-pub fn with_flags(hint: &str, flags: &str) -> String {
+/// service, and what was rehearsed is not done to AWS. `steady init` gets the run's `folder` alone.
+pub fn with_flags(hint: &str, flags: &str, folder: &str) -> String {
     let mut parts: Vec<String> = hint.split('`').map(str::to_owned).collect();
     // every second part is between backticks
     for part in parts.iter_mut().skip(1).step_by(2) {
         let verb = part.strip_prefix("steady ").map(|rest| rest.split(' ').next().unwrap_or_default());
-        let elsewhere = matches!(verb, None | Some("lab" | "init" | "completions" | "--help"));
-        if !elsewhere {
-            part.push_str(flags);
+        match verb {
+            None | Some("lab" | "completions" | "--help") => {}
+            Some("init") => part.push_str(folder),
+            Some(_) => part.push_str(flags),
         }
     }
     parts.join("`")
 }
 
 /// The same for what an event says to type next.
-pub(super) fn of_event(mut event: Event, flags: &str) -> Event {
+pub(super) fn of_event(mut event: Event, flags: &str, folder: &str) -> Event {
     match &mut event {
-        Event::Hook { hints, .. } => hints.iter_mut().for_each(|hint| *hint = with_flags(hint, flags)),
-        Event::Warning { hint: Some(hint), .. } => *hint = with_flags(hint, flags),
+        Event::Hook { hints, .. } => hints.iter_mut().for_each(|hint| *hint = with_flags(hint, flags, folder)),
+        Event::Warning { hint: Some(hint), .. } => *hint = with_flags(hint, flags, folder),
         _ => {}
     }
     event
@@ -37,10 +38,17 @@ pub fn with_resume(error: Error, seen: Seen, deletes: Option<&str>) -> Error {
         return error;
     }
     match (seen.last_step, deletes) {
+        // It has said itself what becomes of its task.
+        (Some(Step::Run), _) => error,
         (Some(_), Some(again)) => error.hint(format!("what was deleted stays deleted; `{again}` goes on")),
         _ if !interrupted && error.hints().iter().any(|hint| hint.contains("`steady wait`")) => error,
         _ if !interrupted => error.hint("the rollout goes on at AWS; `steady wait` follows it"),
         (None, _) => error,
+        (Some(Step::Before), _) => error
+            .hint("the service is untouched; a task that runs before it goes on at AWS, and the same command again follows it"),
+        (Some(Step::After), _) => error
+            .hint("the release is steady; the same command again runs what comes after it")
+            .hint("`steady rollback` goes back to the release before"),
         _ if seen.service_changed => error
             .hint("the rollout goes on at AWS; `steady wait` follows it")
             .hint("`steady rollback` goes back to the release before"),

@@ -4,10 +4,12 @@ mod furnish;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use super::context::{Context, quoted};
 use super::fault;
+use crate::aws::Variables;
 use crate::deploy::event::{Event, Events};
 use crate::error::{Error, Result};
 use crate::lab::clock::Pace;
@@ -160,6 +162,16 @@ pub async fn endpoint(context: &Context, events: &Events) -> Result<Endpoint> {
     }
     warn(&options, &running, events).await?;
     Ok(running.endpoint)
+}
+
+/// What leads the programs that a rehearsal starts to the lab as well.
+pub fn variables(endpoint: &Endpoint, context: &Context) -> Variables {
+    let proxies = lifecycle::no_proxy(|name| context.variable(name).map(OsString::from));
+    let set = lifecycle::environment(endpoint).into_iter().chain(proxies);
+    Variables {
+        set: set.map(|(name, value)| (name.to_owned(), SecretString::from(value))).collect(),
+        unset: lifecycle::UNSET.iter().map(|name| (*name).to_owned()).collect(),
+    }
 }
 
 /// Whether the lab that `--lab` means runs at this host and port.

@@ -22,6 +22,7 @@ mod render;
 mod repo;
 mod revisions;
 mod rollback;
+mod run;
 mod status;
 mod usage;
 mod verify;
@@ -38,8 +39,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::deploy::event::Events;
-use crate::error::{Error, Kind, Result};
-use crate::report::{Seen, Terminal};
+use crate::error::{Error, Kind, OWN_FAILURE, Result};
+use crate::report::{Output, Seen, Terminal};
 use context::{Context, Global};
 
 pub use hints::{with_flags, with_resume};
@@ -62,7 +63,7 @@ Exit codes:
   1  another error                 7  superseded by another deployment
   2  bad input                     8  another deployment is in progress
   3  preflight: nothing touched    9  deadline passed, still rolling
-  4  build or push failed         10  paused
+  4  build, push, before failed   10  paused
   5  rolled back, verified        11  different (--exit-code)
                              130/143  interrupted, terminated";
 
@@ -82,6 +83,7 @@ enum Command {
     Wait(wait::Args),
     Continue(r#continue::Args),
     Rollback(rollback::Args),
+    Run(run::Args),
     Repo(repo::Args),
     Revisions(revisions::Args),
     Delete(delete::Args),
@@ -97,7 +99,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, env: BTreeMap<String,
     }
     let cli = match parse(&arguments) {
         Ok(cli) => cli,
-        Err(usage) => return usage::refuse(&usage, &arguments),
+        Err(usage) => return usage::refuse(&usage, &arguments, own_failure(&arguments)),
     };
     let context = Context::new(cli.global, env, terminal);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -119,6 +121,12 @@ fn parse(arguments: &[OsString]) -> std::result::Result<Cli, clap::Error> {
     Cli::from_arg_matches(&matches)
 }
 
+/// What a command line that is not understood ends with, where that is not its kind's code.
+fn own_failure(arguments: &[OsString]) -> Option<u8> {
+    let matches = Cli::command().ignore_errors(true).try_get_matches_from(arguments).ok()?;
+    (matches.subcommand_name() == Some("run")).then_some(OWN_FAILURE)
+}
+
 fn terminal(env: &BTreeMap<String, String>) -> Terminal {
     let (stdout, stderr) = (std::io::stdout().is_terminal(), std::io::stderr().is_terminal());
     let mut terminal = Terminal::new(|name| env.get(name).cloned(), stdout, stderr);
@@ -130,8 +138,10 @@ fn terminal(env: &BTreeMap<String, String>) -> Terminal {
 
 async fn run(command: Command, context: &Context) -> u8 {
     let (events, receiver) = Events::channel();
-    let flags = context.global.again();
-    let showing = tokio::spawn(context.display.events(receiver, move |event| hints::of_event(event, &flags)));
+    let mut display = context.display;
+    display.logs_are_the_result = matches!(command, Command::Run(_)) && context.global.output == Output::Text;
+    let (flags, folder) = (context.global.again(), context.global.folder());
+    let showing = tokio::spawn(display.events(receiver, move |event| hints::of_event(event, &flags, &folder)));
     let deletes = match &command {
         Command::Delete(args) => Some(args.again()),
         _ => None,
@@ -144,6 +154,8 @@ async fn run(command: Command, context: &Context) -> u8 {
     let ended = match &command {
         // the lab ends by itself when it is told to, and keeps its state
         Command::Lab(args) if args.serves() => dispatch(command, context, events).await,
+        // a task that runs is asked to stop first
+        Command::Run(_) => dispatch(command, context, events).await,
         _ => {
             let signals = interrupt::Signals::listen();
             let dispatched = dispatch(command, context, events);
@@ -173,10 +185,11 @@ async fn run(command: Command, context: &Context) -> u8 {
             }
         }
         Err(error) => {
-            let flags = context.global.again();
-            let error = with_resume(error, seen, deletes.as_deref()).map_hints(&|hint| with_flags(&hint, &flags));
+            let (flags, folder) = (context.global.again(), context.global.folder());
+            let error = with_resume(error, seen, deletes.as_deref());
+            let error = error.map_hints(&|hint| with_flags(&hint, &flags, &folder));
             context.display.failure(&error);
-            error.kind().exit_code()
+            error.exit_code()
         }
     }
 }
@@ -198,6 +211,7 @@ async fn dispatch(command: Command, context: &Context, events: Events) -> Result
         Command::Wait(args) => args.run(context, &events).await,
         Command::Continue(args) => args.run(context, &events).await,
         Command::Rollback(args) => args.run(context, &events).await,
+        Command::Run(args) => args.run(context, &events).await,
         Command::Repo(args) => args.run(context, &events).await,
         Command::Revisions(args) => args.run(context, &events).await,
         Command::Delete(args) => args.run(context, &events).await,

@@ -9,13 +9,17 @@ use serde_json::json;
 use crate::error::Error;
 use crate::report::{self, failure};
 
-/// `--help` and `--version` come this way too, and go to stdout.
-pub fn refuse(usage: &clap::Error, arguments: &[OsString]) -> ExitCode {
+/// `--help` and `--version` come this way too, and go to stdout. `own` is the exit code where 2 would be mistaken for a
+/// task's.
+pub fn refuse(usage: &clap::Error, arguments: &[OsString], own: Option<u8>) -> ExitCode {
     let _ = usage.print();
-    let code = u8::try_from(usage.exit_code()).unwrap_or(2);
+    let code = match u8::try_from(usage.exit_code()).unwrap_or(2) {
+        0 => 0,
+        code => own.unwrap_or(code),
+    };
     // help in place of a missing verb is on stderr, and a failure
     if code != 0 && wants_json(arguments) {
-        let error = error(usage);
+        let error = error(usage).with_exit_code(code);
         let object = json!({ "status": error.kind().name(), "error": failure::json(&error) });
         report::to_stdout(&format!("{object:#}\n"));
     }

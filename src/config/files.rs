@@ -36,7 +36,10 @@ pub fn content(file: &Path) -> std::result::Result<String, String> {
         return Err(format!("it is larger than {MAX_BYTES} bytes"));
     }
     let bytes = std::fs::read(file).map_err(|error| error.to_string())?;
-    String::from_utf8(bytes).map_err(|error| format!("byte {} is not UTF-8", error.utf8_error().valid_up_to()))
+    let text =
+        String::from_utf8(bytes).map_err(|error| format!("byte {} is not UTF-8", error.utf8_error().valid_up_to()))?;
+    // Windows' editors write a byte order mark, which means nothing in UTF-8.
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
 /// A path as a person would type it from where the project file's own path was typed.

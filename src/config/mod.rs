@@ -1,5 +1,6 @@
 //! `steady.yaml`, the environment and flags become one [`Plan`]; nothing downstream reads raw flags.
 
+pub mod around;
 pub mod decode;
 mod deployment;
 pub mod files;
@@ -16,6 +17,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use around::{AfterFailure, Around, TaskPlan, Work};
 pub use decode::parse_duration;
 pub use network::is_check_url;
 pub use plan::*;
@@ -75,7 +77,7 @@ pub struct Project {
 pub fn load(options: &Options) -> Result<Project> {
     let (shown, file) = find(options)?;
     let text = files::content(&file).map_err(|why| Error::input(format!("cannot read {}: {why}", file.display())))?;
-    let source = SourceText::new(shown.display().to_string(), text.trim_start_matches('\u{feff}'));
+    let source = SourceText::new(shown.display().to_string(), text);
     let folder = file.parent().unwrap_or(Path::new("/")).to_owned();
     let root = node::parse(&source)?;
     let reader = Reader::new(source, folder);
@@ -284,6 +286,8 @@ fn settings(reader: &Reader, merged: &Node, options: &Options, check: bool) -> O
         network: service.network,
         service_discovery: service.service_discovery,
         rollout,
+        before: service.before,
+        after: service.after,
         variables,
         env: options.env.clone(),
         release,

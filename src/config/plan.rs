@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::around::Around;
 use crate::error::{Place, SourceText};
 use crate::image::engine::{Builder, Secret};
 pub use crate::image::layers::LayerEntry;
@@ -26,6 +27,10 @@ pub struct Plan {
     pub network: Option<NetworkPlan>,
     pub service_discovery: Option<DiscoveryPlan>,
     pub rollout: RolloutPlan,
+    /// What runs before the service is touched, in this order.
+    pub before: Vec<Around>,
+    /// What runs once it is steady.
+    pub after: Vec<Around>,
     /// `var.*` of templates.
     pub variables: BTreeMap<String, serde_json::Value>,
     /// `env.*` of templates: the environment of this process.
@@ -57,6 +62,8 @@ impl fmt::Debug for Plan {
             .field("network", &self.network)
             .field("service_discovery", &self.service_discovery)
             .field("rollout", &self.rollout)
+            .field("before", &self.before)
+            .field("after", &self.after)
             .field("variables", &self.variables.keys())
             .field("env", &format_args!("{} variables", self.env.len()))
             .field("git", &self.git)

@@ -1,11 +1,12 @@
 //! One service of the `services:` map.
 
+use super::around::Around;
 use super::decode::{Fields, Reader};
 use super::node::{Entry, Node};
 use super::plan::{
     DiscoveryPlan, ImagePlan, LoadBalancerPlan, NetworkPlan, OnFailure, OnInterrupt, OnPause, RolloutPlan,
 };
-use super::{deployment, files, image, network};
+use super::{around, deployment, files, image, network};
 use crate::error::{Error, SourceText};
 
 /// A service as it stands in the file.
@@ -20,6 +21,8 @@ pub struct Service<'a> {
     pub network: Option<NetworkPlan>,
     pub service_discovery: Option<DiscoveryPlan>,
     pub rollout: RolloutPlan,
+    pub before: Vec<Around>,
+    pub after: Vec<Around>,
     pub variables: &'a [Entry],
     pub check_url: Option<String>,
     pub desired_count: Option<i64>,
@@ -39,6 +42,9 @@ pub fn read<'a>(reader: &'a Reader, entry: &'a Entry) -> Option<Service<'a>> {
     if task_definition.is_none() && fields.node("task_definition").is_none() {
         fields.missing("task_definition", "name a task definition, a template of one, or a dockerrun");
     }
+    let rollout = fields
+        .fields("rollout")
+        .map_or(RolloutPlan { timeout_is_least: true, ..RolloutPlan::default() }, rollout);
     let service = Service {
         cluster: fields.text("cluster"),
         image: fields.fields("image").and_then(image::read),
@@ -51,9 +57,9 @@ pub fn read<'a>(reader: &'a Reader, entry: &'a Entry) -> Option<Service<'a>> {
         service_discovery: fields
             .fields("service_discovery")
             .and_then(|fields| network::service_discovery(fields, name)),
-        rollout: fields
-            .fields("rollout")
-            .map_or(RolloutPlan { timeout_is_least: true, ..RolloutPlan::default() }, rollout),
+        before: around::before(&mut fields),
+        after: around::after(&mut fields, rollout.on_failure),
+        rollout,
         variables: fields.map("variables").unwrap_or_default(),
         check_url: network::check_url(&mut fields),
         desired_count: fields.integer("desired_count", 0..=5_000),

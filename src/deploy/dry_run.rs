@@ -10,7 +10,7 @@ use super::preflight::{self, Ground};
 use super::register::{self, Registered, Sought};
 use super::render::{self, Facts, PushedImage};
 use super::repository::{Repository, names_registry};
-use super::{build, service, trap};
+use super::{around, build, service, trap};
 use crate::aws::Clients;
 use crate::aws::reply::{self, list, text};
 use crate::config::Plan;
@@ -47,6 +47,10 @@ pub struct DryRun {
     pub service_changes: Vec<Change>,
     /// What would be created around the service.
     pub creates: Vec<String>,
+    /// What would run before the service is touched, by name.
+    pub before: Vec<String>,
+    /// What would run once it is steady.
+    pub after: Vec<String>,
 }
 
 pub async fn dry_run(plan: &Plan, trial: Trial, clients: &Clients, events: &Events) -> Result<DryRun> {
@@ -79,6 +83,7 @@ pub async fn dry_run(plan: &Plan, trial: Trial, clients: &Clients, events: &Even
     let arn = found.as_ref().map_or_else(|| format!("{}:new", text(input, "family")), |found| found.arn.clone());
     let wanted = service::wanted(plan, &rendered, &arn, &ground.looked.surroundings, &mut warnings);
     let decision = decide(ground.live.as_ref(), &wanted, plan.rollout.fail_fast, &mut warnings);
+    let mut before = around::names(&plan.before);
     let created = |input: &Value| {
         let changes = document::diff(&json!({}), input, trial.values).into_iter();
         changes.filter(|change| change.path != "clientToken").collect()
@@ -86,8 +91,9 @@ pub async fn dry_run(plan: &Plan, trial: Trial, clients: &Clients, events: &Even
     let (service_action, service_changes) = match (decision, &ground.live) {
         (Decision::Create(input), _) => ("create", created(&input)),
         (Decision::Update { changes, deploys, .. }, Some(live)) => {
-            if deploys {
-                trap::check(plan, live, &wanted, input, clients).await?;
+            match deploys {
+                true => trap::check(plan, live, &wanted, input, clients).await?,
+                false => before.clear(),
             }
             ("update", decide::parts(live, &wanted, &changes, trial.values))
         }
@@ -119,6 +125,8 @@ pub async fn dry_run(plan: &Plan, trial: Trial, clients: &Clients, events: &Even
         service_action,
         service_changes,
         creates,
+        before: if matches!(service_action, "create" | "update" | "wait") { before } else { Vec::new() },
+        after: if service_action == "refuse" { Vec::new() } else { around::names(&plan.after) },
     })
 }
 

@@ -33,9 +33,12 @@ pub enum Step {
     Render,
     Register,
     LoadBalancer,
+    Before,
     Service,
     Steady,
     Check,
+    After,
+    Run,
     Rollback,
     Delete,
 }
@@ -73,6 +76,10 @@ pub enum Event {
     },
     /// One line of a build's output.
     BuildOutput {
+        line: String,
+    },
+    /// One line that a command before or after the release wrote.
+    Output {
         line: String,
     },
     /// One blob of a push or of a base image; `sent` of `size` bytes. Of a layer that is compressed on its way `digest` is the

@@ -121,7 +121,7 @@ async fn listed(
     }
 }
 
-fn task(value: &Value) -> Task {
+pub(super) fn task(value: &Value) -> Task {
     Task {
         id: reply::id(text(value, "taskArn")).to_owned(),
         started_by: text(value, "startedBy").to_owned(),

@@ -4,6 +4,7 @@
 pub mod access;
 pub mod advice;
 pub mod annotations;
+pub mod around;
 pub mod batch;
 pub mod build;
 pub mod cause;
@@ -31,6 +32,7 @@ mod logs;
 pub mod mirror;
 pub mod network;
 pub mod observe;
+pub mod one_off;
 mod origin;
 pub mod outcome;
 pub mod parts;
@@ -60,6 +62,7 @@ mod stop;
 pub mod strategy;
 pub mod surroundings;
 pub mod target_group;
+pub mod task;
 mod throttled;
 pub mod traffic;
 pub mod trap;
@@ -80,6 +83,7 @@ pub use dry_run::{Trial, dry_run};
 pub use interrupt::Interrupt;
 pub use login::{login, public_login};
 pub use mirror::mirror;
+pub use one_off::run as run_task;
 pub use outcome::Outcome;
 pub use parts::{build, push, register, render};
 pub use pause::go_on;
@@ -120,6 +124,14 @@ pub async fn run_interruptible(
         ),
         surroundings::ensure(plan, &rendered, &ground.looked, clients, events),
     )?;
+    let scene = around::Scene {
+        plan,
+        facts: &facts,
+        registered: &registered,
+        rendered: &rendered,
+        surroundings: &surroundings,
+    };
+    let before = around::before(&scene, clients, events).await?;
     let placing = service::place(plan, &rendered, &registered, &surroundings, clients, events);
     let placed = step(events, Step::Service, placing, service::Placed::detail).await?;
     let following = interrupt::follow(&plan.rollout, &placed, facts.digest(), (clients, events), interrupt);
@@ -131,7 +143,9 @@ pub async fn run_interruptible(
     if let Some(path) = &plan.check_url {
         step(events, Step::Check, check_url::check(url.as_deref(), path, plan.rollout.timeout), Clone::clone).await?;
     }
-    Ok(Outcome::steady(plan, &facts, &registered, &placed, &steady, url, started.elapsed()))
+    let after = around::after(&scene, &placed, url.as_deref(), clients, events).await?;
+    let around = outcome::RanAround { before, after };
+    Ok(Outcome::steady(plan, &facts, &registered, &placed, &steady, url, around, started.elapsed()))
 }
 
 /// Runs one step between its two events.

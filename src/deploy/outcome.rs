@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::around::Ran;
 use super::event::Events;
 use super::follow::Steady;
 use super::load_balancer;
@@ -40,8 +41,17 @@ pub struct Outcome {
     pub previous_task_definition: Option<String>,
     pub desired_count: i64,
     pub running_count: i64,
+    #[serde(flatten)]
+    pub around: RanAround,
     /// Wall time of the whole deploy, in milliseconds.
     pub duration_ms: u64,
+}
+
+/// What ran around the release.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct RanAround {
+    pub before: Vec<Ran>,
+    pub after: Vec<Ran>,
 }
 
 /// Where the service answers. What is steady stays steady when this role may not ask for it.
@@ -65,6 +75,7 @@ fn unknown(failure: &Failure) -> String {
 }
 
 impl Outcome {
+    #[allow(clippy::too_many_arguments)]
     pub(super) fn steady(
         plan: &Plan,
         facts: &Facts,
@@ -72,6 +83,7 @@ impl Outcome {
         placed: &Placed,
         steady: &Steady,
         url: Option<String>,
+        around: RanAround,
         took: Duration,
     ) -> Self {
         Outcome {
@@ -96,6 +108,7 @@ impl Outcome {
             previous_task_definition: placed.previous.as_ref().map(|previous| previous.task_definition.clone()),
             desired_count: steady.desired,
             running_count: steady.running,
+            around,
             duration_ms: took.as_millis() as u64,
         }
     }

@@ -91,7 +91,7 @@ pub fn render(plan: &Plan, clients: &Clients, digest: Option<&str>, events: &Eve
     let mut facts = render::stand_ins(plan, clients)?;
     if let (Some(image), Some(digest)) = (&mut facts.image, digest) {
         image.digest = digest.to_owned();
-        facts.release = render::release(plan, Some(digest));
+        facts.release = render::release(plan, Some(digest), &clients.region);
     }
     let rendered = render::documents(plan, &facts, events)?;
     Ok(RenderOutcome { task_definition: rendered.task_definition, service: rendered.service })

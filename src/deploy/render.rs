@@ -43,7 +43,7 @@ impl Facts {
             region: clients.region.clone(),
             account_id: ground.identity.account_id.clone(),
             image: image.cloned(),
-            release: release(plan, image.map(|image| image.digest.as_str())),
+            release: release(plan, image.map(|image| image.digest.as_str()), &clients.region),
         }
     }
 
@@ -53,10 +53,22 @@ impl Facts {
 }
 
 /// The plan's, else the digest's first digits.
-pub fn release(plan: &Plan, digest: Option<&str>) -> String {
+pub fn release(plan: &Plan, digest: Option<&str>, region: &str) -> String {
     let digits = digest.map(|digest| digest.trim_start_matches("sha256:").chars().take(12).collect::<String>());
-    let given = plan.release.clone().filter(|name| !name.is_empty());
+    let given = named_release(plan, region).ok().flatten().filter(|name| !name.is_empty());
     given.or(digits).unwrap_or_else(|| "unversioned".to_owned())
+}
+
+/// The name that was given: that of a tag, which may be a template.
+fn named_release(plan: &Plan, region: &str) -> Result<Option<String>> {
+    match &plan.release {
+        Some(tag) if is_template(tag) => Ok(tags(plan, std::slice::from_ref(tag), region)?.pop()),
+        given => Ok(given.clone()),
+    }
+}
+
+fn is_template(tag: &str) -> bool {
+    tag.contains("{{")
 }
 
 /// What a template sees: `image`, `repository_uri`, `tag`, `digest`, `release`, `region`, `account_id`, `cluster`,
@@ -165,6 +177,7 @@ pub fn rehearse_in(account_id: &str, plan: &Plan, clients: &Clients) -> Result<R
 
 /// What [`rehearse`] renders with, for a look at documents without a build.
 pub fn stand_ins(plan: &Plan, clients: &Clients) -> Result<Facts> {
+    named_release(plan, &clients.region)?;
     let digest = no_digest();
     let image = match &plan.image {
         Some(image) => Some(PushedImage {
@@ -180,7 +193,7 @@ pub fn stand_ins(plan: &Plan, clients: &Clients) -> Result<Facts> {
     Ok(Facts {
         region: clients.region.clone(),
         account_id: "123456789012".to_owned(),
-        release: release(plan, image.as_ref().map(|_| digest.as_str())),
+        release: release(plan, image.as_ref().map(|_| digest.as_str()), &clients.region),
         image,
     })
 }
@@ -196,7 +209,7 @@ pub fn tags(plan: &Plan, templates: &[String], region: &str) -> Result<Vec<Strin
         region: region.to_owned(),
         account_id: String::new(),
         image: None,
-        release: plan.release.clone().unwrap_or_default(),
+        release: plan.release.clone().filter(|name| !is_template(name)).unwrap_or_default(),
     };
     let mut context = context(plan, &facts);
     if let Some(context) = context.as_object_mut() {

@@ -95,6 +95,11 @@ impl Bars {
         }
     }
 
+    /// Takes the bars away while something else is written.
+    pub fn beside(&self, write: impl FnOnce()) {
+        self.all.suspend(write);
+    }
+
     /// Takes all bars away.
     pub fn close(self) {
         let _ = self.all.clear();

@@ -42,7 +42,7 @@ pub fn text(error: &Error, style: Style) -> String {
 pub fn json(error: &Error) -> Value {
     let mut value = json!({
         "kind": error.kind().name(),
-        "exitCode": error.kind().exit_code(),
+        "exitCode": error.exit_code(),
         "message": error.to_string(),
     });
     if let Some(place) = error.place() {

@@ -37,9 +37,12 @@ pub fn step_name(step: Step) -> &'static str {
         Step::Render => "render",
         Step::Register => "register",
         Step::LoadBalancer => "load balancer",
+        Step::Before => "before",
         Step::Service => "service",
         Step::Steady => "steady",
         Step::Check => "check",
+        Step::After => "after",
+        Step::Run => "run",
         Step::Rollback => "rollback",
         Step::Delete => "delete",
     }
@@ -62,13 +65,20 @@ impl Lines {
     /// The lines that an event is worth; most are worth one, repetitions none.
     pub fn of(&mut self, event: &Event) -> Vec<String> {
         match event {
-            Event::BuildOutput { line } if line.trim().is_empty() => Vec::new(),
+            Event::BuildOutput { line } | Event::Output { line } if line.trim().is_empty() => Vec::new(),
             Event::StepStarted { step } => {
                 self.steps.retain(|running| running != step);
                 self.steps.push(*step);
                 // the others are over before they could be read
                 match step {
-                    Step::Build | Step::Push | Step::Steady | Step::Rollback | Step::Delete => {
+                    Step::Build
+                    | Step::Push
+                    | Step::Before
+                    | Step::Steady
+                    | Step::After
+                    | Step::Run
+                    | Step::Rollback
+                    | Step::Delete => {
                         vec![self.quiet("started")]
                     }
                     _ => Vec::new(),
@@ -104,6 +114,7 @@ impl Lines {
                 let line = toned(&escape::line(&without_colors(line)), Tone::Quiet, self.style);
                 vec![self.under(step_name(Step::Build), &line)]
             }
+            Event::Output { line } => vec![self.quiet(&escape::line(&without_colors(line)))],
             Event::Blob { digest, size, sent, state } => self.blob(digest, *size, *sent, *state),
             Event::Resource { action, kind, id } => {
                 let (action, step) = match action {
@@ -282,6 +293,11 @@ fn stopped(reason: Option<&str>, exits: &[ContainerExit]) -> Option<String> {
         (None, false) => Some(containers.join("; ")),
         (Some(reason), false) => Some(format!("{reason} ({})", containers.join("; "))),
     }
+}
+
+/// A line from outside that may go to a terminal.
+pub fn harmless(line: &str) -> String {
+    escape::line(&without_colors(line)).into_owned()
 }
 
 /// Colours are what builds and programs write most; shown as escapes they would drown the text.

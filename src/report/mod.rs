@@ -34,6 +34,8 @@ pub struct Display {
     pub stderr: Style,
     /// Rows of the terminal that bars are drawn on.
     pub rows: Option<usize>,
+    /// What containers log is the result, and goes to stdout.
+    pub logs_are_the_result: bool,
 }
 
 /// What a run had done by its end, as its events tell.
@@ -68,6 +70,7 @@ impl Display {
             stdout: choose::style(terminal.stdout_tty, terminal),
             stderr: choose::style(terminal.stderr_tty, terminal),
             rows: terminal.height,
+            logs_are_the_result: false,
         }
     }
 
@@ -80,6 +83,14 @@ impl Display {
         while let Some(event) = events.recv().await {
             let event = told(event);
             seen.note(&event);
+            if let (Event::Log { line, .. }, true) = (&event, self.logs_are_the_result) {
+                let line = if self.stdout_tty { lines::harmless(line) } else { line.clone() };
+                match &bars {
+                    Some(bars) => bars.beside(|| to_stdout(&format!("{line}\n"))),
+                    None => to_stdout(&format!("{line}\n")),
+                }
+                continue;
+            }
             match self.show {
                 Show::Bars => {
                     if let Some(bars) = &mut bars {

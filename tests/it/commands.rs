@@ -247,6 +247,7 @@ fn help_version_and_completions_go_to_stdout() {
         "wait",
         "continue",
         "rollback",
+        "run",
         "revisions",
         "delete",
         "lab",

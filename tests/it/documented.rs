@@ -53,6 +53,8 @@ services:
       circuit_breaker: { zzzzzzzz: 1, threshold: { zzzzzzzz: 1, type: COUNT, value: 1 } }
       alarms: { zzzzzzzz: 1, names: [a] }
       hooks: [{ zzzzzzzz: 1, type: PAUSE, stages: [POST_SCALE_UP] }]
+    before: [{ zzzzzzzz: 1, task: { zzzzzzzz: 1 } }]
+    after: [{ zzzzzzzz: 1, task: { zzzzzzzz: 1 } }]
   b: { task_definition: t.json, image: { repository: a, build: { zzzzzzzz: 1, dockerfile: a } } }
   c: { task_definition: t.json, image: { repository: a, build: { zzzzzzzz: 1, image: a } } }
 environments:
@@ -133,6 +135,7 @@ fn what_each_command_prints_is_documented() {
     as_documented("repo images", &lab.lab("repo images shop").json(0)[0]);
     let own = format!("mirror {}/shop:latest --repository shelf --create-repository", lab.host);
     as_documented("mirror", &lab.lab(&own).json(0)[0]);
+    as_documented("run", &lab.steady("run -C shop --lab -o json --detach").json(0));
     as_documented("rollback", &lab.lab("rollback -C shop --to 1").json(0));
     as_documented("rollback --list", &lab.lab("rollback -C shop --list").json(0)[0]);
     as_documented("revisions", &lab.lab("revisions -C shop").json(0)[0]);

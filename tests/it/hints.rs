@@ -19,11 +19,11 @@ fn commands_get_the_flags_of_the_run_and_nothing_else_does() {
         ("`steady deploy` makes it", "`steady deploy -C x --lab` makes it"),
         ("`steady wait` or `docker ps`", "`steady wait -C x --lab` or `docker ps`"),
         ("see `steady login --password-stdout`", "see `steady login --password-stdout -C x --lab`"),
-        ("`steady lab stop` ends it, `steady init` begins", "`steady lab stop` ends it, `steady init` begins"),
+        ("`steady lab stop` ends it, `steady init` begins", "`steady lab stop` ends it, `steady init -C x` begins"),
         ("say steady", "say steady"),
     ] {
-        assert_eq!(with_flags(hint, " -C x --lab"), expected);
-        assert_eq!(with_flags(hint, ""), hint);
+        assert_eq!(with_flags(hint, " -C x --lab", " -C x"), expected);
+        assert_eq!(with_flags(hint, "", ""), hint);
     }
 }
 

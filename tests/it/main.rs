@@ -23,6 +23,7 @@ mod layers;
 mod login;
 mod mirror;
 mod model;
+mod one_off;
 mod ports;
 mod preflight;
 mod program;

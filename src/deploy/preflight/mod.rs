@@ -22,7 +22,7 @@ use super::event::{Event, Events};
 use super::render::{self, Rendered};
 use super::repository::Repository;
 use super::surroundings::{self, Looked, Surroundings};
-use super::{controller, discovery, load_balancer, repository, service, strategy};
+use super::{around as around_release, controller, discovery, load_balancer, repository, service, strategy};
 use crate::aws::reply::text;
 use crate::aws::{Clients, Failure, Identity};
 use crate::config::Plan;
@@ -257,6 +257,7 @@ pub async fn for_image(plan: &Plan, clients: &Clients) -> Result<Ground> {
 
 /// The containers and ports that the project names beside the task definition have to be in it.
 fn fits(plan: &Plan, task_definition: &Value) -> Result<()> {
+    around_release::fits(plan, task_definition)?;
     if let Some(balancer) = &plan.load_balancer {
         load_balancer::container(balancer.container.as_deref(), balancer.container_port, plan, task_definition)?;
     }

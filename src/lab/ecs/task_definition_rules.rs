@@ -343,7 +343,7 @@ pub fn units(document: &Map<String, Value>, member: &str) -> Option<i64> {
 }
 
 /// The sizes that Fargate has (CPU units and MiB).
-fn is_fargate_size(cpu: i64, memory: i64) -> bool {
+pub fn is_fargate_size(cpu: i64, memory: i64) -> bool {
     let gib = 1024;
     let (from, to, step) = match cpu {
         256 => return [512, gib, 2 * gib].contains(&memory),

@@ -7,7 +7,7 @@ use super::{
     model::{InstanceStatus, Task, TaskDefinition, TaskStatus},
     placement_rules,
     request::{Request, client, failure, invalid, without_nulls},
-    service_rules, services, tags, task_definitions, task_view,
+    service_rules, services, tags, task_definition_rules, task_definitions, task_view,
 };
 use crate::lab::{
     api::{ApiError, ApiResult},
@@ -17,6 +17,10 @@ use crate::lab::{
     },
     state::State,
 };
+
+const LONGEST_TOKEN: usize = 64;
+/// In milliseconds. A client token is known for a day, and no longer than this after the end of its task.
+const HOUR: i64 = 3_600_000;
 
 /// Of `containerOverrides`, as JSON.
 const LONGEST_OVERRIDES: usize = 8192;
@@ -65,9 +69,12 @@ pub fn describe(state: &State, request: &Request) -> ApiResult {
 pub fn run(state: &mut State, request: &Request) -> ApiResult {
     let cluster = request.cluster(state)?.name.clone();
     let asked = without_nulls(request.input);
-    if let Some((request_before, ids)) = request.text("clientToken").and_then(|token| state.ecs.run_tokens.get(token)) {
+    let token = token(state, request, &cluster)?;
+    if let Some((request_before, ids)) = token.as_ref().and_then(|token| state.ecs.run_tokens.get(token)) {
         if *request_before != asked {
-            return Err(ApiError::new("ConflictException", "The client token was used for another request."));
+            let ids: Vec<String> = ids.iter().map(|id| arn::task(request.settings, &cluster, id)).collect();
+            let error = ApiError::new("ConflictException", "The client token was used for another request.");
+            return Err(error.member("resourceIds", ids));
         }
         let tasks = ids.iter().filter_map(|id| state.ecs.tasks.get(id));
         let tasks: Vec<Value> = tasks.map(|task| task_view::view(request.settings, task, true)).collect();
@@ -109,10 +116,25 @@ pub fn run(state: &mut State, request: &Request) -> ApiResult {
             }
         }
     }
-    if let Some(token) = request.text("clientToken").filter(|_| !started.is_empty()) {
-        state.ecs.run_tokens.insert(token.into(), (asked, started.clone()));
+    if let Some(token) = token.filter(|_| !started.is_empty()) {
+        state.ecs.run_tokens.insert(token, (asked, started.clone()));
     }
     Ok(json!({"tasks": views(state, request, &started), "failures": failures}))
+}
+
+/// The request's client token, which is its cluster's own; those that ECS would have forgotten are forgotten.
+fn token(state: &mut State, request: &Request, cluster: &str) -> Result<Option<String>, ApiError> {
+    let Some(token) = request.text("clientToken") else { return Ok(None) };
+    if token.len() > LONGEST_TOKEN || !token.bytes().all(|byte| (33..=126).contains(&byte)) {
+        return Err(invalid(format!("clientToken must have up to {LONGEST_TOKEN} ASCII characters without blanks.")));
+    }
+    let tasks = &state.ecs.tasks;
+    let lives = |id: &String| {
+        let ended = |task: &Task| task.stopped_at.is_some_and(|at| at + HOUR < request.now);
+        tasks.get(id).is_some_and(|task| task.created_at + 24 * HOUR >= request.now && !ended(task))
+    };
+    state.ecs.run_tokens.retain(|_, (_, ids)| ids.iter().any(lives));
+    Ok(Some(format!("{cluster} {token}")))
 }
 
 /// As RunTask, on the container instances that the request names.
@@ -168,6 +190,15 @@ fn check(state: &State, request: &Request, definition: &TaskDefinition, launch_t
             return Err(invalid(
                 "Override for container named ".to_owned() + name + " is not a container in the TaskDefinition.",
             ));
+        }
+    }
+    if launch_type == "FARGATE" {
+        let of = |member: &str| {
+            let sizes = overrides.as_object().filter(|sizes| sizes.contains_key(member));
+            task_definition_rules::units(sizes.unwrap_or(&definition.document), member).unwrap_or(0)
+        };
+        if !task_definition_rules::is_fargate_size(of("cpu"), of("memory")) {
+            return Err(client("No Fargate configuration exists for given values."));
         }
     }
     if request.text("startedBy").is_some_and(|by| by.chars().count() > 128) {

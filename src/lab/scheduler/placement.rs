@@ -106,7 +106,7 @@ impl Misfit {
 
 /// Puts a new task in PROVISIONING; its id.
 pub fn place(state: &mut State, settings: &Settings, now: i64, wanted: Wanted) -> Result<String, Misfit> {
-    let (cpu, memory) = wanted.definition.reserves();
+    let (cpu, memory) = wanted.definition.reserves(wanted.overrides.as_ref());
     let mode = wanted.definition.network_mode();
     if let Some(misfit) = shortage::refusal(state, &wanted) {
         return Err(misfit);
@@ -162,7 +162,7 @@ pub fn place(state: &mut State, settings: &Settings, now: i64, wanted: Wanted) -
 
 /// Its instance; a capacity provider that grows may add one for it.
 fn instance_for(state: &mut State, settings: &Settings, now: i64, wanted: &Wanted) -> Result<String, Misfit> {
-    let (cpu, memory) = wanted.definition.reserves();
+    let (cpu, memory) = wanted.definition.reserves(wanted.overrides.as_ref());
     let need = Need { cpu, memory, ports: static_ports(wanted.definition) };
     let chosen = choose(state, &settings.region, wanted, &need);
     let (Err(misfit), Some(provider)) = (&chosen, wanted.provider) else { return chosen };

@@ -87,6 +87,7 @@ impl Server {
             profile: None,
             endpoint_url: Some(self.url.clone()),
             static_credentials: Some(("AKIATEST".into(), SecretString::from("secret"))),
+            ..Settings::default()
         }
     }
 }

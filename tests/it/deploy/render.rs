@@ -31,6 +31,8 @@ pub fn plan() -> Plan {
         load_balancer: None,
         network: None,
         service_discovery: None,
+        before: Vec::new(),
+        after: Vec::new(),
         rollout: RolloutPlan::default(),
         variables: BTreeMap::from([("LOG".into(), json!("warn")), ("count".into(), json!(3))]),
         env: BTreeMap::from([("HOME".into(), "/root".into())]),
@@ -96,8 +98,12 @@ fn the_name_of_a_release() {
         (None, None, "unversioned"),
     ] {
         let plan = Plan { release: given.map(str::to_owned), ..plan() };
-        assert_eq!(release(&plan, digest.map(String::as_str)), expected);
+        assert_eq!(release(&plan, digest.map(String::as_str), "us-west-2"), expected);
     }
+    // `--tag '{{git.short_sha}}-{{region}}'`
+    let git = BTreeMap::from([("short_sha".to_owned(), "0a1b2c3".to_owned())]);
+    let named = Plan { release: Some("{{git.short_sha}}-{{region}}".into()), git, ..plan() };
+    assert_eq!(release(&named, Some(&digest), "us-west-2"), "0a1b2c3-us-west-2");
     let plan = Plan { release: Some("v7".into()), ..plan() };
     assert_eq!(tags(&plan, &["{{release}}".to_owned()], "us-west-2").expect("tags"), ["v7"]);
 }

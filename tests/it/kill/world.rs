@@ -58,6 +58,7 @@ impl World {
                 lifecycle::ACCESS_KEY_ID.into(),
                 SecretString::from(lifecycle::SECRET_ACCESS_KEY),
             )),
+            ..Settings::default()
         };
         let clients = aws::connect(&settings).await.unwrap();
         World { folder, clients, lab, stop, served }

@@ -162,9 +162,9 @@ fn a_task_s_size_may_have_its_unit_and_comes_back_without() {
             assert_eq!(definition["compatibilities"], compatibilities);
             assert_eq!((&definition["cpu"], &definition["memory"]), (&json!(units), &json!(mib)));
             let definition = &sim.state.ecs.families["f"].revisions[&1];
-            assert_eq!(definition.reserves(), (units.parse().unwrap(), mib.parse().unwrap()));
+            assert_eq!(definition.reserves(None), (units.parse().unwrap(), mib.parse().unwrap()));
             let app = Container { name: "app".into(), ..Container::default() };
-            let memory = definition.reserves().1;
+            let memory = definition.reserves(None).1;
             let task = Task { id: "0".repeat(32), memory, containers: vec![app], ..Task::default() };
             let spec = launch::task_spec(&task, definition, Clock::new(Pace::Fast));
             assert_eq!(spec.containers[0].memory_bytes, Some(memory as u64 * 1024 * 1024));

@@ -179,33 +179,6 @@ async fn a_folder_has_one_lab_and_a_lab_stops_when_told() {
 }
 
 #[tokio::test]
-async fn beyond_loopback_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
-    let error = lifecycle::serve_on(listener, options(folder.path()), std::future::pending()).await.unwrap_err();
-    assert!(error.to_string().contains("loopback only"), "{error}");
-    assert!(!folder.path().join("lab.json").exists());
-}
-
-#[tokio::test]
-async fn a_port_that_is_taken_is_an_error_and_no_drift() {
-    let folder = tempfile::tempdir().unwrap();
-    let port = free_port();
-    let taken = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
-    let options = Options { port: Some(port), executable: Some("/nonexistent".into()), ..options(folder.path()) };
-    for error in [
-        lifecycle::start(&options).await.unwrap_err(),
-        lifecycle::serve(options.clone(), std::future::pending()).await.unwrap_err(),
-    ] {
-        assert_eq!(error.to_string(), format!("port {port} of 127.0.0.1 is taken by another process"));
-        assert!(error.hints()[0].contains("--port"), "{:?}", error.hints());
-    }
-    drop(taken);
-    let error = lifecycle::start(&options).await.unwrap_err();
-    assert!(error.to_string().contains("/nonexistent"), "{error}");
-}
-
-#[tokio::test]
 async fn the_port_stays_with_the_folder() {
     let folder = tempfile::tempdir().unwrap();
     let free = Options { port: Some(free_port()), ..options(folder.path()) };

@@ -89,6 +89,11 @@ impl TestLab {
         TestLab { host, folder, stop, served, client }
     }
 
+    /// Waits for a lab that was told to stop.
+    pub(crate) async fn ended(self) {
+        self.served.await.unwrap().unwrap();
+    }
+
     /// Ends the lab and gives its folder back.
     pub(crate) async fn end(self) -> TempDir {
         self.stop.cancel();

@@ -83,7 +83,7 @@ pub fn write_with(blobs: &Path, layers: &[(Vec<u8>, &str)], config: Value, diff_
 pub fn compress(tar: &[u8], media_type: &str) -> Vec<u8> {
     match media_type {
         GZIP => {
-            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
             encoder.write_all(tar).unwrap();
             encoder.finish().unwrap()
         }

@@ -7,7 +7,6 @@ pub(crate) mod image;
 mod levels;
 pub(crate) mod limits;
 mod output;
-mod unpack;
 mod volumes;
 mod walls;
 
@@ -17,7 +16,7 @@ use std::time::Duration;
 use steadystate::lab::runtime::{ContainerSpec, Level, Line, Output, Runtime, RuntimeEvent, TaskSpec};
 use tokio::sync::mpsc::{self, Receiver, UnboundedReceiver};
 
-const HELPER: &str = env!("CARGO_BIN_EXE_steady");
+pub(crate) const HELPER: &str = env!("CARGO_BIN_EXE_steady");
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A runtime at one level in a folder of its own.

@@ -10,7 +10,7 @@ use serde_json::json;
 use steadystate::deploy::event::{BlobState, ContainerExit, Event, ResourceAction, Step};
 use steadystate::error::{Error, Kind, SourceText};
 use steadystate::report::choose::{self, Progress, Show, Style, Terminal};
-use steadystate::report::{Seen, escape, failure, lines::Lines, result, words};
+use steadystate::report::{Seen, failure, lines::Lines, result, words};
 
 const PLAIN: Style = Style { color: false, unicode: true, width: None };
 const ASCII: Style = Style { color: false, unicode: false, width: None };
@@ -165,45 +165,4 @@ fn a_good_deploy() -> Vec<Event> {
         started(Step::Check),
         finished(Step::Check, "http://127.64.0.1:8080/healthz answered 200", 3),
     ]
-}
-
-#[test]
-fn nothing_from_outside_reaches_a_terminal_as_it_is() {
-    let evil = "a\u{1b}]0;owned\u{7}b\u{9b}31mc\u{202e}d\u{2066}e\rf\ng\u{200b}h\u{0}i";
-    let events = [
-        finished(Step::Build, evil, 1),
-        Event::Warning { message: evil.into(), hint: Some(evil.into()) },
-        Event::Notice { message: evil.into() },
-        Event::BuildOutput { line: evil.into() },
-        Event::Blob { digest: evil.into(), size: 1, sent: 1, state: BlobState::Pushed },
-        Event::Resource { action: ResourceAction::Created, kind: evil.into(), id: evil.into() },
-        service_event(evil),
-        Event::Deployment { id: evil.into(), status: evil.into(), desired: 1, running: 1, pending: 0, failed: 0 },
-        Event::Task {
-            id: evil.into(),
-            task_definition: evil.into(),
-            last_status: evil.into(),
-            health: Some(evil.into()),
-            stopped_reason: Some(evil.into()),
-            exit_codes: vec![ContainerExit { container: evil.into(), exit_code: Some(1), reason: Some(evil.into()) }],
-        },
-        Event::Target { target_group: evil.into(), target: evil.into(), state: evil.into(), reason: Some(evil.into()) },
-        Event::Log { task: evil.into(), container: evil.into(), line: evil.into() },
-    ];
-    let harmless =
-        |text: &str| !text.chars().any(|c| (c.is_control() && c != '\n') || "\u{202e}\u{2066}\u{200b}".contains(c));
-    for event in &events {
-        let lines = Lines::new(PLAIN).of(event);
-        assert!(!lines.is_empty() && lines.iter().all(|line| harmless(line) && !line.contains('\n')), "{lines:?}");
-    }
-    let source = SourceText::new("x.json", format!("first\n{evil} here\n"));
-    let at = source.text.find("here").unwrap();
-    let error = Error::input(evil).at(&source, at..at + 4, Some(evil)).hint(evil).cause(std::io::Error::other(evil));
-    assert!(harmless(&failure::text(&error, PLAIN)), "{:?}", failure::text(&error, PLAIN));
-    let value = json!({ "status": evil, "service": evil, "cluster": evil, "x": evil, "rows": [{ "a": evil }], "map": { "k": evil } });
-    assert!(harmless(&result::text(&value, PLAIN)), "{:?}", result::text(&value, PLAIN));
-    assert_eq!(failure::json(&error)["message"], evil, "JSON carries it as it is");
-    assert_eq!(escape::line("plain"), "plain");
-    assert_eq!(escape::line("a\tb\u{1b}"), "a\\tb\\u{1b}");
-    assert_eq!(escape::block("a\tb\n\u{85}"), "a\tb\n\\u{85}");
 }

@@ -113,15 +113,23 @@ impl TaskDefinition {
         self.containers().iter().find(|container| container["name"] == name)
     }
 
-    /// CPU units and MiB that a task reserves on its instance.
-    pub fn reserves(&self) -> (i64, i64) {
+    /// CPU units and MiB that a task reserves on its instance, with what RunTask overrides of them.
+    pub fn reserves(&self, overrides: Option<&Value>) -> (i64, i64) {
         let number = |value: Option<&Value>| {
             value.and_then(|value| value.as_i64().or_else(|| value.as_str().and_then(|text| text.trim().parse().ok())))
         };
+        let of_task = |member: &str| {
+            number(overrides.and_then(|of| of.get(member))).or_else(|| number(self.document.get(member)))
+        };
+        let own = |container: &Value, member: &str| {
+            let all = overrides.and_then(|of| of["containerOverrides"].as_array());
+            let own = all.and_then(|all| all.iter().find(|of| of["name"] == container["name"]));
+            number(own.and_then(|own| own.get(member))).or_else(|| number(container.get(member)))
+        };
         let sum = |of: &dyn Fn(&Value) -> Option<i64>| self.containers().iter().filter_map(of).sum::<i64>();
-        let cpu = number(self.document.get("cpu")).unwrap_or_else(|| sum(&|container| number(container.get("cpu"))));
-        let memory = number(self.document.get("memory")).unwrap_or_else(|| {
-            sum(&|container| number(container.get("memoryReservation")).or(number(container.get("memory"))))
+        let cpu = of_task("cpu").unwrap_or_else(|| sum(&|container| own(container, "cpu")));
+        let memory = of_task("memory").unwrap_or_else(|| {
+            sum(&|container| own(container, "memoryReservation").or_else(|| own(container, "memory")))
         });
         (cpu, memory)
     }

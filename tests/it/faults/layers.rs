@@ -1,4 +1,4 @@
-//! Layers: what they may do, and what they may not.
+//! Layers of images that the lab runs: what they may do, and what they may not (46 to 50).
 
 use std::fs;
 use std::io::Write;
@@ -10,7 +10,8 @@ use steadystate::lab::runtime::unpack::{Limits, unpack};
 use steadystate::lab::runtime::{ContainerSpec, ImageSource, Runtime, TaskSpec};
 use tar::EntryType;
 
-use super::image::{GZIP, Layer, PLAIN, ZSTD, compress, sha256, write, write_with};
+use crate::lab_runtime::HELPER;
+use crate::lab_runtime::image::{GZIP, Layer, PLAIN, ZSTD, compress, sha256, write, write_with};
 
 /// A root with something to guard beside it.
 struct Place {
@@ -76,7 +77,7 @@ fn diff_ids(image: &ImageSource) -> Vec<String> {
 }
 
 #[test]
-fn nothing_is_written_outside_the_root() {
+fn case_46_nothing_is_written_outside_the_root() {
     let up = "../secret";
     // what the layer does -> what is in the root afterwards, or why it is refused
     type Outcome = Result<&'static [&'static str], &'static str>;
@@ -140,7 +141,7 @@ fn nothing_is_written_outside_the_root() {
 }
 
 #[test]
-fn layers_lie_on_top_of_each_other() {
+fn case_47_whiteouts_hide_what_lies_below_and_nothing_else() {
     type Make = fn(&mut Layer) -> &mut Layer;
     let base: Make = |l| {
         l.directory("d", 0o755)
@@ -205,7 +206,7 @@ fn layers_lie_on_top_of_each_other() {
 }
 
 #[test]
-fn devices_are_skipped_and_privileges_dropped() {
+fn case_50_devices_are_skipped_and_privileges_dropped() {
     let place = Place::new();
     let mut layer = Layer::default();
     layer
@@ -245,7 +246,7 @@ fn long_names_and_every_compression() {
 }
 
 #[test]
-fn bombs_are_cut_off() {
+fn case_48_bombs_are_cut_off_by_bytes_ratio_and_entries() {
     let small = Limits { bytes: 8 << 20, entries: 100, ratio: 20, ratio_from: 1 << 20 };
     let zeroes = |megabytes: usize| Layer::default().file("bomb", 0o644, &vec![0; megabytes << 20]).finish();
     let mut many = Layer::default();
@@ -283,10 +284,29 @@ fn bombs_are_cut_off() {
     assert!(place.unpack(&image, Limits::default()).unwrap_err().contains("extension header"));
 }
 
+/// As a task would meet them, at the limits that the lab has: the task says why, and nothing is left on disk.
 #[tokio::test]
-async fn a_layer_that_is_not_what_the_config_says_never_runs() {
+async fn case_48_a_bomb_frees_the_disk_that_it_took() {
     let data = tempfile::tempdir().unwrap();
-    let runtime = Runtime::new(data.path().to_owned(), None, super::HELPER.into()).unwrap();
+    let runtime = Runtime::new(data.path().to_owned(), None, HELPER.into()).unwrap();
+    for media_type in [GZIP, ZSTD] {
+        let bomb = Layer::default().file("bomb", 0o644, &vec![0; 128 << 20]).finish();
+        let image = write(&data.path().join("blobs"), &[(bomb, media_type)], json!({ "Entrypoint": ["/bomb"] }));
+        let container = ContainerSpec { name: "c".into(), image, ..ContainerSpec::default() };
+        let task = TaskSpec { task_id: "t".into(), containers: vec![container], volumes: Vec::new() };
+        let error = runtime.start(task).await.unwrap_err();
+        assert!(error.reason.starts_with("CannotPullContainerError: "), "{media_type}: {error}");
+        assert!(error.reason.contains("more than this lab allows"), "{media_type}: {error}");
+        for folder in ["runtime/images", "runtime/tasks"] {
+            assert_eq!(entries(&data.path().join(folder)), 0, "{media_type}: disk is not freed");
+        }
+    }
+}
+
+#[tokio::test]
+async fn case_49_a_layer_that_is_not_what_the_config_says_never_runs() {
+    let data = tempfile::tempdir().unwrap();
+    let runtime = Runtime::new(data.path().to_owned(), None, HELPER.into()).unwrap();
     let blobs = data.path().join("blobs");
     let layer = || Layer::default().file("tool", 0o755, b"x").finish();
     let config = || json!({ "Entrypoint": ["/tool"] });
