@@ -211,6 +211,14 @@ fn theirs(number: i64, memory: i64, team: &str) -> Value {
     revision
 }
 
+/// What a later ECS fills in, which nobody here can know for a default.
+fn newer(number: i64, fingerprint: &str) -> Value {
+    let mut revision = theirs(number, 128, "t");
+    revision["taskDefinition"]["containerDefinitions"][0]["bloom"] = json!({ "mode": "SPRING" });
+    revision["tags"].as_array_mut().expect("a list").push(json!({ "key": FINGERPRINT_TAG, "value": fingerprint }));
+    revision
+}
+
 #[test]
 fn which_revisions_can_be_used_again() {
     let print = fingerprint(&input());
@@ -228,6 +236,8 @@ fn which_revisions_can_be_used_again() {
         ),
         ("another family", vec![foreign], None),
         ("no tags", vec![json!({ "taskDefinition": { "family": "web", "status": "ACTIVE" } })], None),
+        ("the one, with members that are newer than us", vec![newer(3, &print)], Some(3)),
+        ("somebody else's with such members", vec![newer(3, "")], None),
         ("somebody else's that says the same", vec![theirs(3, 128, "t")], Some(3)),
         ("somebody else's that says something else", vec![theirs(3, 256, "t"), theirs(4, 128, "u")], None),
     ] {

@@ -195,3 +195,42 @@ fn a_deploy_has_no_differences_to_show() {
         assert!(hint.contains(&format!("`steady diff {flag} ")) && hint.contains("--dry-run"), "{refused:#}");
     }
 }
+
+#[test]
+fn what_would_be_refused_is_shown_all_the_same() {
+    let lab = Rehearsal::start();
+    web(&lab);
+    // Placed nowhere, so that the deployment stays in progress.
+    let nowhere = |task: &mut Value, memory: i64| {
+        task["placementConstraints"] = json!([{ "type": "memberOf", "expression": "attribute:nowhere == true" }]);
+        task["containerDefinitions"][0]["memory"] = memory.into();
+    };
+    lab.write("web/task.json", &task(|task| nowhere(task, 128)));
+    lab.lab("register -C web").json(0);
+    lab.call("ecs.CreateService", json!({ "serviceName": "web", "taskDefinition": "web", "desiredCount": 1 }));
+    lab.write("web/task.json", &task(|task| nowhere(task, 256)));
+    let run = lab.steady("diff -C web --lab --output json --exit-code");
+    let refused = run.json(11);
+    assert_eq!(refused["serviceAction"], "refuse", "{refused:#}");
+    assert!(run.stderr.contains("a deploy would be refused now: another deployment is in progress"), "{}", run.stderr);
+    let paths = |list: &Value| list.as_array().unwrap().iter().map(|one| one["path"].clone()).collect::<Vec<_>>();
+    assert_eq!(paths(&refused["taskDefinitionChanges"]), ["containerDefinitions[web].memory"]);
+    let service = ["taskDefinition", "desiredCount", "deploymentConfiguration.deploymentCircuitBreaker.enable"];
+    assert!(service.iter().all(|path| paths(&refused["serviceChanges"]).contains(&json!(path))), "{refused:#}");
+}
+
+#[test]
+fn tags_of_a_service_that_is_there_stay_and_that_is_said() {
+    let lab = Rehearsal::start();
+    web(&lab);
+    let tags =
+        |team: &str| json!({ "tags": [{ "key": "team", "value": team }, { "key": "kept", "value": "1" }] }).to_string();
+    lab.write("web/service.json", &tags("web"));
+    lab.lab("deploy -C web").json(0);
+    let same = lab.steady("diff -C web --lab --exit-code");
+    assert_eq!((same.code, same.stderr.contains("tags")), (0, false), "{}", same.stderr);
+    lab.write("web/service.json", &tags("shop"));
+    let other = lab.steady("diff -C web --lab --exit-code");
+    assert_eq!(other.code, 0, "{}", other.stdout);
+    assert!(other.stderr.contains("does not change the tags of a service that is there: team\n"), "{}", other.stderr);
+}

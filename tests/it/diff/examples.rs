@@ -43,32 +43,37 @@ fn nothing_differs_after_a_deploy_of_any_example() {
     let mut names: Vec<String> =
         std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
-    for name in names {
-        let lab = Rehearsal::start();
-        example(&lab, &name);
-        let first = lab.lab(&format!("diff -C {name} --exit-code")).json(11);
-        assert_eq!(first["serviceAction"], "create", "{name}: {first:#}");
-        let deployed = lab.lab(&format!("deploy -C {name}")).json(0);
-        for line in ["diff", "diff --no-build", "deploy --dry-run"] {
-            let same = lab.lab(&format!("{line} -C {name} --exit-code")).json(0);
-            assert_eq!((&same["status"], &same["taskDefinition"]), (&json!("unchanged"), &deployed["taskDefinition"]));
-            assert_eq!((&same["taskDefinitionChanges"], &same["serviceChanges"]), (&json!([]), &json!([])), "{name}");
+    std::thread::scope(|scope| {
+        for name in &names {
+            scope.spawn(|| deployed_and_changed(name));
         }
-        let document = match name.as_str() {
-            "hello" => "task-definition.json.hbs",
-            "ecs-demo" => "ecs-demo.json.hbs",
-            _ => "timeout.dockerrun.aws.json.hbs",
-        };
-        let text = std::fs::read_to_string(lab.path(&name).join(document)).unwrap();
-        let memory =
-            text.lines().find(|line| line.contains("\"memory\":")).unwrap().trim().trim_end_matches(',').to_owned();
-        lab.replace(&format!("{name}/{document}"), &[(&memory, "\"memory\": 96")]);
-        for line in ["diff", "diff --no-build", "deploy --dry-run"] {
-            let other = lab.lab(&format!("{line} -C {name} --exit-code")).json(11);
-            let changes = other["taskDefinitionChanges"].as_array().unwrap();
-            assert!(matches!(&changes[..], [one] if one["path"].as_str().unwrap().ends_with("].memory")), "{other:#}");
-            assert_eq!(other["previousTaskDefinition"], deployed["taskDefinition"]);
-        }
-        lab.lab(&format!("diff -C {name}")).json(0);
+    });
+}
+
+fn deployed_and_changed(name: &str) {
+    let lab = Rehearsal::start();
+    example(&lab, name);
+    let first = lab.lab(&format!("diff -C {name} --exit-code")).json(11);
+    assert_eq!(first["serviceAction"], "create", "{name}: {first:#}");
+    let deployed = lab.lab(&format!("deploy -C {name}")).json(0);
+    for line in ["diff", "diff --no-build", "deploy --dry-run"] {
+        let same = lab.lab(&format!("{line} -C {name} --exit-code")).json(0);
+        assert_eq!((&same["status"], &same["taskDefinition"]), (&json!("unchanged"), &deployed["taskDefinition"]));
+        assert_eq!((&same["taskDefinitionChanges"], &same["serviceChanges"]), (&json!([]), &json!([])), "{name}");
+    }
+    let document = match name {
+        "hello" => "task-definition.json.hbs",
+        "ecs-demo" => "ecs-demo.json.hbs",
+        _ => "timeout.dockerrun.aws.json.hbs",
+    };
+    let text = std::fs::read_to_string(lab.path(name).join(document)).unwrap();
+    let memory =
+        text.lines().find(|line| line.contains("\"memory\":")).unwrap().trim().trim_end_matches(',').to_owned();
+    lab.replace(&format!("{name}/{document}"), &[(&memory, "\"memory\": 96")]);
+    for line in ["diff", "diff --no-build", "deploy --dry-run"] {
+        let other = lab.lab(&format!("{line} -C {name} --exit-code")).json(11);
+        let changes = other["taskDefinitionChanges"].as_array().unwrap();
+        assert!(matches!(&changes[..], [one] if one["path"].as_str().unwrap().ends_with("].memory")), "{other:#}");
+        assert_eq!(other["previousTaskDefinition"], deployed["taskDefinition"]);
     }
 }

@@ -14,6 +14,7 @@ use steadystate::lab::lifecycle::{self, Options};
 
 use super::{folder, input, shapes};
 use crate::lab_front::{TestLab, options};
+use crate::site::Site;
 
 const TRIAL: Trial = Trial { values: Values::Redacted, build: true };
 
@@ -120,4 +121,27 @@ async fn unchanged(name: &str, revision: u32, plan: &Plan, clients: &Clients) {
         "{name}: {dry:?}"
     );
     assert!(dry.task_definition.is_some_and(|arn| arn.ends_with(&format!("/{name}:{revision}"))), "{name}");
+}
+
+#[tokio::test]
+async fn what_runs_from_a_registry_that_is_not_ecr_is_not_pushed_again() {
+    let lab = TestLab::start().await;
+    lab.create("hello").await;
+    let repository = format!("{}/hello", lab.host);
+    let layers = "{ layers: [{ from: td.json.hbs, to: /a }], entrypoint: [/a] }";
+    let image = format!("{{ repository: \"{repository}\", build: {layers} }}");
+    let site = Site::new(&format!("http://{}", lab.host), &image);
+    let auth = lab.login().await;
+    let auth = auth.strip_prefix("Basic ").unwrap();
+    std::fs::create_dir(site.path("home/.docker")).unwrap();
+    site.write("home/.docker/config.json", json!({ "auths": { &lab.host: { "auth": auth } } }).to_string());
+    let run = async |line: &str| site.well(&line.split(' ').collect::<Vec<_>>(), &[]).await;
+    let first = run("diff -o json").await;
+    assert_eq!(first.result()["pushes"], true, "{first:?}");
+    assert!(first.stderr.contains("is not asked in a dry run"), "{first:?}");
+    run("deploy --desired-count 0").await;
+    let same = run("diff -o json --exit-code").await;
+    assert_eq!((&same.result()["status"], &same.result()["pushes"]), (&json!("unchanged"), &json!(false)), "{same:?}");
+    assert!(!same.stderr.contains("is not asked"), "{same:?}");
+    lab.end().await;
 }
