@@ -11,7 +11,7 @@ use super::{Watched, left, pace};
 use crate::aws::reply::{id, list, text};
 use crate::aws::{Clients, Failure};
 use crate::deploy::event::{ContainerExit, Event, Events};
-use crate::deploy::observe;
+use crate::deploy::known_tasks;
 use crate::deploy::steady::Task;
 
 /// How the following ended; the tasks are as they were last seen.

@@ -13,7 +13,7 @@ async fn untouched(world: &World) {
 }
 
 #[tokio::test]
-async fn case_8_without_credentials_nothing_is_touched_and_the_way_to_some_is_told() {
+async fn case_08_without_credentials_nothing_is_touched_and_the_way_to_some_is_told() {
     let world = World::start().await;
     for command in ["deploy", "verify"] {
         let mut command = world.site.command(&[command, "--output", "json"]);
@@ -31,7 +31,7 @@ async fn case_8_without_credentials_nothing_is_touched_and_the_way_to_some_is_to
 
 /// A cluster that is missing is a sign of another account or region: whose credentials these are is said with it.
 #[tokio::test]
-async fn case_8_in_another_account_or_region_the_caller_is_shown() {
+async fn case_08_in_another_account_or_region_the_caller_is_shown() {
     let world = World::start().await;
     for command in ["deploy", "verify"] {
         for place in [&["--cluster", "prod"][..], &["--cluster", "prod", "--region", "eu-west-1"]] {
@@ -48,7 +48,7 @@ async fn case_8_in_another_account_or_region_the_caller_is_shown() {
 }
 
 #[tokio::test]
-async fn case_9_all_that_is_missing_is_reported_together_before_building() {
+async fn case_09_all_that_is_missing_is_reported_together_before_building() {
     let world = World::start().await;
     let group = "arn:aws:elasticloadbalancing:us-east-1:111122223333:targetgroup/gone/0123456789abcdef";
     world.service(
