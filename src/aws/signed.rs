@@ -94,10 +94,22 @@ impl Signed {
         body: &str,
         read: impl Fn(Answer) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let backoff =
-            ExponentialBuilder::default().with_min_delay(Duration::from_millis(200)).with_max_times(4).with_jitter();
+        let backoff = ExponentialBuilder::default()
+            .with_min_delay(Duration::from_millis(200))
+            .with_max_delay(MOST_PAUSE)
+            .with_max_times(THROTTLED_ATTEMPTS as usize)
+            .with_jitter();
+        let mut other = 0;
+        let again = |failure: &Failure| {
+            if failure.is_throttled() {
+                self.weather.throttled(self.service.scope);
+                return true;
+            }
+            other += 1;
+            failure.reach == Reach::Unknown && !failure.is_unsupported() && other < ATTEMPTS
+        };
         let send = || async { read(self.send(operation, headers, body).await?) };
-        send.retry(backoff).when(|failure: &Failure| failure.is_throttled() || failure.reach == Reach::Unknown).await
+        send.retry(backoff).when(again).await
     }
 
     async fn send(

@@ -42,9 +42,8 @@ pub fn read<'a>(reader: &'a Reader, entry: &'a Entry) -> Option<Service<'a>> {
     if task_definition.is_none() && fields.node("task_definition").is_none() {
         fields.missing("task_definition", "name a task definition, a template of one, or a dockerrun");
     }
-    let rollout = fields
-        .fields("rollout")
-        .map_or(RolloutPlan { timeout_is_least: true, ..RolloutPlan::default() }, rollout);
+    let rollout =
+        fields.fields("rollout").map_or(RolloutPlan { timeout_is_least: true, ..RolloutPlan::default() }, rollout);
     let service = Service {
         cluster: fields.text("cluster"),
         image: fields.fields("image").and_then(image::read),

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::event::{Event, Events, Step};
-use super::rollback_command::revision_name;
+use super::rollback_target::revision_name;
 use super::task::{self, Came, End, Patience, TaskOutcome, Watched, request};
 use super::{decide, network, parts, register, render, service};
 use crate::aws::Clients;
@@ -197,7 +197,8 @@ async fn prepare(one_off: &OneOff, plan: Option<&Plan>, clients: &Clients, event
         Which::Named(name) => {
             let own = live.as_ref().map_or("", |live| text(live, "taskDefinition"));
             let is_number = name.parse::<u32>().is_ok();
-            let name = if is_number && !own.is_empty() { revision_name(name, own)? } else { name.clone() };
+            let name =
+                revision_name(name, own).filter(|_| is_number && !own.is_empty()).unwrap_or_else(|| name.clone());
             described(&name, clients).await?
         }
         Which::Registered => {

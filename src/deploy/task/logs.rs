@@ -32,7 +32,7 @@ pub fn of(watched: &Watched, clients: &Clients) -> Result<Vec<Log>, String> {
         None => return Err("the task definition has no `logConfiguration` for it".to_owned()),
     };
     let region = optional(options, "awslogs-region").filter(|region| *region != clients.region);
-    let clients = region.map_or_else(|| clients.clone(), |region| clients.with_logs_in(region));
+    let clients = region.map_or_else(|| clients.clone(), |region| clients.with_stores_in(region));
     let prefix = optional(options, "awslogs-stream-prefix");
     let log = |arn: &String| Log {
         task: id(arn).to_owned(),
