@@ -24,6 +24,9 @@ pub struct Args {
     /// How many tasks to run
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i64).range(0..=5000))]
     desired_count: Option<i64>,
+    /// Take a missing repository for one to create
+    #[arg(long)]
+    create_repository: bool,
     /// Who builds the Dockerfile [default: the first that answers of docker, podman, buildah, finch and nerdctl]
     #[arg(long, value_name = "PROGRAM")]
     builder: Option<Builder>,
@@ -36,7 +39,7 @@ pub struct Args {
 /// How differences are told, here and by `deploy --dry-run`.
 #[derive(Debug, clap::Args)]
 pub struct Shown {
-    /// Show values of environment variables, and others that look like secrets, in differences
+    /// In differences, show values of environment variables and others that look like secrets
     #[arg(long)]
     show_values: bool,
     /// Exit with 11 when there are differences, 0 when there are none
@@ -88,6 +91,7 @@ impl Args {
         options.builder = self.builder;
         options.image = self.image;
         options.desired_count = self.desired_count;
+        options.create_repository = self.create_repository;
         let (project, clients) = context.load(options, events).await?;
         let trial = Trial { values: self.shown.values(), build: !self.no_build };
         self.shown.shown(&deploy::dry_run(&project.plan, trial, &clients, events).await?, events)

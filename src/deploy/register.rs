@@ -50,7 +50,6 @@ impl Registered {
 }
 
 /// What is to be registered, as it is known again.
-#[derive(Debug)]
 pub struct Sought<'a> {
     input: &'a Value,
     fingerprint: String,

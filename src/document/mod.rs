@@ -2,7 +2,7 @@
 //!
 //! In the data's order: [`template`] fills a document in, [`parse`] reads it with the place of every
 //! value, [`task_definition`] and [`service`] bring it into the form of a request and hold it against
-//! AWS's own shapes, [`fingerprint`] and [`diff`] compare two of them.
+//! AWS's own shapes, [`fingerprint`] and [`diff`] compare two of them by what they mean.
 //!
 //! Values stay `serde_json` values all the way, so that what the user's file says is what ECS
 //! receives. What cannot be meant is an error with a place before anything is called.

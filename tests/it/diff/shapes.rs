@@ -145,3 +145,20 @@ async fn what_runs_from_a_registry_that_is_not_ecr_is_not_pushed_again() {
     assert!(!same.stderr.contains("is not asked"), "{same:?}");
     lab.end().await;
 }
+
+#[tokio::test]
+async fn a_repository_to_be_created_is_one_of_the_differences() {
+    let lab = TestLab::start().await;
+    let image = "{ repository: hello, build: { layers: [{ from: td.json.hbs, to: /a }], entrypoint: [/a] } }";
+    let site = Site::new(&format!("http://{}", lab.host), image);
+    assert_eq!(site.run(&["diff"]).await.code, Some(3), "there is none, and nobody says to create it");
+    for build in [&[][..], &["--no-build"]] {
+        let line = [&["diff", "--create-repository", "-o", "json"], build].concat();
+        let ended = site.well(&line, &[]).await;
+        let result = ended.result();
+        assert_eq!(result["creates"], json!(["repository hello"]), "{result:#}");
+        let stand_in = result["digest"].as_str().unwrap().ends_with(&"0".repeat(64));
+        assert_eq!((stand_in, ended.stderr.contains("is a stand-in")), (!build.is_empty(), !build.is_empty()));
+    }
+    lab.end().await;
+}

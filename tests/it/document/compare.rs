@@ -83,6 +83,9 @@ fn the_unit_of_a_task_s_size_makes_no_difference() {
         assert_eq!(fingerprint(&plain), fingerprint(&other), "{cpu} {memory}");
         assert_eq!(diff(&plain, &other, Values::Shown), [], "{cpu} {memory}");
     }
+    let mut number = plain.clone();
+    number["cpu"] = json!(256);
+    assert_eq!((fingerprint(&plain), diff(&number, &plain, Values::Shown)), (fingerprint(&number), vec![]));
     for (cpu, memory) in [(".5 vCPU", "1024"), ("256", "2 GB"), ("256", "1 TB"), ("256", "GB"), ("256", "0.0001 GB")] {
         let other = sized(cpu, memory);
         assert_ne!(fingerprint(&plain), fingerprint(&other), "{cpu} {memory}");
