@@ -23,37 +23,13 @@ async fn start() -> Bench {
 
 /// `rollout` are members of `rollout:`.
 fn project(bench: &Bench, rollout: &str) {
-    let text = format!(
-        r#"
-cluster: default
-services:
-  web:
-    image:
-      repository: web
-      create: true
-      tags: [latest]
-      build:
-        layers:
-          - {{ from: web, to: /web, mode: "0755" }}
-          - {{ from: page, to: /page }}
-        entrypoint: [/web]
-    task_definition: task-definition.json.hbs
-    launch_type: EC2
-    desired_count: 2
-    load_balancer:
-      type: application
-      listener: {{ port: 8080 }}
-      container: web
-      container_port: 8080
-      target_group: {{ health_check: {{ path: /healthz, interval: 10s, healthy_threshold: 2, unhealthy_threshold: 2 }} }}
-      advanced_configuration:
-        role: {ROLE}
-        test_listener: {{ port: 8090 }}
-    rollout: {{ {rollout} }}
-variables: {{ fail: "" }}
-"#
+    bench.configure(rollout, "desired_count: 2");
+    let yaml = std::fs::read_to_string(bench.project().join("steady.yaml")).unwrap();
+    let balancer = format!(
+        "type: application\n      advanced_configuration: {{ role: \"{ROLE}\", test_listener: {{ port: 8090 }} }}\n"
     );
-    bench.write("steady.yaml", &text);
+    assert_eq!(yaml.matches("type: network\n").count(), 1);
+    bench.write("steady.yaml", &yaml.replace("type: network\n", &balancer));
 }
 
 /// The newest service deployment.
