@@ -63,10 +63,14 @@ pub async fn list_targets(
     let known = Known::of(&shown, clients).await?;
     let current = text(&primary, "taskDefinition");
     let runs = history.iter().rposition(|past| past.release.task_definition == current && runs_on(past));
-    let runs = runs.map(|at| history[at].arn.clone());
+    let runs = runs.map(|at| &history[at]);
     let rows = shown.into_iter().map(|past| {
-        let is_current = runs.as_deref() == Some(past.arn.as_str());
-        let why_not = if is_current { Some("it runs now".to_owned()) } else { known.why_not(past) };
+        let is_current = runs.is_some_and(|runs| runs.arn == past.arn);
+        let why_not = match runs.filter(|runs| runs.release.is(&past.release)) {
+            Some(_) if is_current => Some("it runs now".to_owned()),
+            Some(_) if past.succeeded() => Some("it runs now, by a later deployment".to_owned()),
+            _ => known.why_not(past),
+        };
         let is_next = why_not.is_none() && past.arn == next;
         let described = known.revisions.get(&past.release.task_definition).and_then(Option::as_ref);
         let digest = described.and_then(|described| rollback_target::digests(described).next());

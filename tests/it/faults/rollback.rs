@@ -93,6 +93,11 @@ async fn case_27_the_list_says_how_each_ended_and_why_it_is_no_target() {
     assert_eq!((&list[2]["digest"], &list[2]["release"]), (&good[1]["digest"], &json!("v2")));
     assert!(list[2]["deployedAt"].as_i64().unwrap() > 0 && rows.len() == 4, "{list}");
     assert_eq!(bench.deployments().await, before, "it only reads");
+    bench.good(&["rollback"]).await;
+    let list = bench.good(&["rollback", "--list"]).await;
+    let rows: Vec<String> = list.as_array().unwrap().iter().map(row).collect();
+    assert_eq!((&*rows[0], &*rows[1]), ("web:2 SUCCESSFUL no: it runs now", "web:4 SUCCESSFUL yes: -"));
+    assert_eq!(rows[3], "web:2 SUCCESSFUL no: it runs now, by a later deployment");
     bench.end().await;
 }
 
