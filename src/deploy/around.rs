@@ -310,12 +310,7 @@ async fn one_task(
                 }
             }
         }
-        End::Late(tasks) => {
-            let ended = tasks.iter().all(|task| task.last_status == "STOPPED");
-            let what = if ended { "was stopped" } else { "was asked to stop, and has not ended yet" };
-            let after = humantime::format_duration(around.timeout);
-            Err((format!("the task {} did not end within {after}; it {what}", watched.names()), Vec::new(), None))
-        }
+        End::Late(tasks) => Err((watched.stopped(&tasks, Some(around.timeout)), Vec::new(), None)),
         End::Interrupted(_) => Err(("interrupted".to_owned(), Vec::new(), None)),
         End::Lost(failure) => {
             let why = format!("lost sight of the task {}, which goes on at AWS's side: {failure}", watched.names());

@@ -112,17 +112,8 @@ pub async fn run(one_off: &OneOff, plan: Option<&Plan>, clients: &Clients, event
     let told: Vec<TaskOutcome> = tasks.iter().map(|task| TaskOutcome::of(task, &watched.container)).collect();
     if let Some(kind) = late {
         let ended = tasks.iter().all(|task| task.last_status == "STOPPED");
-        let what = if ended { "was stopped" } else { "was asked to stop, and has not ended yet" };
-        let message = match (kind, one_off.patience.timeout) {
-            (Kind::DeadlinePassed, Some(after)) => {
-                format!(
-                    "the task {} did not end within {}; it {what}",
-                    watched.names(),
-                    humantime::format_duration(after)
-                )
-            }
-            _ => format!("the task {} {what}", watched.names()),
-        };
+        let after = one_off.patience.timeout.filter(|_| kind == Kind::DeadlinePassed);
+        let message = watched.stopped(&tasks, after);
         let error = Error::new(kind, message).with_results(json!(outcome("failed", None, told)));
         return Err(if ended { error } else { error.hint(format!("follow it to its end: {attach}")) });
     }

@@ -36,6 +36,16 @@ impl Watched {
         names.join(", ")
     }
 
+    /// What became of tasks that ECS was asked to stop: `late` after so long, or by an interruption.
+    pub fn stopped(&self, tasks: &[Task], late: Option<Duration>) -> String {
+        let ended = tasks.iter().all(|task| task.last_status == "STOPPED");
+        let what = if ended { "was stopped" } else { "was asked to stop, and has not ended yet" };
+        match late.map(humantime::format_duration) {
+            Some(after) => format!("the task {} did not end within {after}; it {what}", self.names()),
+            None => format!("the task {} {what}", self.names()),
+        }
+    }
+
     pub fn revision(&self) -> &str {
         id(text(&self.task_definition, "taskDefinitionArn"))
     }

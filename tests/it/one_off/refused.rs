@@ -68,11 +68,13 @@ fn awslogs(prefix: Option<&str>) -> Value {
 }
 
 fn lines(told: &[Event]) -> Vec<&str> {
-    let line = |event| match event {
-        Event::Log { line, .. } => Some(line),
-        _ => None,
-    };
-    told.iter().filter_map(|event| line(event).map(String::as_str)).collect()
+    let mut lines = Vec::new();
+    for event in told {
+        if let Event::Log { line, .. } = event {
+            lines.push(line.as_str());
+        }
+    }
+    lines
 }
 
 #[tokio::test]
