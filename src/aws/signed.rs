@@ -95,7 +95,9 @@ impl Signed {
         let backoff =
             ExponentialBuilder::default().with_min_delay(Duration::from_millis(200)).with_max_times(4).with_jitter();
         let send = || async { read(self.send(operation, headers, body).await?) };
-        send.retry(backoff).when(|failure: &Failure| failure.is_throttled() || failure.reach == Reach::Unknown).await
+        let again =
+            |failure: &Failure| failure.is_throttled() || failure.reach == Reach::Unknown && !failure.is_unsupported();
+        send.retry(backoff).when(again).await
     }
 
     async fn send(
