@@ -1,5 +1,8 @@
 """Another AWS-compatible server: revisions and ECR calls. Its services never run, and it has no registry behind its ECR."""
 
+import json
+import re
+
 from amazon import client
 from conftest import free_port
 
@@ -96,3 +99,55 @@ def test_a_missing_cluster_is_found_before_anything_is_built(project, moto):
     failed = project.steady("deploy", "--cluster", "elsewhere", code=3)
     assert "elsewhere" in failed.json["error"]["message"]
     assert client("ecr", moto).describe_repositories()["repositories"] == []
+
+
+def test_verify_finds_what_moto_has_and_what_it_lacks(project, moto):
+    prepare(project, moto, "hello")
+    logs = {"awslogs-group": "/hello", "awslogs-region": "us-east-1", "awslogs-stream-prefix": "hello"}
+    secret = client("secretsmanager", moto).create_secret(Name="db", SecretString="x")["ARN"]
+    container = {
+        "name": "hello",
+        "image": "{{image}}",
+        "memory": 64,
+        "logConfiguration": {"logDriver": "awslogs", "options": logs},
+        "secrets": [{"name": "DB", "valueFrom": secret}, {"name": "KEY", "valueFrom": "/hello/key"}],
+    }
+    role = "arn:aws:iam::123456789012:role/hello"
+    definition = {"family": "hello", "executionRoleArn": role, "containerDefinitions": [container]}
+    project.write("task-definition.json", definition)
+    alarms = {"alarmNames": ["hello-5xx"], "enable": True, "rollback": True}
+    project.write("service.json", {"deploymentConfiguration": {"alarms": alarms}})
+    file = (project.folder / "steady.yaml").read_text()
+    documents = "task_definition: task-definition.json\n    service: service.json"
+    project.write("steady.yaml", re.sub(r"task_definition: .*", documents, file))
+
+    found = project.steady("verify", code=3).json["results"]["checks"]
+    found = {check["check"]: check["state"] for check in found}
+    wanted = {"roles": "finding", "secrets": "finding", "logGroups": "finding", "alarms": "warning"}
+    assert wanted.items() <= found.items(), found
+
+    trust = {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Effect": "Allow", "Principal": {"Service": "ecs-tasks.amazonaws.com"}, "Action": "sts:AssumeRole"}
+        ],
+    }
+    client("iam", moto).create_role(RoleName="hello", AssumeRolePolicyDocument=json.dumps(trust))
+    client("ssm", moto).put_parameter(Name="/hello/key", Value="x", Type="SecureString")
+    client("logs", moto).create_log_group(logGroupName="/hello")
+    cloudwatch = client("cloudwatch", moto)
+    cloudwatch.put_metric_alarm(
+        AlarmName="hello-5xx",
+        Namespace="Hello",
+        MetricName="5XX",
+        Statistic="Sum",
+        Period=60,
+        EvaluationPeriods=1,
+        Threshold=1,
+        ComparisonOperator="GreaterThanThreshold",
+    )
+    ready = {check["check"]: check for check in project.steady("verify").json["checks"]}
+    assert [ready[check]["state"] for check in ("roles", "secrets", "logGroups")] == ["ok", "ok", "ok"], ready
+    cloudwatch.set_alarm_state(AlarmName="hello-5xx", StateValue="ALARM", StateReason="seven errors")
+    alarms = {check["check"]: check for check in project.steady("verify").json["checks"]}["alarms"]
+    assert "hello-5xx` is firing already (seven errors)" in alarms["warnings"][0]["message"], alarms

@@ -63,6 +63,27 @@ def test_the_aws_cli_makes_roles_and_boto3_reads_them(lab):
     aws(lab, "iam", "wait", "role-exists", "--role-name", "task")
 
 
+def test_boto3_simulates_what_a_role_may_do(lab):
+    iam = boto("iam", lab)
+    arn = iam.create_role(RoleName="ci", AssumeRolePolicyDocument=json.dumps(TRUST))["Role"]["Arn"]
+    condition = {"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}}
+    statement = {"Effect": "Allow", "Action": "iam:PassRole", "Resource": "*", "Condition": condition}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    iam.put_role_policy(RoleName="ci", PolicyName="pass", PolicyDocument=policy)
+    asked = {"PolicySourceArn": arn, "ActionNames": ["iam:PassRole", "ecs:UpdateService"], "ResourceArns": [arn]}
+    passed = {
+        "ContextKeyName": "iam:PassedToService",
+        "ContextKeyType": "string",
+        "ContextKeyValues": ["ecs-tasks.amazonaws.com"],
+    }
+    said = iam.simulate_principal_policy(**asked, ContextEntries=[passed])["EvaluationResults"]
+    assert [result["EvalDecision"] for result in said] == ["allowed", "implicitDeny"]
+    said = iam.simulate_principal_policy(**asked)["EvaluationResults"][0]["ResourceSpecificResults"]
+    assert said[0]["MissingContextValues"] == ["iam:PassedToService"]
+    pages = iam.get_paginator("simulate_principal_policy").paginate(**asked, PaginationConfig={"PageSize": 1})
+    assert [len(page["EvaluationResults"]) for page in pages] == [1, 1]
+
+
 @pytest.mark.parametrize("service", ["ssm describe-parameters", "secretsmanager list-secrets", "iam list-roles"])
 def test_a_users_other_endpoints_do_not_lead_away_from_the_lab(lab, service):
     elsewhere = {
@@ -116,6 +137,15 @@ services:
     }
     role = "arn:aws:iam::111122223333:role/ecsTaskExecutionRole"
     project.write("task-definition.json", {"executionRoleArn": role, "containerDefinitions": [container]})
+    missing = project.steady("verify", code=3).json
+    assert "ecsTaskExecutionRole` does not exist" in missing["error"]["message"], missing
+    name = role.split("/")[-1]
+    aws(lab, "iam", "create-role", "--role-name", name, "--assume-role-policy-document", json.dumps(TRUST))
+    unread = project.steady("verify").json["checks"][-1]["warnings"]
+    assert ["GetSecretValue" in unread[0]["message"], "ssm:GetParameters" in unread[1]["message"]] == [True, True]
+    for policy in ("AmazonSSMReadOnlyAccess", "SecretsManagerReadWrite"):
+        aws(lab, "iam", "attach-role-policy", "--role-name", name, "--policy-arn", f"arn:aws:iam::aws:policy/{policy}")
+    assert all(check["state"] in ("ok", "none") for check in project.steady("verify").json["checks"])
     url = project.steady("deploy").json["url"].rstrip("/")
     lengths = [urllib.request.urlopen(f"{url}/sum/{name}", timeout=10).read().split()[0] for name in ("KEY", "PASSWORD")]
     assert lengths == [b"6", b"10"]

@@ -120,7 +120,7 @@ async fn secret(wanted: &Wanted<'_>, clients: &Clients) -> Checked {
                 return checked;
             }
         };
-    if found.get("DeletedDate").is_some() {
+    if !found["DeletedDate"].is_null() {
         let error = wanted.error(&format!("the secret {id} is marked for deletion, and cannot be read"));
         checked.find(error.hint(format!("`aws secretsmanager restore-secret --secret-id {id}`")));
     }

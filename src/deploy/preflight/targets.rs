@@ -1,8 +1,6 @@
 //! The target groups of a service: there, of the type that its tasks need, behind a load balancer, with a health check
 //! that can pass.
 
-use std::time::Duration;
-
 use aws_sdk_elasticloadbalancingv2::types::{
     ProtocolEnum, TargetGroup, TargetHealthDescription, TargetHealthReasonEnum, TargetHealthStateEnum, TargetTypeEnum,
 };
@@ -150,25 +148,17 @@ pub fn health_check(balancer: &LoadBalancerPlan, found: Option<&TargetGroup>) ->
                 .hint("`health_check: { protocol: HTTP, … }` below `target_group:`, or leave `path` out"),
         );
     }
-    let seconds = |of: Option<i32>| of.and_then(|of| u64::try_from(of).ok()).map(Duration::from_secs);
-    let interval = planned.interval.or(seconds(found.and_then(TargetGroup::health_check_interval_seconds)));
-    let timeout = planned.timeout.or(seconds(found.and_then(TargetGroup::health_check_timeout_seconds)));
-    let speaks_of_it = planned.interval.is_some() || planned.timeout.is_some();
-    if let (true, Some(timeout), interval) = (speaks_of_it, timeout, interval.unwrap_or(INTERVAL))
+    // What ELB makes of its own defaults beside one of the two is its affair.
+    if let (Some(timeout), Some(interval)) = (planned.timeout, planned.interval)
         && timeout > interval
     {
         let (timeout, interval) = (timeout.as_secs(), interval.as_secs());
         let message = format!("a health check is waited for {timeout} s, and the next one begins after {interval} s");
-        errors.push(
-            Error::preflight(message)
-                .hint("ELB takes no `timeout` that is longer than the `interval`, below `health_check:`"),
-        );
+        let hint = "ELB takes no `timeout` that is longer than the `interval`, below `health_check:`";
+        errors.push(Error::preflight(message).hint(hint));
     }
     errors
 }
-
-/// ELB's default.
-const INTERVAL: Duration = Duration::from_secs(30);
 
 /// A warning where every target that is there now answers its health check with another code than is wanted: the path
 /// is wrong, or what runs is not well.

@@ -62,19 +62,14 @@ impl World {
     }
 
     /// A JSON operation that has to succeed.
-    #[track_caller]
-    pub fn call(&self, target: &'static str, input: Value) -> impl Future<Output = Value> {
-        async move {
-            let answer = self.lab.json(target, &input).await;
-            assert_eq!(answer.status, 200, "{target}: {}", answer.text());
-            if answer.text().is_empty() { Value::Null } else { answer.json() }
-        }
+    pub async fn call(&self, target: &str, input: Value) -> Value {
+        let answer = self.lab.json(target, &input).await;
+        assert_eq!(answer.status, 200, "{target}: {}", answer.text());
+        if answer.text().is_empty() { Value::Null } else { answer.json() }
     }
 
     pub async fn ecs(&self, operation: &str, input: Value) -> Value {
-        let answer = self.lab.json(&format!("AmazonEC2ContainerServiceV20141113.{operation}"), &input).await;
-        assert_eq!(answer.status, 200, "{operation}: {}", answer.text());
-        answer.json()
+        self.call(&format!("AmazonEC2ContainerServiceV20141113.{operation}"), input).await
     }
 
     pub async fn elb(&self, operation: &str, parameters: &[(&str, &str)]) -> String {
