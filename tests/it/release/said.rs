@@ -87,6 +87,8 @@ async fn the_last_lines_of_ten_failures_say_what_to_do() {
     for (from, to) in [
         (r"\b[0-9a-f]{32}\b", "[task]"),
         (r"\bi-[0-9a-f]+:\d+", "[instance]:[port]"),
+        (r"\bi-[0-9a-f]+", "[instance]"),
+        (r"\b[0-9a-f]{16}\b", "[id]"),
         (r"\b[0-9a-f]{8}\b", "[task]"),
         (r"\b\d+ tasks", "[n] tasks"),
         (r"web:\d+", "web:[n]"),
