@@ -221,7 +221,7 @@ const KNOWN: &[Known] = &[
     known(Targets, &["codes: [5"], &[], "the program itself answers the health check with an error: its log says why"),
     known(
         Targets,
-        &["target.timeout", "request timed out", "target.failedhealthchecks", "health checks failed"],
+        &["target.timeout", "request timed out", "target.failedhealthchecks"],
         &[],
         "nothing answers the health check: the program has to listen on 0.0.0.0 and the container's port, the security group has \
          to admit the load balancer, and `healthCheckGracePeriodSeconds` has to cover its start",
@@ -256,7 +256,7 @@ pub fn of(facts: &Facts<'_>) -> Vec<&'static str> {
     let holds = |texts: &[String], known: &Known| {
         texts.iter().any(|text| {
             let has = |word: &&str| text.contains(word);
-            known.any.iter().any(|word| has(word)) && (known.and.is_empty() || known.and.iter().any(|word| has(word)))
+            known.any.iter().any(&has) && (known.and.is_empty() || known.and.iter().any(has))
         })
     };
     let shows = |known: &&Known| match known.shows {

@@ -131,9 +131,9 @@ impl Eye {
         let deployments: Vec<Deployment> = list(service, "deployments").iter().map(deployment).collect();
         let own = deployments.iter().find(|one| one.id == ours.deployment_id && one.status == "PRIMARY");
         let Some(details) = &self.details else {
-            // a deployment that has just begun has no tasks yet
-            let begins = own.is_some_and(|own| own.goes_on() && own.running + own.pending + own.failed == 0);
-            return Some(if begins { Listing::AsCounted } else { Listing::All });
+            // the events name the tasks of a deployment that goes on; counts tell whether all of them
+            let goes_on = own.is_some_and(|own| own.goes_on() && own.failed == 0);
+            return Some(if goes_on { Listing::AsCounted } else { Listing::All });
         };
         let age = details.at.elapsed();
         let news = details.service != *service;

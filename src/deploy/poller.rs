@@ -17,7 +17,7 @@ pub const TASKS: usize = 100;
 const SERVICE_DEPLOYMENTS: usize = 20;
 
 /// Follows that share a poller wait this long for each other where nothing is urgent.
-const TOGETHER: Duration = Duration::from_millis(20);
+const TOGETHER: Duration = Duration::from_millis(100);
 
 /// Cheap to clone; clones share.
 #[derive(Debug, Clone)]

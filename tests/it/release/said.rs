@@ -72,9 +72,13 @@ async fn the_last_lines_of_ten_failures_say_what_to_do() {
     bench.somebody_deploys(|revision| revision["containerDefinitions"][0]["image"] = gone.into()).await;
     said.push(("an image that is gone", error(&bench.steady(&["wait"]).await, 6)));
     bench.good(&["rollback"]).await;
-    let role = "arn:aws:iam::111122223333:role/nobody";
-    bench.somebody_deploys(|revision| revision["executionRoleArn"] = role.into()).await;
-    said.push(("a role that ECS cannot assume", error(&bench.steady(&["wait", "--timeout", "2s"]).await, 9)));
+    bench
+        .somebody_deploys(|revision| {
+            revision["executionRoleArn"] = "arn:aws:iam::111122223333:role/execution".into();
+            revision["containerDefinitions"][0]["secrets"] = json!([{ "name": "KEY", "valueFrom": "/none" }]);
+        })
+        .await;
+    said.push(("a secret that is missing", error(&bench.steady(&["wait"]).await, 6)));
     bench.good(&["rollback"]).await;
     bench.end().await;
 
@@ -83,6 +87,8 @@ async fn the_last_lines_of_ten_failures_say_what_to_do() {
     for (from, to) in [
         (r"\b[0-9a-f]{32}\b", "[task]"),
         (r"\bi-[0-9a-f]+:\d+", "[instance]:[port]"),
+        (r"\bi-[0-9a-f]+", "[instance]"),
+        (r"\b[0-9a-f]{16}\b", "[id]"),
         (r"\b[0-9a-f]{8}\b", "[task]"),
         (r"\b\d+ tasks", "[n] tasks"),
         (r"web:\d+", "web:[n]"),
