@@ -1,6 +1,8 @@
 //! Following against a lab that takes AWS's time and holds AWS's request budgets: how soon the end is noticed, and what it
 //! costs. `tests/interop/test_waiters.py` prints the same of the AWS CLI's waiter.
 
+#![allow(clippy::print_stdout)] // what was measured
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
