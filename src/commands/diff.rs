@@ -92,7 +92,7 @@ impl Args {
         options.image = self.image;
         options.desired_count = self.desired_count;
         options.create_repository = self.create_repository;
-        let (project, clients) = context.load(options, events).await?;
+        let (project, clients) = context.load_to_deploy(options, events).await?;
         let trial = Trial { values: self.shown.values(), build: !self.no_build };
         self.shown.shown(&deploy::dry_run(&project.plan, trial, &clients, events).await?, events)
     }

@@ -349,7 +349,7 @@ async fn begun(
     input["startedBy"] = mark.as_str().into();
     let watched =
         |arns| Watched { cluster: plan.cluster.clone(), arns, task_definition: task_definition.clone(), container };
-    let earlier = match task::under_way(&plan.cluster, &mark, clients).await {
+    let earlier = match task::under_way(&plan.cluster, text(task_definition, "family"), &mark, clients).await {
         Ok(earlier) => earlier,
         Err(failure) if failure.is_denied() => {
             let message = format!("whether an earlier run's task still goes on is not known: {failure}");

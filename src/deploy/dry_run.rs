@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::build::Made;
 use super::decide::{self, Decision, decide};
 use super::event::{Event, Events, Step};
-use super::preflight::{self, Ground};
+use super::preflight::{self, Ground, Purpose};
 use super::register::{self, Registered, Sought};
 use super::render::{self, Facts, PushedImage};
 use super::repository::{Repository, names_registry};
@@ -54,7 +54,9 @@ pub struct DryRun {
 }
 
 pub async fn dry_run(plan: &Plan, trial: Trial, clients: &Clients, events: &Events) -> Result<DryRun> {
-    let ground = super::step(events, Step::Preflight, preflight::check(plan, clients, events), Ground::detail).await?;
+    let ground =
+        super::step(events, Step::Preflight, preflight::ground(plan, clients, events, Purpose::Trial), Ground::detail)
+            .await?;
     let mut creates = Vec::new();
     // A service that is not there yet may have its family already.
     let family = text(&ground.rehearsed.task_definition, "family");

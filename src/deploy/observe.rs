@@ -44,6 +44,7 @@ pub struct Eye {
     drains_since: Option<Instant>,
     /// All new tasks run, which they did not before this.
     run_since: Option<Instant>,
+    began: Instant,
 }
 
 /// What was seen beside the service, and when.
@@ -77,6 +78,7 @@ impl Eye {
             drain_told: None,
             drains_since: None,
             run_since: None,
+            began: Instant::now(),
         }
     }
 
@@ -145,7 +147,7 @@ impl Eye {
             Some(own) if own.rollout_state.is_none() && own.running == own.desired && (age >= FAR || room()) => {
                 Some(Listing::AsCounted)
             }
-            Some(_) if shifts_traffic(service) && (age >= FAR || news) => Some(Listing::AsCounted),
+            Some(_) if shifts_traffic(service) && (age >= self.stages() || news) => Some(Listing::AsCounted),
             Some(_) if age >= HEARTBEAT && room() => Some(Listing::All),
             Some(_) => None,
             // it may have ended
@@ -155,6 +157,11 @@ impl Eye {
             }
             None => None,
         }
+    }
+
+    /// How old the stage of a shift may be: in proportion, as stages are.
+    fn stages(&self) -> Duration {
+        (self.began.elapsed() / 10).clamp(Duration::from_millis(200), FAR)
     }
 
     async fn see(

@@ -172,7 +172,7 @@ pub enum Nearness {
     Near,
 }
 
-const FIRST: Duration = Duration::from_millis(60);
+const FIRST: Duration = Duration::from_millis(200);
 pub const FAR: Duration = Duration::from_secs(3);
 const NEAR: Duration = Duration::from_millis(950);
 

@@ -231,7 +231,10 @@ pub(super) async fn restore(
                 let followed = Followed { end: End::Verdict(steady), seen, service, eye };
                 return Ok(Restored::NotNeeded(self::steady(followed, ours.deployment_id)));
             }
-            Verdict::Pending(_) | Verdict::Failed(_) => {}
+            // Asked for, though the answer was lost; the deployments do not show it yet.
+            Verdict::Pending(_) | Verdict::Failed(_) => {
+                by_ecs = matches!(record, "ROLLBACK_REQUESTED" | "ROLLBACK_IN_PROGRESS");
+            }
         }
     }
     if by_ecs {

@@ -21,7 +21,7 @@ pub async fn check(
         return Err(error);
     }
     let ports = fixed_ports(task_definition);
-    let scales_out = !list(live, "capacityProviderStrategy").is_empty();
+    let scales_out = [live, wanted].iter().any(|of| !list(of, "capacityProviderStrategy").is_empty());
     if ports.is_empty() || scales_out || text(live, "launchType") == "FARGATE" {
         return Ok(());
     }
@@ -31,6 +31,10 @@ pub async fn check(
         register::describe(text(live, "taskDefinition"), clients),
     );
     let (Ok(instances), Ok(Some(running))) = (instances, running) else { return Ok(()) };
+    // More than one page: another may be free.
+    if optional(&instances, "nextToken").is_some() {
+        return Ok(());
+    }
     let instances = list(&instances, "containerInstanceArns").len() as i64;
     match deadlock(live, wanted, &ports, &fixed_ports(&running["taskDefinition"]), instances) {
         Some(port) => Err(explained(port, instances)),

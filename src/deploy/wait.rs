@@ -50,7 +50,12 @@ pub async fn wait(
     let steady = super::step(events, Step::Steady, work, Steady::detail).await?;
     // The release that was to be deployed may have failed before anybody waited for it.
     let latest = history::latest(cluster, service_name, clients).await?;
-    if let Some(failed) = latest.filter(|latest| text(latest, "status").starts_with("ROLLBACK_")) {
+    if let Some(failed) = latest.as_ref().filter(|latest| text(latest, "status") == "ROLLBACK_FAILED") {
+        let why = optional(failed, "statusReason").unwrap_or("ECS could not bring the release before back");
+        let message = format!("the last deployment failed, and so did its rollback: {}", why.trim_end_matches('.'));
+        return Err(Error::new(Kind::RolloutFailed, message).hint("look closer: `steady status`"));
+    }
+    if let Some(failed) = latest.filter(|latest| text(latest, "status") == "ROLLBACK_SUCCESSFUL") {
         let why = optional(&failed, "statusReason").unwrap_or("it was rolled back").trim_end_matches('.');
         let back = named(task_definition);
         let message = format!("the last deployment failed: {why}; the release before it, {back}, is back and steady");

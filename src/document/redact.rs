@@ -16,7 +16,7 @@ static NAME: LazyLock<Regex> = LazyLock::new(|| pattern(WORDS));
 /// `password=…`, `"token": …`, a login in a URL, what an Authorization header holds, an access key's id.
 static TEXT: LazyLock<Regex> = LazyLock::new(|| {
     pattern(&format!(
-        "(?:{WORDS})[\\w-]*[\"']?(?:\\s*=|\\s*:\\s)\\s*[\"']?[^\\s\"'&]|://[^/\\s:@]*:[^/\\s@]+@|\
+        "(?:{WORDS})[\\w-]*(?:[\"']?(?:\\s*=|\\s*:\\s)|[\"']\\s*:)\\s*[\"']?[^\\s\"'&]|://[^/\\s:@]*:[^/\\s@]+@|\
          \\b(?:bearer|basic)\\s+[\\w.~+/=-]{{8,}}|\\b(?:AKIA|ASIA)[A-Z0-9]{{16}}\\b|-----BEGIN [A-Z ]*PRIVATE KEY"
     ))
 });

@@ -47,7 +47,7 @@ pub async fn check(plan: &Plan, service: &Service<'_>, purpose: Purpose, clients
         checked.looked_at(&format!("{desired} task{plural}"));
     }
     if cluster::capacity(live, wanted, cluster) == Capacity::Instances && cluster.is_some() {
-        instances(plan, service, desired, clients, &mut checked).await;
+        instances(plan, service, desired, purpose, clients, &mut checked).await;
     }
     checked
 }
@@ -57,14 +57,21 @@ pub async fn check(plan: &Plan, service: &Service<'_>, purpose: Purpose, clients
 fn stuck(error: Error, purpose: Purpose, checked: &mut Checked) {
     match purpose {
         Purpose::Verify => checked.find(error),
-        Purpose::Deploy => checked.warn(error.to_string(), Some(error.hints().join("; "))),
+        Purpose::Deploy | Purpose::Trial => checked.warn(error.to_string(), Some(error.hints().join("; "))),
     }
 }
 
-async fn instances(plan: &Plan, service: &Service<'_>, desired: i64, clients: &Clients, checked: &mut Checked) {
+async fn instances(
+    plan: &Plan,
+    service: &Service<'_>,
+    desired: i64,
+    purpose: Purpose,
+    clients: &Clients,
+    checked: &mut Checked,
+) {
     let listed = clients.list_container_instances(json!({ "cluster": plan.cluster, "status": "ACTIVE" })).await;
-    let arns = match listed {
-        Ok(reply) => texts(&reply, "containerInstanceArns"),
+    let (arns, are_all) = match listed {
+        Ok(reply) => (texts(&reply, "containerInstanceArns"), optional(&reply, "nextToken").is_none()),
         Err(failure) => return checked.unread("what tasks can be placed on", &failure),
     };
     let count = arns.len() as i64;
@@ -76,8 +83,9 @@ async fn instances(plan: &Plan, service: &Service<'_>, desired: i64, clients: &C
         }
         return;
     }
-    checked.looked_at(&format!("{count} container instance{}", if count == 1 { "" } else { "s" }));
-    if let Some(why) = one_each(service).filter(|_| desired > count) {
+    let more = if are_all { "" } else { " and more" };
+    checked.looked_at(&format!("{count} container instance{}{more}", if count == 1 { "" } else { "s" }));
+    if let Some(why) = one_each(service).filter(|_| desired > count && are_all) {
         let takes = match count {
             1 => "the only container instance takes one".to_owned(),
             count => format!("{count} container instances take one each"),
@@ -85,12 +93,14 @@ async fn instances(plan: &Plan, service: &Service<'_>, desired: i64, clients: &C
         let error = Error::preflight(format!("{desired} tasks are wanted, and {takes}: {why}"));
         let error =
             error.hint(format!("add container instances to the cluster, or want fewer: `desired_count: {count}`"));
-        checked.find(match trap::fixed_ports(service.task_definition).is_empty() {
+        let error = match trap::fixed_ports(service.task_definition).is_empty() {
             true => {
                 error.hint("or have them placed with `spread` in `placementStrategy`, which is a wish and no condition")
             }
             false => error.hint("or let ECS choose the host port: `\"hostPort\": 0` in the port mapping"),
-        });
+        };
+        // An instance may be away for a while, and the others go on.
+        stuck(error, purpose, checked);
     }
     let some: Vec<&String> = arns.iter().take(INSTANCES).collect();
     let input = json!({ "cluster": plan.cluster, "containerInstances": some });
@@ -101,7 +111,7 @@ async fn instances(plan: &Plan, service: &Service<'_>, desired: i64, clients: &C
     for (resource, unit, needs) in needs(service.task_definition) {
         let has = list(&described, "containerInstances").iter().map(|instance| registered(instance, resource));
         // Of more instances than were looked at, another may be larger.
-        if let Some(most) = has.max().filter(|most| needs > *most && arns.len() <= INSTANCES) {
+        if let Some(most) = has.max().filter(|most| needs > *most && arns.len() <= INSTANCES && are_all) {
             checked.warn(
                 format!(
                     "no container instance is large enough: a task needs {needs} {unit}, and the largest has {most}"
@@ -118,9 +128,10 @@ fn one_each(service: &Service) -> Option<String> {
     if let Some(port) = ports.first() {
         return Some(format!("host port {port} is fixed"));
     }
-    let of = |value: &Value| list(value, "placementConstraints").to_vec();
-    let constraints = of(service.wanted).into_iter().chain(service.live.map(of).unwrap_or_default());
-    let distinct = constraints.into_iter().any(|constraint| text(&constraint, "type") == "distinctInstance");
+    let of = |value: &&Value| value.get("placementConstraints").is_some();
+    let constraints = Some(service.wanted).filter(of).or(service.live.filter(of));
+    let constraints = constraints.map_or(&[][..], |of| list(of, "placementConstraints"));
+    let distinct = constraints.iter().any(|constraint| text(constraint, "type") == "distinctInstance");
     distinct.then(|| "they are placed with distinctInstance".to_owned())
 }
 

@@ -22,11 +22,18 @@ const PATIENCE: Duration = Duration::from_secs(8);
 pub fn needed(plan: &Plan, task_definition: &Value) -> BTreeMap<String, Vec<String>> {
     let mut needed: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let own = render::no_digest();
+    let repository = plan.image.as_ref().map(|image| image.repository.as_str());
+    // What this deploy pushes may be named by its tag, which is not there yet.
+    let pushed = |image: &str| {
+        let name = image.split('@').next().unwrap_or(image);
+        let name = name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(name, |(name, _)| name);
+        repository.is_some_and(|own| name == own || name.strip_suffix(own).is_some_and(|host| host.ends_with('/')))
+    };
     for container in list(task_definition, "containerDefinitions") {
         // With credentials of its own a registry may give ECS what it does not give us.
         let private = container.get("repositoryCredentials").is_some();
         let image = text(container, "image");
-        if !image.is_empty() && !image.ends_with(&own) && !private {
+        if !image.is_empty() && !image.ends_with(&own) && !pushed(image) && !private {
             needed.entry(image.to_owned()).or_default().push(text(container, "name").to_owned());
         }
     }

@@ -7,6 +7,7 @@ use super::roles;
 use super::secrets::{self, Source};
 use crate::aws::reply::{list, optional, text};
 use crate::aws::{Clients, Identity};
+use crate::config::around::Work;
 use crate::config::{LoadBalancerType, Plan};
 use crate::deploy::load_balancer::{balancer_name, elb_name};
 use crate::deploy::repository::Repository;
@@ -53,8 +54,13 @@ pub fn needs(
             false,
             &["ecs:DescribeServiceDeployments", "ecs:StopServiceDeployment"],
         )
-        .with("ecs:cluster", cluster),
+        .with("ecs:cluster", cluster.clone()),
     ];
+    if plan.before.iter().chain(&plan.after).any(|around| matches!(around.work, Work::Task(_))) {
+        let run = Need::new(arn("ecs", &format!("task-definition/{family}:*")), true, &["ecs:RunTask"]);
+        needs.push(run.with("ecs:cluster", cluster.clone()));
+        needs.push(Need::new("*", false, &["ecs:ListTasks"]).with("ecs:cluster", cluster));
+    }
     for given in roles::named(task_definition).into_keys() {
         let Some(role) = roles::parse(given) else { continue };
         // Another endpoint, such as the lab's, has its own role of this name.

@@ -53,7 +53,9 @@ pub fn wanted(task_definition: &Value) -> BTreeMap<&str, BTreeSet<String>> {
         let options = list(&container["logConfiguration"], "secretOptions").iter();
         let options = options.map(|one| (one, format!("the log option {} of `{name}`", text(one, "name"))));
         let named = variables.chain(options).map(|(one, what)| (optional(one, "valueFrom"), what));
+        // A bare name is a secret's here, and a parameter's elsewhere.
         let registry = optional(&container["repositoryCredentials"], "credentialsParameter");
+        let registry = registry.filter(|from| from.starts_with("arn:"));
         let registry = (registry, format!("the registry credentials of `{name}`"));
         for (from, what) in named.chain([registry]) {
             if let Some(from) = from {
@@ -183,6 +185,10 @@ async fn in_region(region: &str, wanted: Vec<&Wanted<'_>>, clients: &Clients) ->
         }
     };
     for one in wanted {
+        // AWS's own and references to secrets are never listed, and neither are versions.
+        if names(one).iter().any(|name| name.starts_with("/aws/") || name.contains(':')) {
+            continue;
+        }
         let is_there = names(one).iter().any(|name| found.iter().any(|found| text(found, "Name") == name));
         if !is_there {
             let error = one.error(&format!("the parameter {} does not exist in {region}", one.from));

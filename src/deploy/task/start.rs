@@ -82,7 +82,7 @@ fn is_of_another_day(task: &Value) -> bool {
 async fn found(input: &Value, clients: &Clients) -> Option<Vec<String>> {
     for wait in [200, 800, 2000] {
         tokio::time::sleep(Duration::from_millis(wait)).await;
-        let listed = listed(text(input, "cluster"), text(input, "startedBy"), "RUNNING", clients).await;
+        let listed = listed(of_mark(text(input, "cluster"), text(input, "startedBy")), clients).await;
         if let Some(arns) = listed.ok().filter(|arns| !arns.is_empty()) {
             return Some(arns);
         }
@@ -101,14 +101,14 @@ pub struct Earlier {
     pub ended: BTreeSet<String>,
 }
 
-/// The tasks that carry this mark.
-pub async fn under_way(cluster: &str, mark: &str, clients: &Clients) -> Result<Earlier, Failure> {
-    let (running, stopped) =
-        tokio::try_join!(listed(cluster, mark, "RUNNING", clients), listed(cluster, mark, "STOPPED", clients))?;
+/// The tasks of this family that carry this mark.
+pub async fn under_way(cluster: &str, family: &str, mark: &str, clients: &Clients) -> Result<Earlier, Failure> {
+    let stopped = json!({ "cluster": cluster, "family": family, "desiredStatus": "STOPPED" });
+    let (running, stopped) = tokio::try_join!(listed(of_mark(cluster, mark), clients), listed(stopped, clients))?;
     let mut earlier = Earlier { running, ..Earlier::default() };
     for arns in stopped.chunks(100) {
         let reply = clients.describe_tasks(json!({ "cluster": cluster, "tasks": arns })).await?;
-        for task in list(&reply, "tasks") {
+        for task in list(&reply, "tasks").iter().filter(|task| text(task, "startedBy") == mark) {
             let arn = text(task, "taskArn").to_owned();
             match text(task, "lastStatus") {
                 "STOPPED" => drop(earlier.ended.insert(arn)),
@@ -119,9 +119,14 @@ pub async fn under_way(cluster: &str, mark: &str, clients: &Clients) -> Result<E
     Ok(earlier)
 }
 
-async fn listed(cluster: &str, mark: &str, status: &str, clients: &Clients) -> Result<Vec<String>, Failure> {
+/// ListTasks takes no other filter beside `startedBy`; without one for the status it lists what is to run.
+/// <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ListTasks.html>
+fn of_mark(cluster: &str, mark: &str) -> Value {
+    json!({ "cluster": cluster, "startedBy": mark })
+}
+
+async fn listed(mut input: Value, clients: &Clients) -> Result<Vec<String>, Failure> {
     let mut arns = Vec::new();
-    let mut input = json!({ "cluster": cluster, "startedBy": mark, "desiredStatus": status });
     loop {
         let reply = clients.list_tasks(input.clone()).await?;
         arns.extend(texts(&reply, "taskArns"));

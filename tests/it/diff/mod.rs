@@ -1,6 +1,7 @@
 //! What a deploy would change: nothing right after one, and each thing that is changed. Task definitions as people have
 //! them are in `tests/fixtures/task-definitions`, the members of their services beside them in `services`.
 
+mod account;
 mod command;
 mod examples;
 mod members;

@@ -12,6 +12,7 @@ use steadystate::deploy::{self, Trial};
 use steadystate::document::{Values, diff};
 use steadystate::lab::lifecycle::{self, Options};
 
+use super::account::{at_the_lab, furnish};
 use super::{folder, input, shapes};
 use crate::lab_front::{TestLab, options};
 use crate::site::Site;
@@ -63,13 +64,14 @@ async fn nothing_differs_after_a_deploy_and_one_changed_member_does() {
     let project = tempfile::tempdir().unwrap();
     let clients = clients(&lab).await;
     let names = shapes();
-    join_all(names.iter().map(|name| one(project.path(), name, &clients))).await;
+    let documents: Vec<Value> = names.iter().map(|name| at_the_lab(&input(name))).collect();
+    furnish(&lab, &clients, &documents).await;
+    join_all(names.iter().zip(documents).map(|(name, document)| one(project.path(), name, document, &clients))).await;
     lab.end().await;
 }
 
-async fn one(project: &std::path::Path, name: &str, clients: &Clients) {
+async fn one(project: &std::path::Path, name: &str, document: Value, clients: &Clients) {
     let (events, _receiver) = Events::channel();
-    let document = input(name);
     let plan = self::plan(project, name, &document);
     let first =
         deploy::dry_run(&plan, TRIAL, clients, &events).await.unwrap_or_else(|error| panic!("{name}: {error:?}"));

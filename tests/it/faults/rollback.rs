@@ -201,6 +201,10 @@ async fn on_fargate() -> (Bench, String) {
     });
     bench.write("td.json.hbs", &definition.to_string());
     let clients = bench.clients().await;
+    let trusted = json!({ "Service": "ecs-tasks.amazonaws.com" });
+    let statement = json!({ "Effect": "Allow", "Principal": trusted, "Action": "sts:AssumeRole" });
+    let trust = json!({ "Version": "2012-10-17", "Statement": [statement] }).to_string();
+    clients.iam.create_role("ecsTaskExecutionRole", "/", &trust).await.unwrap();
     let strategy = [json!({ "capacityProvider": "FARGATE" }), json!({ "capacityProvider": "FARGATE_SPOT" })];
     let providers: Vec<&str> = strategy.iter().map(|one| text(one, "capacityProvider")).collect();
     clients

@@ -89,9 +89,9 @@ fn what_a_service_document_says_of_its_deployments_reaches_ecs_as_it_is() {
     let document = json!({
         "desiredCount": 3,
         "loadBalancers": [{
-            "targetGroupArn": arn("targetgroup/blue/73e2d6bc24d8a067"), "containerName": "web", "containerPort": 80,
+            "targetGroupArn": "targetgroup/blue/73e2d6bc24d8a067", "containerName": "web", "containerPort": 80,
             "advancedConfiguration": {
-                "alternateTargetGroupArn": arn("targetgroup/green/09966783158cda59"),
+                "alternateTargetGroupArn": "targetgroup/green/09966783158cda59",
                 "productionListenerRule": arn("listener-rule/app/web/50dc6c495c0c9188/f2f7dc8efc522ab2/9683b2d02a6cabee"),
                 "testListenerRule": arn("listener-rule/app/web/50dc6c495c0c9188/0467ef3c8400ae65/a1b2c3d4e5f6a7b8"),
                 "roleArn": "arn:aws:iam::123456789012:role/ecsInfrastructureRoleForLoadBalancers",
@@ -121,7 +121,7 @@ fn what_a_service_document_says_of_its_deployments_reaches_ecs_as_it_is() {
     });
     project(&lab, &document, "    allow_unknown_fields: true\n");
     let recorder = Recorder::start(&lab.host);
-    // Of these target groups the lab has none; what counts is what it was asked.
+    // These are no target groups, which only ECS says; what counts is what it was asked.
     recorder.steady(&lab, "deploy").json(2);
     let calls = recorder.taken();
     let sent = only(&calls, "CreateService");
