@@ -12,7 +12,7 @@ use super::decide::{Decision, decide};
 use super::event::{Event, Events, Step};
 use super::register::Registered;
 use super::render::{Facts, Rendered};
-use super::service::{self, Placed, Surroundings};
+use super::service::{self, Action, Placed, Surroundings};
 use super::task::{self, End, Patience, Watched, request};
 use crate::aws::Clients;
 use crate::aws::reply::{id, text};
@@ -134,21 +134,33 @@ async fn roll_back(
     clients: &Clients,
     events: &Events,
 ) -> Error {
-    let Some(previous) = &placed.previous else {
+    let left = |failed: Failed| {
         let ending = format!("there is no good release before {revision}, so it is left for inspection");
-        return failed.error(Kind::RolloutFailed, &ending).hint("look closer: `steady status`");
+        failed.error(Kind::RolloutFailed, &ending).hint("look closer: `steady status`")
     };
-    let why = failed.message.clone();
-    events.warn(format!("{why}; going back to {}", id(&previous.task_definition)), None);
-    let to = Some(previous.task_definition.as_str());
+    if placed.action == Action::Created {
+        return left(failed);
+    }
+    // Where only settings changed it is of the same revision, and where ours was adopted it is not known here: then ECS's
+    // history leads.
+    let previous = placed.previous.as_ref().map(|previous| previous.task_definition.as_str());
+    let to = previous.filter(|previous| *previous != placed.task_definition);
+    let goal = to.map_or("the release before", id);
+    events.warn(format!("{}; going back to {goal}", failed.message), None);
     // What fails on its way back must not lead here again.
     let rollout = RolloutPlan { on_failure: OnFailure::Stop, ..plan.rollout.clone() };
     match super::rollback(&placed.cluster, &placed.service_name, to, &rollout, clients, events).await {
+        Ok(back) if back.action == "unchanged" => left(failed),
         Ok(back) => {
             let ending = format!("the previous release {} is back and steady", id(&back.task_definition));
             failed.error(Kind::RolledBack, &ending).hint("mend it and deploy again")
         }
         Err(error) if error.kind() == Kind::Superseded => error,
+        // It goes on, and its hints say how to follow it.
+        Err(error) if matches!(error.kind(), Kind::Paused | Kind::DeadlinePassed) => {
+            let failed = failed.error(error.kind(), &format!("and its rollback is not over: {error}"));
+            error.hints().iter().cloned().fold(failed, Error::hint)
+        }
         Err(error) => {
             let ending = format!("and so did the rollback: {error}");
             failed.error(Kind::RolloutFailed, &ending).hint("look closer: `steady status`").cause(error)

@@ -62,6 +62,7 @@ mod stop;
 pub mod strategy;
 pub mod surroundings;
 pub mod target_group;
+pub mod targets;
 pub mod task;
 mod throttled;
 pub mod traffic;
@@ -157,7 +158,8 @@ pub(crate) async fn step<T>(
 ) -> Result<T> {
     let started = Instant::now();
     events.emit(Event::StepStarted { step });
-    let done = work.await?;
+    // Boxed: all steps together are more than a thread's stack may hold.
+    let done = Box::pin(work).await?;
     events.emit(Event::StepFinished { step, detail: detail(&done), duration_ms: started.elapsed().as_millis() as u64 });
     Ok(done)
 }

@@ -1,7 +1,6 @@
 //! A look at a service: its deployments, its tasks and its targets, in as few calls as AWS allows. The service is asked
 //! each time; all else only when the service has news, when the end may have come, or when there is room for it.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -11,6 +10,7 @@ use super::poller::{FAR, Nearness, Poller};
 use super::running;
 use super::stage::Stage;
 use super::steady::{Deployment, Observation, Ours, ServiceDeployment, Target, fits};
+use super::targets::{groups, health};
 use super::waits::Waits;
 use crate::aws::reply::{list, millis, number, optional, text};
 use crate::aws::{Clients, Failure};
@@ -38,6 +38,8 @@ pub struct Eye {
     tasks: KnownTasks,
     known_images: running::Known,
     details: Option<Details>,
+    /// The service deployment as it was just told, before anything else was asked.
+    told: Option<ServiceDeployment>,
     looked_at: Option<Instant>,
     /// The last event that told of targets that drain, and when it was not there yet.
     drain_told: Option<String>,
@@ -74,6 +76,7 @@ impl Eye {
             tasks: KnownTasks::default(),
             known_images: running::Known::default(),
             details: None,
+            told: None,
             looked_at: None,
             drain_told: None,
             drains_since: None,
@@ -105,17 +108,27 @@ impl Eye {
         due: Instant,
         clients: &Clients,
     ) -> Result<(Observation, Value), Failure> {
-        let service = match self.watched_record(ours, due, clients).await? {
-            Some(unchanged) => unchanged,
-            None => self.poller.service(&self.cluster, &self.service, due, clients).await?.unwrap_or_default(),
+        let (service, listing) = match self.watched_record(ours, due, clients).await? {
+            Some((None, unchanged)) => (Some(unchanged), None),
+            changed => {
+                self.told = changed.and_then(|(record, _)| record);
+                let service = self.poller.service(&self.cluster, &self.service, due, clients).await?;
+                (service, self.told.as_ref().map(|_| Listing::AsCounted))
+            }
         };
-        let listing = self.worth(&service, ours);
+        let service = service.unwrap_or_default();
+        let listing = listing.or_else(|| self.worth(&service, ours));
         self.see(service, ours, listing, clients).await
     }
 
     /// While a completed deployment bakes, it is the service deployment that changes: it is asked instead of the service,
-    /// which stays as it is while that goes on.
-    async fn watched_record(&self, ours: &Ours<'_>, due: Instant, clients: &Clients) -> Result<Option<Value>, Failure> {
+    /// which stays as it is while that goes on. `None` when it is not, or ECS knows it no longer; a record is one that changed.
+    async fn watched_record(
+        &self,
+        ours: &Ours<'_>,
+        due: Instant,
+        clients: &Clients,
+    ) -> Result<Option<(Option<ServiceDeployment>, Value)>, Failure> {
         let Some(details) = self.details.as_ref().filter(|details| details.at.elapsed() < FAR) else { return Ok(None) };
         let completed = super::decide::primary(&details.service).is_some_and(|primary| {
             optional(primary, "rolloutState") == Some("COMPLETED") && text(primary, "id") == ours.deployment_id
@@ -124,8 +137,7 @@ impl Eye {
         let Some(record) = details.record.as_ref().filter(bakes).filter(|_| completed) else { return Ok(None) };
         tokio::time::sleep_until(due.into()).await;
         let now = self.poller.service_deployment(&record.arn, clients).await?.map(|found| service_deployment(&found));
-        let unchanged = now.as_ref().is_some_and(|now| now.status == record.status);
-        Ok(unchanged.then(|| details.service.clone()))
+        Ok(now.map(|now| (Some(now).filter(|now| now.status != record.status), details.service.clone())))
     }
 
     /// Whether to look at more than the service, and how closely.
@@ -180,8 +192,10 @@ impl Eye {
             let of_use = self.service_deployment.is_none()
                 || own.is_none_or(|own| own.status != "PRIMARY" || !own.goes_on())
                 || shifts_traffic(&service);
-            let arn = self.record_to_ask(&service, ours).filter(|_| of_use);
-            let (asked, known) = (arn.is_some(), self.details.as_ref().and_then(|details| details.record.clone()));
+            let told = self.told.take();
+            let arn = self.record_to_ask(&service, ours).filter(|_| of_use && told.is_none());
+            let known = told.or_else(|| self.details.as_ref().and_then(|details| details.record.clone()));
+            let asked = arn.is_some();
             let (record, targets, tasks) = tokio::join!(
                 record(arn, &self.poller, clients),
                 health(&service, own, self.targets_denied.as_ref(), &self.poller, clients),
@@ -323,61 +337,6 @@ fn service_deployment(value: &Value) -> ServiceDeployment {
         reason: text(value, "statusReason").to_owned(),
         stage: Stage::of(value),
     }
-}
-
-/// The targets' health, where there can be news of it.
-async fn health(
-    service: &Value,
-    own: Option<&Deployment>,
-    denied: Option<&Failure>,
-    poller: &Poller,
-    clients: &Clients,
-) -> Result<Vec<Target>, Failure> {
-    let nothing_runs = own.is_some_and(|own| own.goes_on() && own.running == 0 && own.failed == 0);
-    if denied.is_some() || nothing_runs {
-        return Ok(Vec::new());
-    }
-    poller.spend(groups(service).iter().flatten().count());
-    targets(service, clients).await
-}
-
-/// The target groups of each of the service's load balancers.
-pub(super) fn groups(service: &Value) -> Vec<Vec<String>> {
-    let of = |balancer: &Value| {
-        let arns =
-            [text(balancer, "targetGroupArn"), text(&balancer["advancedConfiguration"], "alternateTargetGroupArn")];
-        arns.iter().filter(|arn| !arn.is_empty()).map(|arn| (*arn).to_owned()).collect::<Vec<_>>()
-    };
-    list(service, "loadBalancers").iter().map(of).filter(|groups| !groups.is_empty()).collect()
-}
-
-/// The health of all targets in the service's target groups.
-pub async fn targets(service: &Value, clients: &Clients) -> Result<Vec<Target>, Failure> {
-    let groups: BTreeSet<String> = groups(service).into_iter().flatten().collect();
-    let calls = groups.into_iter().map(|arn| async move {
-        let asked = clients.elbv2.describe_target_health().target_group_arn(&arn).send().await;
-        let reply = match asked.map_err(|error| Failure::from_sdk("ELBv2", "DescribeTargetHealth", error)) {
-            Ok(reply) => reply,
-            // A service that was deleted still names what it was attached to.
-            Err(failure) if failure.is("TargetGroupNotFound") => return Ok(Vec::new()),
-            Err(failure) => return Err(failure),
-        };
-        let seen = reply.target_health_descriptions().iter().map(|one| {
-            let target = one.target();
-            let id = target.and_then(|target| target.id()).unwrap_or_default();
-            let port = target.and_then(|target| target.port()).unwrap_or_default();
-            let health = one.target_health();
-            Target {
-                group: arn.clone(),
-                id: format!("{id}:{port}"),
-                state: health.and_then(|health| health.state()).map_or("", |state| state.as_str()).to_owned(),
-                reason: health.and_then(|health| health.reason()).map(|reason| reason.as_str().to_owned()),
-                description: health.and_then(|health| health.description()).map(str::to_owned),
-            }
-        });
-        Ok(seen.collect::<Vec<_>>())
-    });
-    Ok(futures_util::future::try_join_all(calls).await?.concat())
 }
 
 fn deployment(value: &Value) -> Deployment {

@@ -141,7 +141,7 @@ pub struct Allowance {
     at: Instant,
 }
 
-const BURST: f64 = 30.0;
+const BURST: f64 = 14.0;
 /// What had to be asked is not held against the follow for longer than this many seconds.
 const DEBT: f64 = 20.0;
 
@@ -172,7 +172,7 @@ pub enum Nearness {
     Near,
 }
 
-const FIRST: Duration = Duration::from_millis(200);
+const FIRST: Duration = Duration::from_millis(100);
 pub const FAR: Duration = Duration::from_secs(3);
 const NEAR: Duration = Duration::from_millis(950);
 

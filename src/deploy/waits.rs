@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::deadline::Group;
 use super::poller::Poller;
-use super::{observe, register, target_group};
+use super::{register, target_group, targets};
 use crate::aws::Clients;
 use crate::aws::reply::list;
 
@@ -29,7 +29,7 @@ pub struct Waits {
 
 /// What may not be read, or takes too long, is not known: nothing depends on it but how long to wait.
 pub async fn of(service: &Value, task_definition: &str, poller: &Poller, clients: &Clients) -> Waits {
-    let mut arns: Vec<String> = observe::groups(service).concat();
+    let mut arns: Vec<String> = targets::groups(service).concat();
     arns.sort();
     arns.dedup();
     let groups = futures_util::future::join_all(arns.iter().map(|arn| group(arn, poller, clients)));

@@ -66,7 +66,10 @@ async fn nothing_differs_after_a_deploy_and_one_changed_member_does() {
     let names = shapes();
     let documents: Vec<Value> = names.iter().map(|name| at_the_lab(&input(name))).collect();
     furnish(&lab, &clients, &documents).await;
-    join_all(names.iter().zip(documents).map(|(name, document)| one(project.path(), name, document, &clients))).await;
+    join_all(
+        names.iter().zip(documents).map(|(name, document)| Box::pin(one(project.path(), name, document, &clients))),
+    )
+    .await;
     lab.end().await;
 }
 
