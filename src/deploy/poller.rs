@@ -141,7 +141,7 @@ pub struct Allowance {
     at: Instant,
 }
 
-const BURST: f64 = 14.0;
+const BURST: f64 = 6.0;
 /// What had to be asked is not held against the follow for longer than this many seconds.
 const DEBT: f64 = 20.0;
 
