@@ -8,7 +8,7 @@ import urllib.request
 
 import pytest
 from conftest import STEADY
-from docker_daemon import daemon
+from docker_daemon import daemon, unmount
 from pullers import Containers, busybox, docker_pulls, lacking, oras_pulls, podman_pulls, said, skopeo_copies
 
 DOCKERFILE = """\
@@ -24,6 +24,13 @@ def docker(tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
     with daemon({"PATH": os.environ["PATH"], "HOME": str(home)}) as docker:
         yield docker
+
+
+@pytest.fixture(autouse=True)
+def unmounted(tmp_path):
+    """A container that podman could not end leaves its mounts, and pytest its folder with them."""
+    yield
+    unmount(tmp_path)
 
 
 @pytest.fixture
@@ -77,11 +84,12 @@ def test_the_same_image_everywhere(builder, docker, project, context, registry, 
     id = manifest["config"]["digest"]
     assert id in ids(), "the engine knows it by this id"
     assert len(manifest["layers"]) == 2, "one for each COPY"
-    saves = lambda: sum(verb in ("save", "push") for verb in calls())
-    assert saves() == 1
+    # Docker's client says where its daemon is (`context inspect`), and the daemon gives the image out.
+    given = lambda: [verb for verb in calls() if verb in ("save", "push", "context")]
+    assert given() == [{"docker": "context", "podman": "save", "buildah": "push"}[builder]]
     # Built again it is the same, from the engine's cache, and nothing is given out.
     assert project.steady("push", environment=environment).json["digest"] == pushed["digest"]
-    assert saves() == 1, calls()
+    assert len(given()) == 1, calls()
 
     image = pushed["image"]
     forget(docker)

@@ -43,10 +43,12 @@ def test_boto3_answers_a_pause_of_a_canary_that_steady_follows(hello, lab, amazo
     hello.environment = lab
     hello.steady("deploy")
     canary(hello)
-    command = [str(STEADY), "deploy", "--var", "release=2", "--progress", "json", "--output", "json"]
-    deploy = subprocess.Popen(
-        [*command, "-C", str(hello.folder)], env=lab, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    command = [str(STEADY), "deploy", "--var", "release=2", "--progress", "json", "--output", "json", "-C", str(hello.folder)]
+    told = hello.folder / "told"
+    with open(told, "w") as stderr:
+        deploy = subprocess.Popen(command, env=lab, stdout=subprocess.PIPE, stderr=stderr, text=True)
+    events = lambda: [json.loads(line) for line in told.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    asked_for = lambda: {event["id"] for event in events() if event["event"] == "hook" and event["status"] == "AWAITING_ACTION"}
     try:
         before = paused(lab)
         # What steady says is what the AWS CLI reads.
@@ -67,20 +69,19 @@ def test_boto3_answers_a_pause_of_a_canary_that_steady_follows(hello, lab, amazo
         while deploy.poll() is None:
             now = newest(lab)
             open_hooks = [of for of in now.get("lifecycleHookDetails", []) if of["status"] == "AWAITING_ACTION"]
-            if open_hooks and now["status"] == "IN_PROGRESS":
+            if open_hooks and now["status"] == "IN_PROGRESS" and len(asked_for()) > len(seen):
                 seen.append(now["targetServiceRevision"]["requestedProductionTrafficWeight"])
                 arn = now["serviceDeploymentArn"]
                 amazon.ecs.continue_service_deployment(serviceDeploymentArn=arn, hookId=open_hooks[0]["hookId"])
-        stdout, stderr = deploy.communicate(timeout=60)
+        stdout, _ = deploy.communicate(timeout=60)
     finally:
         deploy.kill()
-    assert deploy.returncode == 0, stderr
+    assert deploy.returncode == 0, told.read_text()
     assert seen == [0.0, 10.0]
     assert json.loads(stdout)["status"] == "steady"
-    events = [json.loads(line) for line in stderr.splitlines()]
-    shares = [event["productionTraffic"] for event in events if event["event"] == "stage"]
+    shares = [event["productionTraffic"] for event in events() if event["event"] == "stage"]
     assert sorted(set(shares)) == [0.0, 10.0, 100.0] and shares == sorted(shares)
-    answered = [event["status"] for event in events if event["event"] == "hook"]
+    answered = [event["status"] for event in events() if event["event"] == "hook"]
     assert answered.count("AWAITING_ACTION") == 2
     assert newest(lab)["status"] == "SUCCESSFUL"
 
