@@ -62,6 +62,7 @@ operations! {
         create_repository create_repository "CreateRepository",
         delete_repository delete_repository "DeleteRepository",
         describe_images describe_images "DescribeImages",
+        describe_pull_through_cache_rules describe_pull_through_cache_rules "DescribePullThroughCacheRules",
         describe_repositories describe_repositories "DescribeRepositories",
         get_authorization_token get_authorization_token "GetAuthorizationToken",
         get_repository_policy get_repository_policy "GetRepositoryPolicy",

@@ -57,6 +57,13 @@ impl Weather {
         *self.0.hear.lock().unwrap_or_else(PoisonError::into_inner) = Some(hear);
     }
 
+    /// AWS says that the credentials of this key have expired.
+    pub(super) fn expired(&self, key_id: &str) {
+        if let Some(credentials) = self.0.credentials.get() {
+            credentials.forget(key_id);
+        }
+    }
+
     pub(super) fn throttled(&self, service: &str) {
         let hear = self.0.hear.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(hear) = hear.as_ref()
@@ -120,9 +127,7 @@ impl Intercept for Weather {
         // What is sent once is waited out, and told, by who sends it.
         let once = config.load::<RetryConfig>().is_none_or(|config| config.max_attempts() == 1);
         if is_expired(response) {
-            if let Some(credentials) = self.0.credentials.get() {
-                credentials.forget(&call.key_id);
-            }
+            self.expired(&call.key_id);
             // The same once more is hopeless.
             if std::mem::replace(&mut call.renewed, true) {
                 config.interceptor_state().store_put(RetryConfig::disabled());

@@ -1,7 +1,7 @@
 //! Requests that are signed and sent without an SDK: the crates of these services are heavy for the few reads that a
 //! deploy makes of them.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use aws_config::SdkConfig;
@@ -99,8 +99,13 @@ impl Signed {
             .with_max_delay(MOST_PAUSE)
             .with_max_times(THROTTLED_ATTEMPTS as usize)
             .with_jitter();
-        let mut other = 0;
+        let key_id = Mutex::new(String::new());
+        let (mut other, mut renewed) = (0, false);
         let again = |failure: &Failure| {
+            if failure.is_expired() && !std::mem::replace(&mut renewed, true) {
+                self.weather.expired(&key_id.lock().unwrap_or_else(PoisonError::into_inner));
+                return true;
+            }
             if failure.is_throttled() {
                 self.weather.throttled(self.service.scope);
                 return true;
@@ -108,7 +113,7 @@ impl Signed {
             other += 1;
             failure.reach == Reach::Unknown && !failure.is_unsupported() && other < ATTEMPTS
         };
-        let send = || async { read(self.send(operation, headers, body).await?) };
+        let send = || async { read(self.send(operation, headers, body, &key_id).await?) };
         send.retry(backoff).when(again).await
     }
 
@@ -117,6 +122,7 @@ impl Signed {
         operation: &'static str,
         headers: &[(&'static str, &str)],
         body: &str,
+        key_id: &Mutex<String>,
     ) -> Result<Answer, Failure> {
         let failure = |code: Option<&str>, message: String, reach: Reach| Failure {
             service: self.service.name,
@@ -131,7 +137,9 @@ impl Signed {
         let Some(provider) = &self.credentials else {
             return Err(no_credentials("no credentials provider".into()));
         };
-        let identity = provider.provide_credentials().await.map_err(|error| no_credentials(error.to_string()))?.into();
+        let credentials = provider.provide_credentials().await.map_err(|error| no_credentials(error.to_string()))?;
+        credentials.access_key_id().clone_into(&mut key_id.lock().unwrap_or_else(PoisonError::into_inner));
+        let identity = credentials.into();
         let (endpoint, region) = self.place();
         let params = v4::SigningParams::builder()
             .identity(&identity)

@@ -34,6 +34,16 @@ pub(super) fn of_event(mut event: Event, flags: &str, folder: &str) -> Event {
 /// that command when it was a deletion.
 pub fn with_resume(error: Error, seen: Seen, deletes: Option<&str>) -> Error {
     let interrupted = matches!(error.kind(), Kind::Interrupted(_));
+    let goes_on = interrupted || matches!(error.kind(), Kind::DeadlinePassed | Kind::Paused);
+    let after = seen.leaves_after && seen.service_changed && goes_on;
+    let error = resumed(error, seen, deletes, interrupted);
+    match after {
+        true => error.hint("the same command again follows it too, and then runs what is `after` it"),
+        false => error,
+    }
+}
+
+fn resumed(error: Error, seen: Seen, deletes: Option<&str>, interrupted: bool) -> Error {
     if !interrupted && error.kind() != Kind::DeadlinePassed {
         return error;
     }
@@ -41,6 +51,7 @@ pub fn with_resume(error: Error, seen: Seen, deletes: Option<&str>) -> Error {
         // It has said itself what becomes of its task.
         (Some(Step::Run), _) => error,
         (Some(_), Some(again)) => error.hint(format!("what was deleted stays deleted; `{again}` goes on")),
+        _ if interrupted && !error.hints().is_empty() => error,
         _ if !interrupted && error.hints().iter().any(|hint| hint.contains("`steady wait`")) => error,
         _ if !interrupted => error.hint("the rollout goes on at AWS; `steady wait` follows it"),
         (None, _) => error,

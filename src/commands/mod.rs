@@ -186,6 +186,7 @@ async fn run(command: Command, context: &Context) -> u8 {
         }
         Err(error) => {
             let (flags, folder) = (context.global.again(), context.global.folder());
+            let seen = Seen { leaves_after: context.interrupt.leaves_after(), ..seen };
             let error = with_resume(error, seen, deletes.as_deref());
             let error = error.map_hints(&|hint| with_flags(&hint, &flags, &folder));
             context.display.failure(&error);

@@ -93,9 +93,11 @@ pub async fn dry_run(plan: &Plan, trial: Trial, clients: &Clients, events: &Even
     let (service_action, service_changes) = match (decision, &ground.live) {
         (Decision::Create(input), _) => ("create", created(&input)),
         (Decision::Update { changes, deploys, .. }, Some(live)) => {
-            match deploys {
-                true => trap::check(plan, live, &wanted, input, clients).await?,
-                false => before.clear(),
+            if !deploys {
+                before.clear();
+            } else if let Err(error) = trap::check(plan, live, &wanted, input, clients).await {
+                let hint = (!error.hints().is_empty()).then(|| error.hints().join("; "));
+                events.warn(format!("a deploy would be refused now: {error}"), hint);
             }
             ("update", decide::parts(live, &wanted, &changes, trial.values))
         }

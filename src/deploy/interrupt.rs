@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::event::{Event, Events, Step};
 use super::follow::{Steady, Teller};
+use super::poller::Poller;
 use super::rollback::{self, Restored, follow_or_roll_back};
 use super::service::Placed;
 use crate::aws::Clients;
@@ -22,6 +23,7 @@ pub struct Interrupt(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     awaited: AtomicBool,
+    leaves_after: AtomicBool,
     signal: watch::Sender<Option<u8>>,
 }
 
@@ -30,6 +32,16 @@ impl Interrupt {
     pub fn tell(&self, signal: u8) -> bool {
         self.0.signal.send_replace(Some(signal));
         self.0.awaited.load(Ordering::SeqCst)
+    }
+
+    /// Something is to run after the release, and has not begun to.
+    pub fn leave_after(&self, leaves: bool) {
+        self.0.leaves_after.store(leaves, Ordering::SeqCst);
+    }
+
+    /// Whether a run that ends now leaves undone what comes after its release.
+    pub fn leaves_after(&self) -> bool {
+        self.0.leaves_after.load(Ordering::SeqCst)
     }
 
     /// From the first poll on, and until it is dropped, signals are dealt with here.
@@ -60,14 +72,29 @@ pub async fn follow(
     (clients, events): (&Clients, &Events),
     interrupt: &Interrupt,
 ) -> Result<Steady> {
-    let following = follow_or_roll_back(rollout, placed, digest, clients, events);
     if rollout.on_interrupt == OnInterrupt::Detach {
-        return following.await;
+        return follow_or_roll_back(rollout, placed, digest, clients, events).await;
     }
+    let poller = Poller::default();
+    let watched = tokio::select! {
+        watched = rollback::watch(rollout, placed, digest, &poller, clients, events) => watched,
+        signal = interrupt.came() => return go_back(rollout, placed, signal, clients, events).await,
+    };
+    let concluding = rollback::conclude(rollout, placed, watched, clients, events);
+    tokio::pin!(concluding);
     tokio::select! {
-        followed = following => followed,
-        signal = interrupt.came() => go_back(rollout, placed, signal, clients, events).await,
+        concluded = &mut concluding => concluded,
+        // A second rollback beside the one that goes on would end it.
+        signal = interrupt.came() => {
+            let message = format!("{}: this deployment is over already; once more to leave what is done about it to AWS", name(signal));
+            events.emit(Event::Notice { message });
+            concluding.await
+        }
     }
+}
+
+fn name(signal: u8) -> &'static str {
+    if signal == 2 { "SIGINT" } else { "SIGTERM" }
 }
 
 async fn go_back(
@@ -77,27 +104,30 @@ async fn go_back(
     clients: &Clients,
     events: &Events,
 ) -> Result<Steady> {
-    let name = if signal == 2 { "SIGINT" } else { "SIGTERM" };
+    let name = name(signal);
     let stopped = || Error::new(Kind::Interrupted(signal), format!("stopped by {name}"));
     if !placed.rolls {
         return Err(stopped());
     }
     let revision = id(&placed.task_definition);
     let Some(previous) = rollback::good_before(placed, clients).await else {
-        return Err(stopped().hint(format!("there is no good release before {revision} to go back to")));
+        return Err(stopped()
+            .hint(format!("there is no good release before {revision} to go back to"))
+            .hint("the rollout goes on at AWS; `steady wait` follows it"));
     };
     let message =
         format!("{name}: going back to {}; once more to leave that to AWS", id(&previous.release.task_definition));
     events.emit(Event::Notice { message });
     let ours = placed.ours(&RolloutPlan { fail_fast: 0, ..rollout.clone() }, None);
     let mut teller = Teller::new(events, placed.seen_events.clone());
-    let until = Instant::now() + rollout.timeout;
-    let work = rollback::restore(placed, &ours, &previous, placed.eye(), false, until, &mut teller, clients);
+    let (eye, timeout) = rollback::patience(rollout, placed, &Poller::default(), clients).await;
+    let until = Instant::now() + timeout;
+    let work = rollback::restore(placed, &ours, &previous, eye, false, until, &mut teller, clients);
     match super::step(events, Step::Rollback, work, Restored::detail).await {
-        Ok(Restored::NotNeeded(steady)) => {
-            events.warn(format!("{revision} was steady already when {name} came: it stays"), None);
-            Ok(steady)
-        }
+        // Whoever wanted it to end does not want what comes after it.
+        Ok(Restored::NotNeeded(_)) => Err(stopped()
+            .hint(format!("{revision} was steady already, and stays"))
+            .hint("`steady rollback` goes back to the release before")),
         Ok(Restored::Previous(back)) => {
             let message = format!(
                 "stopped by {name} while {revision} rolled out; the previous release {} is back and steady",

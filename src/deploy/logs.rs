@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::steady::Container;
+use super::task::is_missing_group;
 use crate::aws::reply::{list, optional, text};
 use crate::aws::{Clients, Failure};
 
@@ -46,7 +47,7 @@ pub async fn newest(
         tokio::time::sleep(wait).await;
         let lines = match clients.get_log_events(input.clone()).await {
             Ok(reply) => list(&reply, "events").iter().map(|event| text(event, "message").to_owned()).collect(),
-            Err(failure) if failure.is("ResourceNotFoundException") && failure.message.contains("stream") => Vec::new(),
+            Err(failure) if failure.is("ResourceNotFoundException") && !is_missing_group(&failure) => Vec::new(),
             Err(failure) => return Err(unread(name, group, &failure)),
         };
         if !lines.is_empty() {
@@ -60,7 +61,7 @@ fn unread(name: &str, group: &str, failure: &Failure) -> String {
     if failure.is_denied() {
         return format!("the log of `{name}` may not be read: allow `logs:GetLogEvents` on the log group `{group}`");
     }
-    if failure.is("ResourceNotFoundException") {
+    if is_missing_group(failure) {
         return format!("the log group `{group}` does not exist: create it, or set `awslogs-create-group`");
     }
     format!("the log of `{name}` could not be read: {failure}")

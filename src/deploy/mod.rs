@@ -133,6 +133,7 @@ pub async fn run_interruptible(
         surroundings: &surroundings,
     };
     let before = around::before(&scene, clients, events).await?;
+    interrupt.leave_after(!plan.after.is_empty());
     let placing = service::place(plan, &rendered, &registered, &surroundings, clients, events);
     let placed = step(events, Step::Service, placing, service::Placed::detail).await?;
     let following = interrupt::follow(&plan.rollout, &placed, facts.digest(), (clients, events), interrupt);
@@ -144,6 +145,7 @@ pub async fn run_interruptible(
     if let Some(path) = &plan.check_url {
         step(events, Step::Check, check_url::check(url.as_deref(), path, plan.rollout.timeout), Clone::clone).await?;
     }
+    interrupt.leave_after(false);
     let after = around::after(&scene, &placed, url.as_deref(), clients, events).await?;
     let around = outcome::RanAround { before, after };
     Ok(Outcome::steady(plan, &facts, &registered, &placed, &steady, url, around, started.elapsed()))

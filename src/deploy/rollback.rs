@@ -40,21 +40,64 @@ pub async fn follow_together(
     clients: &Clients,
     events: &Events,
 ) -> Result<Steady> {
-    let ours = placed.ours(rollout, digest);
+    let watched = watch(rollout, placed, digest, poller, clients, events).await;
+    conclude(rollout, placed, watched, clients, events).await
+}
+
+/// A deployment that was followed, and who followed it.
+pub(super) struct Watched<'a> {
+    ours: Ours<'a>,
+    followed: Followed,
+    timeout: Duration,
+    teller: Teller<'a>,
+}
+
+/// What is looked at, and how long its way to steady state may be.
+pub(super) async fn patience(
+    rollout: &RolloutPlan,
+    placed: &Placed,
+    poller: &Poller,
+    clients: &Clients,
+) -> (Eye, Duration) {
     let mut eye = placed.eye().sharing(poller);
     eye.waits = waits::of(&placed.service, &placed.task_definition, poller, clients).await;
     let timeout = match rollout.timeout_is_least {
         true => deadline::of(&placed.service, &eye.waits.groups).max(rollout.timeout),
         false => rollout.timeout,
     };
+    (eye, timeout)
+}
+
+/// Follows the deployment to its end, or to the end of our patience. Changes nothing.
+pub(super) async fn watch<'a>(
+    rollout: &RolloutPlan,
+    placed: &'a Placed,
+    digest: Option<&'a str>,
+    poller: &Poller,
+    clients: &Clients,
+    events: &'a Events,
+) -> Watched<'a> {
+    let ours = placed.ours(rollout, digest);
+    let (eye, timeout) = patience(rollout, placed, poller, clients).await;
     if timeout > rollout.timeout && placed.rolls {
         let message = format!("this rollout may take {}: --timeout sets it", humantime::format_duration(timeout));
         events.emit(Event::Notice { message });
     }
-    let deadline = Instant::now() + timeout;
     let mut teller = Teller::new(events, placed.seen_events.clone());
     let first = |verdict: &Verdict| !matches!(verdict, Verdict::Pending(_));
-    let followed = follow(&ours, eye, deadline, &mut teller, clients, first).await;
+    let followed = follow(&ours, eye, Instant::now() + timeout, &mut teller, clients, first).await;
+    Watched { ours, followed, timeout, teller }
+}
+
+/// What the end comes to: steady, said to have failed, or brought back to what was good before.
+pub(super) async fn conclude(
+    rollout: &RolloutPlan,
+    placed: &Placed,
+    watched: Watched<'_>,
+    clients: &Clients,
+    events: &Events,
+) -> Result<Steady> {
+    let Watched { ours, followed, timeout, mut teller } = watched;
     let resume = "resume: `steady wait`";
     let (why, ecs_rolls_back) = match &followed.end {
         End::Verdict(Verdict::Steady { note }) => {
@@ -214,8 +257,9 @@ pub(super) async fn restore(
 ) -> Result<Restored> {
     // Without fail_fast: the failed tasks are still counted, and what counts now is ECS's word.
     let patient = Ours { fail_fast: 0, ..ours.clone() };
+    let asked = eye.service_deployment.clone();
     let mut by_ecs = by_ecs
-        || match eye.service_deployment.as_deref() {
+        || match asked.as_deref() {
             Some(arn) => stop::ask(arn, until, clients, teller.events()).await.unwrap_or(false),
             None => false,
         };
@@ -234,6 +278,10 @@ pub(super) async fn restore(
             // Asked for, though the answer was lost; the deployments do not show it yet.
             Verdict::Pending(_) | Verdict::Failed(_) => {
                 by_ecs = matches!(record, "ROLLBACK_REQUESTED" | "ROLLBACK_IN_PROGRESS");
+                // Right after an update its service deployment was not known yet.
+                if let (false, None, Some(arn)) = (by_ecs, asked, eye.service_deployment.as_deref()) {
+                    by_ecs = stop::ask(arn, until, clients, teller.events()).await.unwrap_or(false);
+                }
             }
         }
     }

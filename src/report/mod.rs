@@ -44,6 +44,8 @@ pub struct Seen {
     pub last_step: Option<Step>,
     /// The service was created or updated, so a deployment goes on at AWS's side.
     pub service_changed: bool,
+    /// What comes after the release has not begun.
+    pub leaves_after: bool,
 }
 
 impl Seen {

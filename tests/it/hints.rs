@@ -142,7 +142,7 @@ variables: { run: [sleep] }
 fn an_interruption_says_what_goes_on_and_how_to_take_it_up() {
     let deletes = Some("steady delete --yes --created");
     let said = |kind, last_step, service_changed| {
-        let seen = Seen { last_step, service_changed };
+        let seen = Seen { last_step, service_changed, leaves_after: false };
         let command = deletes.filter(|_| last_step == Some(Step::Delete));
         with_resume(Error::new(kind, "stopped"), seen, command).hints().join("\n")
     };
@@ -161,6 +161,12 @@ fn an_interruption_says_what_goes_on_and_how_to_take_it_up() {
         let said = said(kind, step, changed);
         assert!(said.contains(expected) && said.is_empty() == expected.is_empty(), "{kind:?} {step:?}: {said}");
         assert!(step != Some(Step::Delete) || !said.contains("steady wait"), "{said}");
+    }
+    // `steady wait` and `steady continue` do not run what comes after the release.
+    for kind in [Kind::Interrupted(2), Kind::DeadlinePassed, Kind::Paused] {
+        let seen = Seen { last_step: Some(Step::Steady), service_changed: true, leaves_after: true };
+        let hints = with_resume(Error::new(kind, "stopped"), seen, None).hints().to_vec();
+        assert!(hints.last().unwrap().ends_with("and then runs what is `after` it"), "{kind:?}: {hints:?}");
     }
     let knows = Error::new(Kind::DeadlinePassed, "late").hint("resume: `steady wait`");
     assert_eq!(with_resume(knows, Seen::default(), None).hints().len(), 1);

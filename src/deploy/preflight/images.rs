@@ -52,18 +52,18 @@ fn in_registry(image: &str) -> Option<&str> {
     (!elsewhere).then_some(image)
 }
 
-pub async fn check(plan: &Plan, task_definition: &Value, clients: &Clients) -> Checked {
+pub async fn check(plan: &Plan, task_definition: &Value, fargate: bool, clients: &Clients) -> Checked {
     let mut checked = Checked::new("images");
     let wanted = build::wanted_platform(task_definition);
     let needed = needed(plan, task_definition);
-    let looks = needed.iter().map(|(image, users)| one(image, users, wanted.as_ref(), clients));
+    let looks = needed.iter().map(|(image, users)| one(image, users, wanted.as_ref(), fargate, clients));
     for looked in futures_util::future::join_all(looks).await {
         checked.add(looked);
     }
     checked
 }
 
-async fn one(image: &str, users: &[String], wanted: Option<&Platform>, clients: &Clients) -> Checked {
+async fn one(image: &str, users: &[String], wanted: Option<&Platform>, fargate: bool, clients: &Clients) -> Checked {
     let mut checked = Checked::new("images");
     let reference: Reference = match image.parse() {
         Ok(reference) => reference,
@@ -77,8 +77,11 @@ async fn one(image: &str, users: &[String], wanted: Option<&Platform>, clients: 
             let users = listed(users.iter().map(String::as_str));
             let error = origin::unknown(&reference);
             let hints = error.hints().to_vec();
-            let error = Error::preflight(format!("{error}, which {users} is to run"));
-            checked.find(hints.into_iter().fold(error, Error::hint));
+            let message = format!("{error}, which {users} is to run");
+            match doubt(&reference, fargate, clients).await {
+                None => checked.find(hints.into_iter().fold(Error::preflight(message), Error::hint)),
+                Some(doubt) => checked.warn(message, Some(doubt)),
+            }
         }
         Ok(Ok(Found::NotAsked)) => {}
         Ok(Ok(Found::For(platforms))) => {
@@ -98,6 +101,30 @@ async fn one(image: &str, users: &[String], wanted: Option<&Platform>, clients: 
         Err(_) => checked.warn(format!("the image {image} is not checked: no answer in time"), None),
     }
     checked
+}
+
+/// Why ECS may get an image all the same that we do not.
+async fn doubt(reference: &Reference, fargate: bool, clients: &Clients) -> Option<String> {
+    let Some(host) = reference.ecr() else {
+        // Docker Hub tells strangers that they may not know, and others that nothing is there.
+        let tells = fargate || reference.registry == "docker.io" || reference.is_loopback();
+        let instances = "a registry may answer so to who has not logged in; the container instances may have";
+        return (!tells).then(|| instances.to_owned());
+    };
+    let own = host.region == clients.region;
+    match clients.describe_pull_through_cache_rules(json!({ "registryId": host.account_id })).await {
+        Ok(reply) if own => {
+            let rules = list(&reply, "pullThroughCacheRules").iter().map(|rule| text(rule, "ecrRepositoryPrefix"));
+            let of = |prefix: &&str| {
+                *prefix == "ROOT" || reference.repository.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/'))
+            };
+            let rule = rules.into_iter().find(of)?;
+            Some(format!("the pull through cache rule `{rule}` fetches it when a task pulls it, if it is there"))
+        }
+        Ok(_) => None,
+        Err(failure) if failure.is_unsupported() => None,
+        Err(failure) => Some(format!("whether a pull through cache has it is not known: {failure}")),
+    }
 }
 
 enum Found {

@@ -139,12 +139,17 @@ pub async fn survey(plan: &Plan, clients: &Clients, events: &Events, purpose: Pu
     let fargate = cluster::capacity(live.as_ref(), &wanted, cluster.as_ref()) == cluster::Capacity::Fargate;
     let arithmetic =
         capacity::Service { live: live.as_ref(), wanted: &wanted, task_definition, cluster: cluster.as_ref() };
-    let there = needs::There { service: live.is_some(), repository: repository.as_ref(), creates: &looked.creates };
+    let there = needs::There {
+        service: live.is_some(),
+        wanted: &wanted,
+        repository: repository.as_ref(),
+        creates: &looked.creates,
+    };
     let needs = needs::needs(plan, task_definition, &there, &identity, clients);
     let execution = needs::of_execution_role(task_definition, fargate, &identity, clients);
     let attached = looked.surroundings.load_balancers.as_ref();
     let (images, roles, secrets, log_groups, targets, capacity, alarms, permissions) = tokio::join!(
-        within("images", images::check(plan, task_definition, clients)),
+        within("images", images::check(plan, task_definition, fargate, clients)),
         within("roles", roles::check(task_definition, fargate, &identity, clients)),
         within("secrets", secrets::check(task_definition, &identity, clients)),
         within("logGroups", log_groups::check(task_definition, clients)),

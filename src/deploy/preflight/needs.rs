@@ -1,5 +1,7 @@
 //! The IAM actions that a deploy of this plan needs, by the resource that each is on.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::permissions::{Need, place};
@@ -9,13 +11,15 @@ use crate::aws::reply::{list, optional, text};
 use crate::aws::{Clients, Identity};
 use crate::config::around::Work;
 use crate::config::{LoadBalancerType, Plan};
-use crate::deploy::load_balancer::{balancer_name, elb_name};
+use crate::deploy::load_balancer::balancer_name;
 use crate::deploy::repository::Repository;
 use crate::image::Reference;
 
 /// What there is already decides between creating and updating.
 pub struct There<'a> {
     pub service: bool,
+    /// The service as its documents want it.
+    pub wanted: &'a Value,
     pub repository: Option<&'a Repository>,
     /// What the load balancer step would create.
     pub creates: &'a [String],
@@ -37,30 +41,38 @@ pub fn needs(
     let place = format!("{}/{}", crate::aws::reply::id(&plan.cluster), plan.service);
     let change = if there.service { "ecs:UpdateService" } else { "ecs:CreateService" };
     let family = text(task_definition, "family");
+    let definition = arn("ecs", &format!("task-definition/{family}:*"));
+    let service = arn("ecs", &format!("service/{place}"));
+    let runs = plan.before.iter().chain(&plan.after).any(|around| matches!(around.work, Work::Task(_)));
+    let in_cluster = |resource: String, certain: bool, actions: &[&str]| {
+        Need::new(resource, certain, actions).with("ecs:cluster", cluster.clone())
+    };
     let mut needs = vec![
-        Need::new(arn("ecs", &format!("service/{place}")), true, &["ecs:DescribeServices", change])
-            .with("ecs:cluster", cluster.clone()),
-        Need::new(arn("ecs", &format!("task-definition/{family}:*")), true, &["ecs:RegisterTaskDefinition"]),
+        in_cluster(service.clone(), true, &["ecs:DescribeServices", change]),
+        Need::new(definition.clone(), true, &["ecs:RegisterTaskDefinition"]),
+        // Who may register may have to be told that it may tag, too: it depends on the account's settings.
+        Need::new(definition.clone(), false, &["ecs:TagResource"]).with("ecs:CreateAction", "RegisterTaskDefinition"),
         Need::new("*", true, &["ecs:DescribeTaskDefinition", "ecs:ListTaskDefinitions"]),
         // Following and explaining a rollout, and ending it: without these a deploy sees and does less.
-        Need::new(
+        in_cluster(service, false, &["ecs:ListServiceDeployments"]),
+        in_cluster(
             arn("ecs", &format!("task/{}/*", crate::aws::reply::id(&plan.cluster))),
             false,
-            &["ecs:DescribeTasks"],
-        )
-        .with("ecs:cluster", cluster.clone()),
-        Need::new(
+            if runs { &["ecs:DescribeTasks", "ecs:StopTask"] } else { &["ecs:DescribeTasks"] },
+        ),
+        in_cluster(
             arn("ecs", &format!("service-deployment/{place}/*")),
             false,
             &["ecs:DescribeServiceDeployments", "ecs:StopServiceDeployment"],
-        )
-        .with("ecs:cluster", cluster.clone()),
+        ),
+        in_cluster(arn("ecs", &format!("service-revision/{place}/*")), false, &["ecs:DescribeServiceRevisions"]),
+        in_cluster("*".to_owned(), false, &["ecs:ListTasks"]),
     ];
-    if plan.before.iter().chain(&plan.after).any(|around| matches!(around.work, Work::Task(_))) {
-        let run = Need::new(arn("ecs", &format!("task-definition/{family}:*")), true, &["ecs:RunTask"]);
-        needs.push(run.with("ecs:cluster", cluster.clone()));
-        needs.push(Need::new("*", false, &["ecs:ListTasks"]).with("ecs:cluster", cluster));
+    if runs {
+        needs.push(in_cluster(definition, true, &["ecs:RunTask"]));
     }
+    needs.extend(logs(task_definition, (partition, account), clients));
+    needs.extend(shifts(there.wanted, plan, (partition, account)));
     for given in roles::named(task_definition).into_keys() {
         let Some(role) = roles::parse(given) else { continue };
         // Another endpoint, such as the lab's, has its own role of this name.
@@ -88,23 +100,79 @@ pub fn needs(
             needs.push(Need::new(repository, false, &["ecr:CreateRepository", "ecr:TagResource"]));
         }
     }
-    if let Some(balancer) = &plan.load_balancer {
-        let kind = match balancer.kind {
-            LoadBalancerType::Application => "app",
-            LoadBalancerType::Network => "net",
-        };
-        let balancer_name = balancer_name(plan, balancer);
-        let group = balancer.target_group.name.clone().unwrap_or_else(|| elb_name(&plan.service));
-        for (what, resource, action) in [
-            ("load balancer ", format!("loadbalancer/{kind}/{balancer_name}/*"), "CreateLoadBalancer"),
-            ("target group ", format!("targetgroup/{group}/*"), "CreateTargetGroup"),
-            ("listener ", format!("loadbalancer/{kind}/{balancer_name}/*"), "CreateListener"),
-        ] {
-            if there.creates.iter().any(|created| created.starts_with(what)) {
-                let actions = [format!("elasticloadbalancing:{action}"), "elasticloadbalancing:AddTags".to_owned()];
-                let actions: Vec<&str> = actions.iter().map(String::as_str).collect();
-                needs.push(Need::new(arn("elasticloadbalancing", &resource), false, &actions));
+    needs.extend(load_balancer(plan, there, &arn));
+    needs
+}
+
+/// To show what a container said last.
+fn logs(task_definition: &Value, (partition, account): (&str, &str), clients: &Clients) -> Option<Need> {
+    let groups = list(task_definition, "containerDefinitions").iter().filter_map(|container| {
+        let options = &container["logConfiguration"]["options"];
+        let region = optional(options, "awslogs-region").unwrap_or(&clients.region);
+        let group = optional(options, "awslogs-group")?;
+        Some(format!("arn:{partition}:logs:{region}:{account}:log-group:{group}:log-stream:*"))
+    });
+    let groups: BTreeSet<String> = groups.collect();
+    (!groups.is_empty()).then(|| Need::on(groups.into_iter().collect(), false, &["logs:GetLogEvents"]))
+}
+
+/// The roles in which ECS calls hooks and shifts traffic: they are passed whenever they change.
+fn shifts(wanted: &Value, plan: &Plan, (partition, account): (&str, &str)) -> Option<Need> {
+    let hooks = list(&wanted["deploymentConfiguration"], "lifecycleHooks").iter();
+    let attached = list(wanted, "loadBalancers").iter().map(|balancer| &balancer["advancedConfiguration"]);
+    let named = hooks.chain(attached).filter_map(|of| optional(of, "roleArn"));
+    let own = plan.load_balancer.as_ref().and_then(|balancer| balancer.advanced.as_ref());
+    let named = named.chain(own.map(|advanced| advanced.role.as_str())).filter_map(roles::parse);
+    let passed: BTreeSet<String> = named
+        .map(|role| match role.account_id {
+            Some(_) => role.given.to_owned(),
+            None => format!("arn:{partition}:iam::{account}:role{}{}", role.path, role.name),
+        })
+        .collect();
+    let need = || Need::on(passed.iter().cloned().collect(), false, &["iam:PassRole"]);
+    (!passed.is_empty()).then(|| need().with("iam:PassedToService", "ecs.amazonaws.com"))
+}
+
+/// To attach the service, and to see whether its targets are healthy.
+fn load_balancer(plan: &Plan, there: &There<'_>, arn: &dyn Fn(&str, &str) -> String) -> Vec<Need> {
+    let mut needs = Vec::new();
+    if plan.load_balancer.is_some() || !list(there.wanted, "loadBalancers").is_empty() {
+        let reads = ["elasticloadbalancing:DescribeTargetHealth", "elasticloadbalancing:DescribeTargetGroupAttributes"];
+        needs.push(Need::new("*", false, &reads));
+    }
+    let Some(balancer) = &plan.load_balancer else { return needs };
+    let kind = match balancer.kind {
+        LoadBalancerType::Application => "app",
+        LoadBalancerType::Network => "net",
+    };
+    let name = balancer_name(plan, balancer);
+    let mut creates = |resource: String, actions: &[&str]| {
+        let actions: Vec<String> = actions.iter().map(|action| format!("elasticloadbalancing:{action}")).collect();
+        let actions: Vec<&str> = actions.iter().map(String::as_str).collect();
+        needs.push(Need::new(arn("elasticloadbalancing", &resource), false, &actions));
+    };
+    let (mut groups, mut listeners) = (0, 0);
+    for created in there.creates {
+        match created.split_once(" group ").map_or(created.split_once(' '), |(kind, name)| Some((kind, name))) {
+            Some(("load", _)) => {
+                creates(format!("loadbalancer/{kind}/{name}/*"), &["CreateLoadBalancer", "AddTags"]);
             }
+            Some(("target", group)) => {
+                groups += 1;
+                creates(format!("targetgroup/{group}/*"), &["CreateTargetGroup", "AddTags"]);
+            }
+            Some(("listener", _)) if listeners == 0 => {
+                listeners += 1;
+                creates(format!("loadbalancer/{kind}/{name}/*"), &["CreateListener", "AddTags"]);
+            }
+            _ => {}
+        }
+    }
+    // A listener that is there is told of the second target group.
+    if balancer.advanced.is_some() && groups + listeners > 0 {
+        creates(format!("listener/{kind}/{name}/*"), &["ModifyListener"]);
+        if kind == "app" {
+            creates(format!("listener-rule/{kind}/{name}/*"), &["ModifyRule"]);
         }
     }
     needs

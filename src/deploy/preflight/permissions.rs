@@ -63,6 +63,8 @@ struct Who<'a> {
     name: String,
     arn: &'a str,
     fix: &'a str,
+    /// Its role may be another than the one that was made of the session's name.
+    guessed: bool,
 }
 
 /// What the caller has to do, and what the task's execution role has to.
@@ -78,13 +80,15 @@ pub async fn check(
             checked.looked_at("the account's root user may do everything");
             return checked;
         };
-        let who = Who { name: "the caller".to_owned(), arn: &identity.arn, fix: ", or use another --profile" };
+        let guessed = identity.arn.contains(":assumed-role/");
+        let fix = ", or use another --profile";
+        let who = Who { name: "the caller".to_owned(), arn: &identity.arn, fix, guessed };
         simulate(&principal, needs, &who, clients).await
     };
     let role = async {
         let Some((arn, needs)) = execution else { return Checked::new("permissions") };
         let name = format!("the execution role `{}`", crate::aws::reply::id(arn));
-        simulate(arn, needs, &Who { name, arn, fix: "" }, clients).await
+        simulate(arn, needs, &Who { name, arn, fix: "", guessed: false }, clients).await
     };
     let (mut checked, role) = tokio::join!(caller, role);
     checked.add(role);
@@ -100,6 +104,18 @@ async fn simulate(principal: &str, needs: &[Need], who: &Who<'_>, clients: &Clie
             Ok(refused) => {
                 count += need.actions.len();
                 tell(need, &refused, who, &mut checked);
+            }
+            // Of a role that a task names, the roles tell.
+            Err(failure) if failure.is("NoSuchEntity") && !who.guessed => return Checked::new("permissions"),
+            Err(failure) if failure.is("NoSuchEntity") => {
+                let role = crate::aws::reply::id(principal);
+                let message =
+                    format!("what the caller may do is not checked: IAM finds no role `{role}` without a path");
+                checked.warn(
+                    message,
+                    Some("a session does not tell its role's path: allow the caller iam:GetRole".to_owned()),
+                );
+                return checked;
             }
             Err(failure) => checked.unread(&format!("what {} may do", who.name), &failure),
         }

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::Watched;
-use crate::aws::Clients;
 use crate::aws::reply::{id, list, optional, text};
+use crate::aws::{Clients, Failure};
 use crate::deploy::event::{Event, Events};
 
 /// The log of one task's container.
@@ -17,7 +17,10 @@ pub struct Log {
     prefix: Option<String>,
     clients: Clients,
     next: Option<String>,
-    is_denied: bool,
+    /// ECS creates the group when the task starts.
+    creates_group: bool,
+    /// There is no use in asking again.
+    is_out_of_reach: bool,
 }
 
 /// The logs of all tasks; none, with the reason, where steady cannot read them.
@@ -42,7 +45,8 @@ pub fn of(watched: &Watched, clients: &Clients) -> Result<Vec<Log>, String> {
         prefix: prefix.map(str::to_owned),
         clients: clients.clone(),
         next: None,
-        is_denied: false,
+        creates_group: text(options, "awslogs-create-group").eq_ignore_ascii_case("true"),
+        is_out_of_reach: false,
     };
     Ok(watched.arns.iter().map(log).collect())
 }
@@ -60,7 +64,7 @@ impl Log {
     /// Tells what is new, as far as it can be read now; how many lines that were.
     pub async fn tell(&mut self, events: &Events) -> usize {
         let mut told = 0;
-        while let (Some(stream), false) = (&self.stream, self.is_denied) {
+        while let (Some(stream), false) = (&self.stream, self.is_out_of_reach) {
             let mut input = json!({ "logGroupName": self.group, "logStreamName": stream, "startFromHead": true });
             if let Some(next) = &self.next {
                 input["nextToken"] = next.as_str().into();
@@ -68,9 +72,16 @@ impl Log {
             let reply = match self.clients.get_log_events(input).await {
                 Ok(reply) => reply,
                 Err(failure) if failure.is_denied() => {
-                    self.is_denied = true;
+                    self.is_out_of_reach = true;
                     let message = format!("the log of `{}` cannot be read: {failure}", self.container);
                     events.warn(message, failure.hint());
+                    return told;
+                }
+                Err(failure) if is_missing_group(&failure) && !self.creates_group => {
+                    self.is_out_of_reach = true;
+                    let message =
+                        format!("the log of `{}` cannot be read: no log group `{}`", self.container, self.group);
+                    events.warn(message, Some("create it, or set `awslogs-create-group`".to_owned()));
                     return told;
                 }
                 // Not written to yet, or not to be had now: it is asked again.
@@ -94,4 +105,9 @@ impl Log {
         }
         told
     }
+}
+
+/// It says of the group, or of the stream, that it does not exist.
+pub fn is_missing_group(failure: &Failure) -> bool {
+    failure.is("ResourceNotFoundException") && !failure.message.contains("stream")
 }

@@ -201,11 +201,13 @@ async fn case_07_credentials_that_expire_on_the_way_are_resolved_anew() {
     let config = folder.join("config");
     std::fs::write(&config, format!("[profile lent]\ncredential_process = {}\n", lender.display())).unwrap();
     let lent = || std::fs::read_to_string(folder.join("lent")).unwrap_or_default().lines().count();
-    for (at, operation) in ["DescribeServices", "RegisterTaskDefinition", "UpdateService"].into_iter().enumerate() {
+    let operations =
+        ["ecs:DescribeServices", "ecs:RegisterTaskDefinition", "ecs:UpdateService", "iam:SimulatePrincipalPolicy"];
+    for (at, operation) in operations.into_iter().enumerate() {
         bench.page(&format!("release {at}"));
         let before = (bench.revisions().await, bench.deployments().await, lent());
-        let after = if operation == "DescribeServices" { 2 } else { 0 };
-        let fault = json!({ "on": format!("ecs:{operation}"), "kind": "expire-token", "count": 1, "after": after });
+        let after = if operation == "ecs:DescribeServices" { 2 } else { 0 };
+        let fault = json!({ "on": operation, "kind": "expire-token", "count": 1, "after": after });
         bench.fault(fault).await;
         let mut command = bench.command(&["deploy", "--profile", "lent"]);
         command.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY").env("AWS_CONFIG_FILE", &config);

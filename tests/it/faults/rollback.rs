@@ -270,6 +270,13 @@ async fn case_30_the_settings_of_the_service_go_back_with_the_release() {
     assert_eq!(settings().await.1, "ENABLED");
     bench.good(&["rollback"]).await;
     assert_eq!((runs(&bench).await.as_str(), settings().await.1.as_str()), ("web:2", "DISABLED"));
+    // And where a smoke test fails after them, they go back by themselves.
+    let project = std::fs::read_to_string(bench.project().join("steady.yaml")).unwrap();
+    bench.write("steady.yaml", &format!("{project}    after: [{{ name: smoke, run: exit 1 }}]\n"));
+    document(json!({ "capacityProviderStrategy": spot, "networkConfiguration": network("ENABLED") }));
+    let failed = bench.steady(&["deploy"]).await;
+    failed.assert(5, &["`after` failed: smoke", "the previous release web:2 is back and steady"]);
+    assert_eq!((runs(&bench).await.as_str(), settings().await.1.as_str()), ("web:2", "DISABLED"));
     bench.end().await;
 }
 

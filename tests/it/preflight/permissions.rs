@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 use steadystate::aws::Identity;
+use steadystate::config;
+use steadystate::deploy::preflight::needs::{There, needs};
 use steadystate::deploy::preflight::permissions::{Need, Refused, check, principal, refused};
 
 use super::World;
@@ -112,6 +114,85 @@ async fn a_session_stands_for_its_role_and_the_root_user_is_asked_about_nothing(
     .await;
     let principal = principal(session, &denying.clients().await).await;
     assert_eq!(principal.as_deref(), Some("arn:aws:iam::111122223333:role/ci"));
+}
+
+/// As with IAM Identity Center, whose roles have a path that a session does not show.
+#[tokio::test]
+async fn a_role_that_cannot_be_found_by_its_session_is_said_not_to_be_checked() {
+    let server = Server::start(|request, _| {
+        let (status, code) = if request.operation == "GetRole" { (403, "AccessDenied") } else { (404, "NoSuchEntity") };
+        let error = format!("<ErrorResponse><Error><Code>{code}</Code><Message>no</Message></Error></ErrorResponse>");
+        Reply::Xml(status, error)
+    })
+    .await;
+    let clients = server.clients().await;
+    let needs = [Need::new("*", true, &["ecs:ListTaskDefinitions"]), Need::new("*", false, &["ecs:ListTasks"])];
+    let execution = ("arn:aws:iam::111122223333:role/gone".to_owned(), needs[..1].to_vec());
+    let session = identity("arn:aws:sts::111122223333:assumed-role/AWSReservedSSO_deploy_0123/anna");
+    let checked = check(&needs, Some(&execution), &session, &clients).await;
+    assert!(checked.findings.is_empty(), "{checked:?}");
+    let warned: Vec<&str> = checked.warnings.iter().map(|warning| warning.message.as_str()).collect();
+    assert_eq!(
+        warned,
+        ["what the caller may do is not checked: IAM finds no role `AWSReservedSSO_deploy_0123` without a path"]
+    );
+    assert!(checked.warnings[0].hint.as_deref().unwrap().contains("iam:GetRole"), "{checked:?}");
+}
+
+/// Each action with what it is on.
+#[tokio::test]
+async fn all_that_a_deploy_will_do_is_asked_for() {
+    let world = World::start().await;
+    world.project(
+        "    load_balancer:\n      type: application\n      create: true\n      listener: { port: 8080 }\n      \
+         container_port: 8080\n      advanced_configuration: { role: \"arn:aws:iam::111122223333:role/shift\" }\n    \
+         rollout: { strategy: BLUE_GREEN }\n    before: [{ task: { command: [migrate] } }]\n",
+    );
+    let options = config::Options { directory: world.site.path(""), ..Default::default() };
+    let plan = config::load(&options).unwrap().plan;
+    let logs = json!({ "options": { "awslogs-group": "/web", "awslogs-region": "eu-west-1" } });
+    let task_definition = json!({ "family": "web", "containerDefinitions": [{ "logConfiguration": logs }] });
+    let hook = json!({ "roleArn": "arn:aws:iam::111122223333:role/hook" });
+    let wanted = json!({ "deploymentConfiguration": { "lifecycleHooks": [hook] } });
+    let creates = ["load balancer web", "target group web", "target group web-2", "listener HTTP:8080"];
+    let creates = creates.map(str::to_owned);
+    let clients = world.clients().await;
+    let asked = |creates: &[String]| -> Vec<String> {
+        let there = There { service: true, wanted: &wanted, repository: None, creates };
+        let needs = needs(&plan, &task_definition, &there, &identity(USER), &clients);
+        let all = needs.iter().flat_map(|need| {
+            need.actions.iter().flat_map(|action| need.resources.iter().map(move |on| format!("{action} {on}")))
+        });
+        all.map(|one| one.replace("us-east-1:111122223333", "HERE")).collect()
+    };
+    let told = asked(&creates);
+    for one in [
+        "ecs:UpdateService arn:aws:ecs:HERE:service/default/web",
+        "ecs:ListServiceDeployments arn:aws:ecs:HERE:service/default/web",
+        "ecs:RegisterTaskDefinition arn:aws:ecs:HERE:task-definition/web:*",
+        "ecs:TagResource arn:aws:ecs:HERE:task-definition/web:*",
+        "ecs:RunTask arn:aws:ecs:HERE:task-definition/web:*",
+        "ecs:StopTask arn:aws:ecs:HERE:task/default/*",
+        "ecs:StopServiceDeployment arn:aws:ecs:HERE:service-deployment/default/web/*",
+        "ecs:DescribeServiceRevisions arn:aws:ecs:HERE:service-revision/default/web/*",
+        "iam:PassRole arn:aws:iam::111122223333:role/hook",
+        "iam:PassRole arn:aws:iam::111122223333:role/shift",
+        "logs:GetLogEvents arn:aws:logs:eu-west-1:111122223333:log-group:/web:log-stream:*",
+        "elasticloadbalancing:DescribeTargetHealth *",
+        "elasticloadbalancing:CreateLoadBalancer arn:aws:elasticloadbalancing:HERE:loadbalancer/app/web/*",
+        "elasticloadbalancing:CreateTargetGroup arn:aws:elasticloadbalancing:HERE:targetgroup/web/*",
+        "elasticloadbalancing:CreateTargetGroup arn:aws:elasticloadbalancing:HERE:targetgroup/web-2/*",
+        "elasticloadbalancing:CreateListener arn:aws:elasticloadbalancing:HERE:loadbalancer/app/web/*",
+        "elasticloadbalancing:ModifyListener arn:aws:elasticloadbalancing:HERE:listener/app/web/*",
+        "elasticloadbalancing:ModifyRule arn:aws:elasticloadbalancing:HERE:listener-rule/app/web/*",
+    ] {
+        assert!(told.iter().any(|told| told == one), "{one} is not in {told:#?}");
+    }
+    // What is there already is not asked for.
+    let less = asked(&[]);
+    let changes = |one: &&String| one.starts_with("elasticloadbalancing:") && !one.contains(":Describe");
+    assert_eq!(less.iter().filter(changes).count(), 0, "{less:#?}");
+    world.end().await;
 }
 
 #[test]

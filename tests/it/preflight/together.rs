@@ -64,7 +64,7 @@ async fn many_findings_read_well() {
       x target groups  the target group web does not exist
       x capacity       2 tasks are wanted, and the only container instance takes one: they are placed with distinctInstance
       ! alarms         the deployment alarm `web-5xx` does not exist: it never stops a bad release
-      + permissions    10 IAM actions of the caller
+      + permissions    17 IAM actions of the caller
     --
     preflight     done in TIME: 8 findings, 1 warning
     warning: the deployment alarm `web-5xx` does not exist: it never stops a bad release
@@ -121,7 +121,7 @@ async fn a_project_that_is_ready_reads_well_and_nothing_was_made() {
       - target groups  none
       + capacity       1 task, 1 container instance
       - alarms         none
-      + permissions    8 IAM actions of the caller
+      + permissions    12 IAM actions of the caller
     --
     preflight     done in TIME: 0 findings, 0 warnings
     ");

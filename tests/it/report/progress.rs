@@ -214,9 +214,15 @@ fn colours_change_nothing_but_colours() {
 #[test]
 fn what_was_seen_tells_how_to_resume() {
     for (events, expected) in [
-        (vec![started(Step::Build)], Seen { last_step: Some(Step::Build), service_changed: false }),
-        (vec![started(Step::Service)], Seen { last_step: Some(Step::Service), service_changed: false }),
-        (a_good_deploy(), Seen { last_step: Some(Step::Check), service_changed: true }),
+        (
+            vec![started(Step::Build)],
+            Seen { last_step: Some(Step::Build), service_changed: false, leaves_after: false },
+        ),
+        (
+            vec![started(Step::Service)],
+            Seen { last_step: Some(Step::Service), service_changed: false, leaves_after: false },
+        ),
+        (a_good_deploy(), Seen { last_step: Some(Step::Check), service_changed: true, leaves_after: false }),
     ] {
         let mut seen = Seen::default();
         events.iter().for_each(|event| seen.note(event));
