@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use super::context::Context;
 use crate::config::{self, CreateRepository};
-use crate::deploy::access::{self, Ability};
 use crate::deploy::event::Events;
-use crate::deploy::images::{self, Wanted};
-use crate::deploy::repositories::{self, NewRepository, Place};
+use crate::deploy::repository::access::{self, Ability};
+use crate::deploy::repository::images::{self, Wanted};
+use crate::deploy::repository::repositories::{self, NewRepository, Place};
 use crate::error::{Error, Result, SourceText};
 
 /// Look after ECR's repositories: list them and their images, try what one may do there, make and delete them

@@ -8,10 +8,10 @@ use secrecy::SecretString;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::decide::{Decision, decide};
 use super::event::{Event, Events, Step};
 use super::register::Registered;
 use super::render::{Facts, Rendered};
+use super::service::decide::{Decision, decide};
 use super::service::{self, Action, Placed, Surroundings};
 use super::task::{self, End, Patience, Watched, request};
 use crate::aws::Clients;

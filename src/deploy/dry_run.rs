@@ -4,13 +4,14 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::build::Made;
-use super::decide::{self, Decision, decide};
 use super::event::{Event, Events, Step};
 use super::preflight::{self, Ground, Purpose};
 use super::register::{self, Registered, Sought};
 use super::render::{self, Facts, PushedImage};
 use super::repository::{Repository, names_registry};
-use super::{around, build, service, trap};
+use super::service::decide::{self, Decision, decide};
+use super::service::trap;
+use super::{around, build, service};
 use crate::aws::Clients;
 use crate::aws::reply::{self, list, text};
 use crate::config::Plan;

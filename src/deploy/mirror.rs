@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 
 use super::event::{Event, Events, Step};
 use super::push::Destination;
-use super::repositories::{self, NewRepository, Place};
+use super::repository::repositories::{self, NewRepository, Place};
 use super::repository::{self, Repository};
 use super::{login, origin, step};
 use crate::aws::Clients;

@@ -1,76 +1,36 @@
 //! The walk from source to steady state. [`run`] is its table of contents; each step is a module of its own, takes what
 //! the step before it returned, and says what it does through [`event`]s.
 
-pub mod access;
-pub mod advice;
 pub mod annotations;
 pub mod around;
-pub mod batch;
 pub mod build;
-pub mod cause;
 pub mod check_url;
-mod confirm;
-pub mod controller;
-pub mod course;
-pub mod deadline;
-pub mod decide;
 pub mod delete;
-mod delete_created;
-pub mod discovery;
 pub mod dry_run;
 pub mod event;
 pub mod failure;
 pub mod follow;
-pub mod history;
-pub mod images;
-pub mod interrupt;
-mod known_tasks;
-pub mod listener;
 pub mod load_balancer;
 pub mod login;
-mod logs;
 pub mod mirror;
-pub mod network;
-pub mod observe;
 pub mod one_off;
 mod origin;
 pub mod outcome;
 pub mod parts;
 pub mod pause;
-pub mod poller;
 pub mod preflight;
 pub mod push;
-mod push_held;
 pub mod register;
 pub mod render;
-pub mod repositories;
 pub mod repository;
-pub mod restored;
 pub mod revisions;
 pub mod rollback;
-pub mod rollback_command;
-pub mod rollback_list;
-pub mod rollback_target;
-pub mod running;
 pub mod service;
-pub mod settings;
-mod shifting;
-pub mod stage;
 pub mod status;
-pub mod steady;
-mod stop;
-pub mod strategy;
 pub mod surroundings;
-pub mod target_group;
-pub mod targets;
 pub mod task;
-mod throttled;
-pub mod traffic;
-pub mod trap;
-mod update;
 pub mod verify;
 pub mod wait;
-pub mod waits;
 
 use std::time::Instant;
 
@@ -81,7 +41,6 @@ use event::{Event, Events, Step};
 
 pub use delete::{DeleteOptions, delete};
 pub use dry_run::{Trial, dry_run};
-pub use interrupt::Interrupt;
 pub use login::{login, public_login};
 pub use mirror::mirror;
 pub use one_off::run as run_task;
@@ -89,8 +48,9 @@ pub use outcome::Outcome;
 pub use parts::{build, push, register, render};
 pub use pause::go_on;
 pub use revisions::revisions;
+pub use rollback::interrupt::Interrupt;
+pub use rollback::list::list_targets;
 pub use rollback::rollback;
-pub use rollback_list::list_targets;
 pub use run as deploy;
 pub use status::status;
 pub use verify::verify;
@@ -136,7 +96,7 @@ pub async fn run_interruptible(
     interrupt.leave_after(!plan.after.is_empty());
     let placing = service::place(plan, &rendered, &registered, &surroundings, clients, events);
     let placed = step(events, Step::Service, placing, service::Placed::detail).await?;
-    let following = interrupt::follow(&plan.rollout, &placed, facts.digest(), (clients, events), interrupt);
+    let following = rollback::interrupt::follow(&plan.rollout, &placed, facts.digest(), (clients, events), interrupt);
     let steady = step(events, Step::Steady, following, follow::Steady::detail).await?;
     let url = match &plan.check_url {
         Some(wanted) if wanted.starts_with('/') => outcome::url_to_check(&placed.service, clients).await?,

@@ -6,9 +6,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::event::{Event, Events, Step};
-use super::rollback_target::revision_name;
+use super::rollback::target::revision_name;
+use super::service::decide;
+use super::surroundings::network;
 use super::task::{self, Came, End, Patience, TaskOutcome, Watched, request};
-use super::{decide, network, parts, register, render, service};
+use super::{parts, register, render, service};
 use crate::aws::Clients;
 use crate::aws::reply::{id, list, text};
 use crate::config::{NetworkPlan, Plan, Selector, TaskPlan};

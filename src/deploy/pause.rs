@@ -7,9 +7,12 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::event::{Event, Events, ResourceAction};
-use super::stage::{Hook, Stage};
-use super::steady::Observation;
-use super::{controller, decide, history, service, stage, wait};
+use super::follow::stage;
+use super::follow::stage::{Hook, Stage};
+use super::follow::steady::Observation;
+use super::rollback::history;
+use super::service::{controller, decide};
+use super::{service, wait};
 use crate::aws::Clients;
 use crate::aws::reply::{id, list, optional, text};
 use crate::config::{OnPause, RolloutPlan};

@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::decide;
 use super::event::{Event, Events, ResourceAction};
 use super::render::Facts;
-use super::throttled::Throttled;
+use super::service::decide;
+use super::service::throttled::Throttled;
 use crate::aws::failure::Reach;
 use crate::aws::reply::{self, list, number, text};
 use crate::aws::{Clients, Failure};

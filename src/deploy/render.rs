@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::event::Events;
 use super::preflight::Ground;
-use super::strategy;
+use super::service::strategy;
 use crate::aws::Clients;
 use crate::config::Plan;
 use crate::document::{self, ImageForContainer, TaskDefinitionOptions, template};

@@ -3,7 +3,8 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{history, register, service};
+use super::rollback::history;
+use super::{register, service};
 use crate::aws::Clients;
 use crate::aws::reply::{self, list, millis, number, optional, tag, text};
 use crate::error::{Error, Result};

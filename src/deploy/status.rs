@@ -4,11 +4,13 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::event::Events;
-use super::observe::Eye;
-use super::stage::Hook;
-use super::steady::{Observation, Task};
-use super::traffic::{TrafficStatus, UnderWay};
-use super::{decide, outcome, pause, register, service, strategy, traffic};
+use super::follow::observe::Eye;
+use super::follow::stage::Hook;
+use super::follow::steady::{Observation, Task};
+use super::follow::traffic;
+use super::follow::traffic::{TrafficStatus, UnderWay};
+use super::service::{decide, strategy};
+use super::{outcome, pause, register, service};
 use crate::aws::Clients;
 use crate::aws::reply::{list, millis, optional, tag, text};
 use crate::error::{Error, Result};

@@ -6,9 +6,9 @@ use serde::Serialize;
 
 use super::event::{Events, Step};
 use super::follow::Steady;
-use super::rollback::follow_or_roll_back;
-use super::service::{Action, Placed};
-use super::{controller, decide, history, outcome, service};
+use super::rollback::{follow_or_roll_back, history};
+use super::service::{Action, Placed, controller, decide};
+use super::{outcome, service};
 use crate::aws::Clients;
 use crate::aws::reply::{id as named, optional, text};
 use crate::config::{OnFailure, RolloutPlan};

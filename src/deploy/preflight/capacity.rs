@@ -8,7 +8,7 @@ use super::cluster::{self, Capacity};
 use crate::aws::Clients;
 use crate::aws::reply::{list, number, optional, text, texts};
 use crate::config::Plan;
-use crate::deploy::trap;
+use crate::deploy::service::trap;
 use crate::error::Error;
 
 /// DescribeContainerInstances takes so many.

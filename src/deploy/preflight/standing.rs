@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Purpose;
 use super::checked::Checked;
 use crate::aws::reply::{id, text};
-use crate::deploy::decide::{Decision, decide, primary};
+use crate::deploy::service::decide::{Decision, decide, primary};
 use crate::error::Kind;
 
 /// `live` is the service as DescribeServices has it; `wanted` is taken for another release than runs.

@@ -10,8 +10,9 @@ use super::checked::Checked;
 use crate::aws::reply::{list, optional, text};
 use crate::aws::{Clients, Failure};
 use crate::config::{LoadBalancerPlan, LoadBalancerType, Plan};
+use crate::deploy::load_balancer;
+use crate::deploy::load_balancer::target_group;
 use crate::deploy::render::Rendered;
-use crate::deploy::{load_balancer, target_group};
 use crate::error::Error;
 
 /// `attached` are the service's `loadBalancers` as the project file leads to them, else the service document's own.

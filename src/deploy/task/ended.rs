@@ -1,7 +1,7 @@
 //! What a one-off task came to, from how it was last seen. Pure: table-tested.
 
 use crate::deploy::failure::causes;
-use crate::deploy::steady::{Observation, Ours, Task};
+use crate::deploy::follow::steady::{Observation, Ours, Task};
 
 /// What its container came to.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,8 +11,8 @@ use super::{Watched, left, pace};
 use crate::aws::reply::{id, list, text};
 use crate::aws::{Clients, Failure};
 use crate::deploy::event::{ContainerExit, Event, Events};
-use crate::deploy::known_tasks;
-use crate::deploy::steady::Task;
+use crate::deploy::follow::known_tasks;
+use crate::deploy::follow::steady::Task;
 
 /// How the following ended; the tasks are as they were last seen.
 #[derive(Debug)]

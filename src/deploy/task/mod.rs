@@ -17,7 +17,7 @@ pub use follow::{End, Patience, follow, stop};
 pub use logs::is_missing_group;
 pub use start::{Earlier, Started, advice, start, under_way};
 
-use super::steady::Task;
+use super::follow::steady::Task;
 use crate::aws::reply::{id, text};
 
 /// Tasks of one container that counts: whose log is shown and whose exit code is told.

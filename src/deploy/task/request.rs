@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::aws::reply::{list, optional, text};
 use crate::config::TaskPlan;
-use crate::deploy::decide;
+use crate::deploy::service::decide;
 use crate::error::{Error, Result, nearest};
 
 /// The container that is meant: the one that is named, else `likely`, the only one, or the only essential one.

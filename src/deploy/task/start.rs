@@ -9,7 +9,7 @@ use crate::aws::failure::Reach;
 use crate::aws::reply::{id, list, millis, optional, text, texts};
 use crate::aws::{Clients, Failure};
 use crate::deploy::event::{Event, Events, ResourceAction};
-use crate::deploy::throttled::Throttled;
+use crate::deploy::service::throttled::Throttled;
 use crate::error::{Error, Kind, Result};
 
 /// What RunTask came to: at least one task.

@@ -1,6 +1,6 @@
 //! What is known of failures: a sentence for each.
 
-use steadystate::deploy::advice::{self, Facts};
+use steadystate::deploy::failure::advice::{self, Facts};
 
 #[derive(Clone, Copy)]
 enum Where {

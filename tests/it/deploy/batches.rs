@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use serde_json::Value;
 use steadystate::aws::Failure;
 use steadystate::aws::failure::Reach;
-use steadystate::deploy::batch::{Batch, Found};
+use steadystate::deploy::follow::batch::{Batch, Found};
 
 /// Answers each name with itself, and writes down what was asked for together.
 #[derive(Default)]

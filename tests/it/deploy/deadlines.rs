@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use steadystate::deploy::deadline::{self, Group};
+use steadystate::deploy::follow::deadline::{self, Group};
 
 fn minutes(service: &Value, groups: &[Group]) -> u64 {
     let allowed = deadline::of(service, groups);

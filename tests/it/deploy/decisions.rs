@@ -1,7 +1,7 @@
 //! What to do with the service, from what is live and what is wanted.
 
 use serde_json::{Value, json};
-use steadystate::deploy::decide::{Decision, covers, decide, with_circuit_breaker, without_conflicting_role};
+use steadystate::deploy::service::decide::{Decision, covers, decide, with_circuit_breaker, without_conflicting_role};
 use steadystate::error::Kind;
 
 pub fn live(change: impl FnOnce(&mut Value)) -> Value {

@@ -1,8 +1,7 @@
 //! Which ends are failures, and what a failure says.
 
-use steadystate::deploy::cause;
-use steadystate::deploy::failure::causes;
-use steadystate::deploy::steady::{Ours, has_failed, verdict};
+use steadystate::deploy::failure::{cause, causes};
+use steadystate::deploy::follow::steady::{Ours, has_failed, verdict};
 
 use super::observations::{NEW, deployment, name, ours, stopped, target, task, with};
 

@@ -1,10 +1,10 @@
 //! Which release a rollback leads to.
 
 use serde_json::{Value, json};
-use steadystate::deploy::course::{Course, course, good_before};
-use steadystate::deploy::history::{Past, Release, family_and_revision};
-use steadystate::deploy::restored::registrable;
-use steadystate::deploy::rollback_target::{is_digest, revision_name};
+use steadystate::deploy::rollback::course::{Course, course, good_before};
+use steadystate::deploy::rollback::history::{Past, Release, family_and_revision};
+use steadystate::deploy::rollback::inactive::registrable;
+use steadystate::deploy::rollback::target::{is_digest, revision_name};
 
 /// `1` ended well, `1!` was rolled back, `1x` was stopped, `1?` failed to go back, `1~` is in progress, `1<` is being rolled
 /// back; a letter after the number stands for other settings.

@@ -1,8 +1,8 @@
 //! A repository of thousands of images, a page at a time, and images deleted a hundred at a time.
 
 use serde_json::{Value, json};
-use steadystate::deploy::images::{Wanted, chosen, delete, shown};
-use steadystate::deploy::repositories::{Place, all};
+use steadystate::deploy::repository::images::{Wanted, chosen, delete, shown};
+use steadystate::deploy::repository::repositories::{Place, all};
 
 use crate::aws::server::{Reply, Server};
 

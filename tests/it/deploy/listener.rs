@@ -1,7 +1,7 @@
 //! Rules of listeners: what of their conditions can be written into a URL.
 
 use aws_sdk_elasticloadbalancingv2::types::{HostHeaderConditionConfig, PathPatternConditionConfig, RuleCondition};
-use steadystate::deploy::listener::plain;
+use steadystate::deploy::load_balancer::listener::plain;
 
 #[test]
 fn host_and_path_of_a_rule_where_they_are_plain() {

@@ -14,7 +14,7 @@ use steadystate::aws::{self, Clients, Settings};
 use steadystate::config::RolloutPlan;
 use steadystate::deploy::event::{Event, Events};
 use steadystate::deploy::follow::Steady;
-use steadystate::deploy::poller::Poller;
+use steadystate::deploy::follow::poller::Poller;
 use steadystate::deploy::rollback::follow_together;
 use steadystate::deploy::service::{Action, Placed};
 use steadystate::error::{Error, Kind};

@@ -3,8 +3,8 @@
 use std::sync::LazyLock;
 
 use steadystate::aws::Failure;
-use steadystate::deploy::running::Known;
-use steadystate::deploy::steady::{
+use steadystate::deploy::follow::running::Known;
+use steadystate::deploy::follow::steady::{
     Container, Deployment, Observation, Ours, Previous, ServiceDeployment, Target, Task, Verdict,
 };
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use steadystate::deploy::poller::{Allowance, Nearness, gap};
+use steadystate::deploy::follow::poller::{Allowance, Nearness, gap};
 
 /// Looks at a rollout that is far from its end for so long, and then near it.
 fn looks(far: Duration, near: Duration) -> u32 {

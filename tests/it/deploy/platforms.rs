@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use steadystate::config::RolloutPlan;
 use steadystate::deploy::event::{Event, Events};
+use steadystate::deploy::follow::steady::verdict;
 use steadystate::deploy::rollback::follow_or_roll_back;
-use steadystate::deploy::steady::verdict;
 use steadystate::error::Kind;
 use steadystate::image::manifest::{OCI_INDEX, OCI_MANIFEST};
 

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use steadystate::config::OnPause;
 use steadystate::deploy::event::{Event, Events};
+use steadystate::deploy::follow::stage::{Stage, StageTeller, bakes};
+use steadystate::deploy::follow::steady::ServiceDeployment;
 use steadystate::deploy::pause::{Pauses, by_itself};
-use steadystate::deploy::stage::{Stage, StageTeller, bakes};
-use steadystate::deploy::steady::ServiceDeployment;
 
 use super::observations::with;
 

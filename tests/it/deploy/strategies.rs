@@ -1,7 +1,7 @@
 //! What an update says of a service's deployments.
 
 use serde_json::{Value, json};
-use steadystate::deploy::decide::{Decision, decide};
+use steadystate::deploy::service::decide::{Decision, decide};
 
 use super::decisions::{self, live};
 

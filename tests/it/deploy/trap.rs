@@ -1,7 +1,7 @@
 //! Fixed host ports: when a rollout would wait for ever.
 
 use serde_json::json;
-use steadystate::deploy::trap::{deadlock, fixed_ports};
+use steadystate::deploy::service::trap::{deadlock, fixed_ports};
 
 #[test]
 fn fixed_host_ports_that_can_never_roll() {

@@ -1,6 +1,6 @@
 //! From observations to verdicts: all of a rollout's ends.
 
-use steadystate::deploy::steady::{Container, Observation, verdict};
+use steadystate::deploy::follow::steady::{Container, Observation, verdict};
 
 use super::observations::{DIGEST, NEW, OLD, deployment, ended, good, name, ours, stopped, target, task, unseen, with};
 

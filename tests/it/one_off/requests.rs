@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use steadystate::config::TaskPlan;
 use steadystate::config::around::{parse_cpu, parse_memory};
-use steadystate::deploy::steady::{Container, Task};
+use steadystate::deploy::follow::steady::{Container, Task};
 use steadystate::deploy::task::request::{container, overrides, placement};
 use steadystate::deploy::task::{Came, came};
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use steadystate::deploy::preflight::capacity::needs;
 use steadystate::deploy::preflight::cluster::{Capacity, capacity};
-use steadystate::deploy::trap::{deadlock, percents};
+use steadystate::deploy::service::trap::{deadlock, percents};
 
 use super::World;
 

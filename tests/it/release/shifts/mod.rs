@@ -110,7 +110,7 @@ async fn each_strategy_of_the_project_file_ends_steady_on_a_live_service() {
         let service = bench.service().await;
         for (member, value) in configuration.as_object().unwrap() {
             let now = &service["deploymentConfiguration"][member];
-            assert!(steadystate::deploy::decide::covers(now, value), "{member}: {now}");
+            assert!(steadystate::deploy::service::decide::covers(now, value), "{member}: {now}");
         }
         // What it takes from the project file stays as it was made.
         assert_eq!(service["loadBalancers"][0], groups);
