@@ -5,11 +5,11 @@ use serde_json::Value;
 use super::context::Context;
 use super::diff::Shown;
 use super::shown;
+use super::source::Source;
 use crate::config::{self, is_check_url, parse_duration};
 use crate::deploy::event::Events;
 use crate::deploy::{self, Trial};
 use crate::error::{Error, Result};
-use crate::image::engine::Builder;
 
 /// Take the service from its source to steady state
 ///
@@ -41,13 +41,8 @@ pub struct Args {
     /// Create the repository if it is missing
     #[arg(long)]
     create_repository: bool,
-    /// Who builds the Dockerfile [default: the first that answers of docker, podman, buildah, finch and nerdctl]
-    #[arg(long, value_name = "PROGRAM")]
-    builder: Option<Builder>,
-    /// Take this image instead of building one: a reference, the path of an OCI layout or archive, docker-daemon:NAME,
-    /// containers-storage:NAME, or - for an archive on stdin
-    #[arg(long, value_name = "IMAGE")]
-    image: Option<String>,
+    #[command(flatten)]
+    source: Source,
 }
 
 /// What a signal does while the rollout is followed.
@@ -89,8 +84,7 @@ impl Args {
             None => {}
         }
         options.tags = self.tags;
-        options.builder = self.builder;
-        options.image = self.image;
+        self.source.set(&mut options);
         options.check_url = self.check_url;
         options.timeout = self.timeout;
         options.on_interrupt = self.on_interrupt.map(Into::into);

@@ -1,11 +1,11 @@
 use serde_json::Value;
 
 use super::context::Context;
+use super::source::Source;
 use crate::deploy::event::{Event, Events};
 use crate::deploy::{self, Trial};
 use crate::document::Values;
 use crate::error::{Error, Result};
-use crate::image::engine::Builder;
 
 /// Show what a deploy would change of the task definition and the service; changes nothing
 ///
@@ -27,13 +27,8 @@ pub struct Args {
     /// Take a missing repository for one to create
     #[arg(long)]
     create_repository: bool,
-    /// Who builds the Dockerfile [default: the first that answers of docker, podman, buildah, finch and nerdctl]
-    #[arg(long, value_name = "PROGRAM")]
-    builder: Option<Builder>,
-    /// Take this image instead of building one: a reference, the path of an OCI layout or archive, docker-daemon:NAME,
-    /// containers-storage:NAME, or - for an archive on stdin
-    #[arg(long, value_name = "IMAGE")]
-    image: Option<String>,
+    #[command(flatten)]
+    source: Source,
 }
 
 /// How differences are told, here and by `deploy --dry-run`.
@@ -88,8 +83,7 @@ impl Args {
     pub async fn run(self, context: &Context, events: &Events) -> Result<Option<Value>> {
         let mut options = context.options()?;
         options.tags = self.tags;
-        options.builder = self.builder;
-        options.image = self.image;
+        self.source.set(&mut options);
         options.desired_count = self.desired_count;
         options.create_repository = self.create_repository;
         let (project, clients) = context.load_to_deploy(options, events).await?;

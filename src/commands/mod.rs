@@ -23,6 +23,7 @@ mod repo;
 mod revisions;
 mod rollback;
 mod run;
+mod source;
 mod status;
 mod usage;
 mod verify;

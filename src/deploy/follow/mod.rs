@@ -155,7 +155,7 @@ pub struct Teller<'a> {
     events: &'a Events,
     told_events: HashSet<String>,
     deployments: HashMap<String, (String, i64, i64, i64, i64)>,
-    tasks: HashMap<String, (String, Option<String>)>,
+    tasks: TaskTeller,
     targets: HashMap<String, (String, Option<String>)>,
     /// As they were when they were last seen unhealthy: at the end ECS has often deregistered them.
     unhealthy: Vec<Target>,
@@ -177,7 +177,7 @@ impl<'a> Teller<'a> {
             events,
             told_events,
             deployments: HashMap::new(),
-            tasks: HashMap::new(),
+            tasks: TaskTeller::default(),
             targets: HashMap::new(),
             unhealthy: Vec::new(),
             messages: Vec::new(),
@@ -267,34 +267,11 @@ impl<'a> Teller<'a> {
             }
         }
         for task in seen.tasks.iter().filter(|task| is_ours(task, ours)) {
-            self.task(task);
+            self.tasks.tell(task, self.events);
         }
         for target in &seen.targets {
             self.target(target);
         }
-    }
-
-    fn task(&mut self, task: &Task) {
-        let now = (task.last_status.clone(), task.health.clone());
-        if self.tasks.get(&task.id) == Some(&now) {
-            return;
-        }
-        self.tasks.insert(task.id.clone(), now);
-        let exits = task.containers.iter().filter(|one| one.exit_code.is_some() || one.reason.is_some());
-        self.events.emit(Event::Task {
-            id: task.id.clone(),
-            task_definition: task.task_definition.clone(),
-            last_status: task.last_status.clone(),
-            health: task.health.clone(),
-            stopped_reason: task.stopped_reason.clone(),
-            exit_codes: exits
-                .map(|one| ContainerExit {
-                    container: one.name.clone(),
-                    exit_code: one.exit_code,
-                    reason: one.reason.clone(),
-                })
-                .collect(),
-        });
     }
 
     fn target(&mut self, target: &Target) {
@@ -317,5 +294,34 @@ impl<'a> Teller<'a> {
                 reason: target.reason.clone(),
             });
         }
+    }
+}
+
+/// Says each state of a task once.
+#[derive(Default)]
+pub struct TaskTeller(HashMap<String, (String, Option<String>)>);
+
+impl TaskTeller {
+    pub fn tell(&mut self, task: &Task, events: &Events) {
+        let now = (task.last_status.clone(), task.health.clone());
+        if self.0.get(&task.id) == Some(&now) {
+            return;
+        }
+        self.0.insert(task.id.clone(), now);
+        let exits = task.containers.iter().filter(|one| one.exit_code.is_some() || one.reason.is_some());
+        events.emit(Event::Task {
+            id: task.id.clone(),
+            task_definition: task.task_definition.clone(),
+            last_status: task.last_status.clone(),
+            health: task.health.clone(),
+            stopped_reason: task.stopped_reason.clone(),
+            exit_codes: exits
+                .map(|one| ContainerExit {
+                    container: one.name.clone(),
+                    exit_code: one.exit_code,
+                    reason: one.reason.clone(),
+                })
+                .collect(),
+        });
     }
 }

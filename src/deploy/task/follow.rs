@@ -1,6 +1,5 @@
 //! One-off tasks to their end: what changes is told, and what their container logs.
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -10,7 +9,8 @@ use super::logs::{self, Log};
 use super::{Watched, left, pace};
 use crate::aws::reply::{id, list, text};
 use crate::aws::{Clients, Failure};
-use crate::deploy::event::{ContainerExit, Event, Events};
+use crate::deploy::event::{Event, Events};
+use crate::deploy::follow::TaskTeller;
 use crate::deploy::follow::known_tasks;
 use crate::deploy::follow::steady::Task;
 
@@ -53,7 +53,7 @@ pub async fn follow(watched: &Watched, patience: &Patience, clients: &Clients, e
         events.emit(Event::Notice { message });
         Vec::new()
     });
-    let mut teller = Teller { events, told: HashMap::new() };
+    let mut teller = TaskTeller::default();
     // Why ECS was asked to stop them, and until when that is waited for.
     let mut ending: Option<(Ending, Instant)> = None;
     let mut failing_since: Option<Instant> = None;
@@ -76,7 +76,7 @@ pub async fn follow(watched: &Watched, patience: &Patience, clients: &Clients, e
                     return End::Lost(Failure::late("ECS", "DescribeTasks"));
                 }
                 last = tasks.iter().map(known_tasks::task).collect();
-                last.iter().for_each(|task| teller.tell(task));
+                last.iter().for_each(|task| teller.tell(task, events));
                 tell(&mut logs, events).await;
                 let stopped = last.iter().filter(|task| task.last_status == "STOPPED").count();
                 if stopped == watched.arns.len() {
@@ -175,34 +175,5 @@ async fn rest(logs: &mut [Log], events: &Events) {
     while !logs.is_empty() && silent < SILENT {
         tokio::time::sleep(LAST_LOOKS).await;
         silent = if tell(logs, events).await == 0 { silent + 1 } else { 0 };
-    }
-}
-
-/// Says each thing once.
-struct Teller<'a> {
-    events: &'a Events,
-    told: HashMap<String, (String, Option<String>)>,
-}
-
-impl Teller<'_> {
-    fn tell(&mut self, task: &Task) {
-        let now = (task.last_status.clone(), task.health.clone());
-        if self.told.insert(task.id.clone(), now.clone()) == Some(now) {
-            return;
-        }
-        let exits = task.containers.iter().filter(|one| one.exit_code.is_some() || one.reason.is_some());
-        let exits = exits.map(|one| ContainerExit {
-            container: one.name.clone(),
-            exit_code: one.exit_code,
-            reason: one.reason.clone(),
-        });
-        self.events.emit(Event::Task {
-            id: task.id.clone(),
-            task_definition: task.task_definition.clone(),
-            last_status: task.last_status.clone(),
-            health: task.health.clone(),
-            stopped_reason: task.stopped_reason.clone(),
-            exit_codes: exits.collect(),
-        });
     }
 }
