@@ -2,7 +2,7 @@
 //!
 //! A container runs until its task is stopped, or ends with 0 at once where another one waits for its end. The
 //! variable `FAIL` in its environment rehearses a bad release, as in `examples/hello`: `start` ends it with 1, `health`
-//! fails its health checks and those of its targets.
+//! fails its health checks and those of its targets. The variable `EXIT` rehearses a job: it ends at once with that code.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -33,9 +33,12 @@ enum Failure {
     Health,
 }
 
+fn variable<'a>(name: &str, container: &'a ContainerSpec) -> Option<&'a str> {
+    container.environment.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+}
+
 fn failure(container: &ContainerSpec) -> Failure {
-    let given = container.environment.iter().find(|(name, _)| name == "FAIL").map(|(_, value)| value.as_str());
-    match given {
+    match variable("FAIL", container) {
         Some("start") => Failure::Start,
         Some("health") => Failure::Health,
         _ => Failure::None,
@@ -119,7 +122,7 @@ impl Simulated {
             .any(|on| matches!(on.condition, Condition::Complete | Condition::Success));
         let ended = match failure(container) {
             Failure::Start => Some(1),
-            _ => awaited.then_some(0),
+            _ => variable("EXIT", container).and_then(|code| code.parse().ok()).or(awaited.then_some(0)),
         };
         if let Some(exit_code) = ended {
             order.ended(at, exit_code);

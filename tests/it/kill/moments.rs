@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures_util::stream::{self, StreamExt};
 use serde_json::{Value, json};
 use steadystate::aws::Clients;
-use steadystate::aws::reply::list;
+use steadystate::aws::reply::{list, text, texts};
 use steadystate::lab::ecs::instances::INSTANCE_MEMORY;
 
 use super::proxy::{Point, Strike, When, counted};
@@ -87,6 +87,75 @@ async fn case_37_an_update() {
         .await;
     world.end().await;
     round.report("SIGKILL in an update", began);
+}
+
+const AROUND: &str = "rollout: { timeout: 5m }
+    before: [{ name: migrate, task: { environment: { EXIT: \"0\" } } }]
+    after: [{ name: smoke, task: { environment: { EXIT: \"0\" } } }]";
+
+/// What runs before a release has run by its end, and what runs after it by the end of the second run.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn case_37_an_update_with_tasks_around_it() {
+    let began = Instant::now();
+    let world = World::start().await;
+    let around = async |name: &str| {
+        let site = world.site(name).await;
+        let project = std::fs::read_to_string(site.folder.join("steady.yaml")).unwrap();
+        site.write("steady.yaml", &project.replace("rollout: { timeout: 5m }", AROUND));
+        site.deploy().await.well().unwrap();
+        site
+    };
+    let site = around("calm").await;
+    site.page(2);
+    let calm = site.deploy().await.well().unwrap();
+    assert_eq!(calm.seen.iter().filter(|point| point.kind == "RunTask").count(), 2);
+    let new = ["RunTask", "ListTasks", "DescribeTasks", "GetLogEvents", "UpdateService"];
+    let strikes = everywhere(&calm.seen, KILL).into_iter().filter(|strike| new.contains(&strike.at.kind.as_str()));
+    let strikes: Vec<Strike> = strikes.collect();
+    let round = Round::default();
+    round.has(|| strikes).await;
+    stream::iter(0..SIDE_BY_SIDE)
+        .for_each_concurrent(None, async |at| {
+            let site = around(&format!("around-{at}")).await;
+            let mut revision = 1;
+            while let Some(strike) = round.next().await {
+                revision += 1;
+                site.page(revision);
+                let work = async {
+                    let (again, reached) = kill_and_repeat(&site, &["deploy"], &strike).await?;
+                    if again.result["after"][0]["name"] != "smoke" {
+                        return Err(format!("nothing proves the release: {}", again.result));
+                    }
+                    let ran = jobs(&format!("{}:{revision}", site.name), &world.clients).await;
+                    let bounds = [("before", 1, 2), ("after", 1, 2)];
+                    for (word, least, most) in bounds {
+                        let count = ran.iter().filter(|job| job.starts_with(&format!("steady/{word}/"))).count();
+                        if !(least..=most).contains(&count) {
+                            return Err(format!("{word} ran {count} times"));
+                        }
+                    }
+                    let wanted = State::undisturbed(&site.name, revision, revision, again.digest(), &["1", "latest"]);
+                    site.has(wanted).await.map(|()| reached)
+                };
+                round.tried(&strike, &site, work).await;
+            }
+            site.retire().await;
+        })
+        .await;
+    world.end().await;
+    round.report("SIGKILL in an update with tasks around it", began);
+}
+
+/// By what started them, the tasks of a revision that have ended and were of no service.
+async fn jobs(revision: &str, clients: &Clients) -> Vec<String> {
+    let stopped = clients.list_tasks(json!({ "desiredStatus": "STOPPED" })).await.unwrap();
+    let mut jobs = Vec::new();
+    for some in texts(&stopped, "taskArns").chunks(100) {
+        let tasks = clients.describe_tasks(json!({ "tasks": some })).await.unwrap();
+        let own = list(&tasks, "tasks").iter().filter(|task| text(task, "taskDefinitionArn").ends_with(revision));
+        jobs.extend(own.map(|task| text(task, "startedBy").to_owned()).filter(|by| by.starts_with("steady/")));
+    }
+    jobs
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
