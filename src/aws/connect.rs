@@ -129,8 +129,8 @@ impl Clients {
 }
 
 impl Clients {
-    /// Who is told, once, that AWS throttles calls, which are tried again.
-    pub fn on_throttling(&self, hear: impl Fn(&str) + Send + Sync + 'static) {
+    /// Who is told, once each, that AWS throttles calls or leaves them unanswered; they are tried again.
+    pub fn on_trouble(&self, hear: impl Fn(&str) + Send + Sync + 'static) {
         self.weather.listen(Box::new(hear));
     }
 

@@ -36,6 +36,7 @@ type Hear = Box<dyn Fn(&str) + Send + Sync>;
 #[derive(Default)]
 struct Inner {
     told: AtomicBool,
+    told_silence: AtomicBool,
     hear: Mutex<Option<Hear>>,
     credentials: OnceLock<Arc<Cached>>,
 }
@@ -55,6 +56,16 @@ impl Weather {
     /// Who is told, once, that calls are throttled.
     pub(super) fn listen(&self, hear: Hear) {
         *self.0.hear.lock().unwrap_or_else(PoisonError::into_inner) = Some(hear);
+    }
+
+    /// An attempt came to nothing in its time.
+    pub(super) fn silent(&self) {
+        let hear = self.0.hear.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(hear) = hear.as_ref()
+            && !self.0.told_silence.swap(true, Ordering::Relaxed)
+        {
+            hear("AWS does not answer in time; asking again");
+        }
     }
 
     /// AWS says that the credentials of this key have expired.
@@ -120,6 +131,11 @@ impl Intercept for Weather {
         _: &RuntimeComponents,
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
+        if let Some(Err(error)) = context.output_or_error()
+            && (error.is_timeout_error() || error.as_connector_error().is_some_and(|error| error.is_timeout()))
+        {
+            self.silent();
+        }
         let Some(response) = context.response().filter(|response| !response.status().is_success()) else {
             return Ok(());
         };

@@ -110,6 +110,9 @@ impl Signed {
                 self.weather.throttled(self.service.scope);
                 return true;
             }
+            if failure.reach == Reach::Unknown && failure.status.is_none() {
+                self.weather.silent();
+            }
             other += 1;
             failure.reach == Reach::Unknown && !failure.is_unsupported() && other < ATTEMPTS
         };

@@ -212,7 +212,7 @@ impl Context {
         };
         let clients = aws::connect(&settings).await?;
         let told = events.clone();
-        clients.on_throttling(move |message| told.warn(message, None));
+        clients.on_trouble(move |message| told.warn(message, None));
         Ok(clients)
     }
 }

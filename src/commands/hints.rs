@@ -8,6 +8,7 @@ use crate::report::Seen;
 /// service, and what was rehearsed is not done to AWS. `steady init` gets the run's `folder` alone.
 pub fn with_flags(hint: &str, flags: &str, folder: &str) -> String {
     let mut parts: Vec<String> = hint.split('`').map(str::to_owned).collect();
+    let of_aws = parts.iter().skip(1).step_by(2).any(|part| part.starts_with("aws "));
     // every second part is between backticks
     for part in parts.iter_mut().skip(1).step_by(2) {
         let verb = part.strip_prefix("steady ").map(|rest| rest.split(' ').next().unwrap_or_default());
@@ -17,7 +18,11 @@ pub fn with_flags(hint: &str, flags: &str, folder: &str) -> String {
             Some(_) => part.push_str(flags),
         }
     }
-    parts.join("`")
+    let hint = parts.join("`");
+    match of_aws && flags.split(' ').any(|flag| flag == "--lab") {
+        true => format!("{hint} (in the lab: after `eval \"$(steady lab env)\"`)"),
+        false => hint,
+    }
 }
 
 /// The same for what an event says to type next.
@@ -55,11 +60,16 @@ fn resumed(error: Error, seen: Seen, deletes: Option<&str>, interrupted: bool) -
         _ if !interrupted && error.hints().iter().any(|hint| hint.contains("`steady wait`")) => error,
         _ if !interrupted => error.hint("the rollout goes on at AWS; `steady wait` follows it"),
         (None, _) => error,
+        (Some(Step::Before), _) if seen.runs_task => error
+            .hint("the service is untouched; the task that runs before it goes on at AWS, and the same command again follows it"),
         (Some(Step::Before), _) => error
-            .hint("the service is untouched; a task that runs before it goes on at AWS, and the same command again follows it"),
+            .hint("the service is untouched; what ran before it was ended with this, and runs again with the same command"),
         (Some(Step::After), _) => error
             .hint("the release is steady; the same command again runs what comes after it")
             .hint("`steady rollback` goes back to the release before"),
+        _ if seen.service_created => error
+            .hint("the rollout goes on at AWS; `steady wait` follows it")
+            .hint("it is the first release: `steady delete --yes` takes it away again"),
         _ if seen.service_changed => error
             .hint("the rollout goes on at AWS; `steady wait` follows it")
             .hint("`steady rollback` goes back to the release before"),

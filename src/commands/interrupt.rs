@@ -16,11 +16,12 @@ impl Signals {
         Signals { interrupt: signal(SignalKind::interrupt()).ok(), terminate: signal(SignalKind::terminate()).ok() }
     }
 
-    /// Waits for the first signal and returns its number.
-    pub async fn first(mut self) -> u8 {
+    /// Waits for the first signal and returns its number. Another one ends the process, after `last_words`.
+    pub async fn first(mut self, last_words: impl FnOnce(Error) + Send + 'static) -> u8 {
         let number = self.next().await;
         tokio::spawn(async move {
             let again = self.next().await;
+            last_words(stopped_by(again).hint("what was begun at AWS goes on there: `steady status` tells"));
             std::process::exit(128 + i32::from(again));
         });
         number

@@ -163,7 +163,7 @@ async fn run(command: Command, context: &Context) -> u8 {
             tokio::pin!(dispatched);
             tokio::select! {
                 ended = &mut dispatched => ended,
-                signal = signals.first() => match context.interrupt.tell(signal) {
+                signal = signals.first(last_words(context)) => match context.interrupt.tell(signal) {
                     true => dispatched.await,
                     false => Err(interrupt::stopped_by(signal)),
                 },
@@ -194,6 +194,12 @@ async fn run(command: Command, context: &Context) -> u8 {
             error.exit_code()
         }
     }
+}
+
+/// How a command that a second signal ends says so.
+fn last_words(context: &Context) -> impl FnOnce(Error) + Send + 'static {
+    let (display, flags, folder) = (context.display, context.global.again(), context.global.folder());
+    move |error| display.failure(&error.map_hints(&|hint| with_flags(&hint, &flags, &folder)))
 }
 
 /// The result is what stdout gets; `None` when the command has written it itself, or there is none.

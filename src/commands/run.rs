@@ -111,7 +111,7 @@ impl Args {
             let mut work = std::pin::pin!(self.ran(context, interrupted.clone(), events));
             tokio::select! {
                 ended = &mut work => ended,
-                signal = signals.first() => {
+                signal = signals.first(super::last_words(context)) => {
                     let stopped = interrupt::stopped_by(signal);
                     if stops {
                         interrupted.cancel();

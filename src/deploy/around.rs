@@ -135,7 +135,7 @@ async fn roll_back(
     events: &Events,
 ) -> Error {
     let left = |failed: Failed| {
-        let ending = format!("there is no good release before {revision}, so it is left for inspection");
+        let ending = format!("there is no good release before {revision}, so it is left as it is");
         failed.error(Kind::RolloutFailed, &ending).hint("look closer: `steady status`")
     };
     if placed.action == Action::Created {
@@ -247,12 +247,9 @@ async fn command(
     clients: &Clients,
     events: &Events,
 ) -> Result<(), Reason> {
-    let line = match &clients.variables.unset[..] {
-        [] => line.to_owned(),
-        // What would lead it elsewhere than us.
-        names => format!("unset {}\n{line}", names.join(" ")),
-    };
-    let mut command = engine::shell(&line, &scene.plan.project);
+    let mut command = engine::shell(line, &scene.plan.project);
+    // What would lead it elsewhere than us.
+    command.without.clone_from(&clients.variables.unset);
     command.environment = variables(scene, url, clients);
     let mut on_line = |line: &str| events.emit(Event::Output { line: line.to_owned() });
     // What it started ends with it when it is dropped.
@@ -318,7 +315,8 @@ async fn one_task(
             match bad {
                 None => Ok(()),
                 Some((came, task)) => {
-                    Err((format!("the task {} {}", task.id, came.said()), came.explained(task), None))
+                    let findings = task::findings(&came, task, &watched, clients).await;
+                    Err((format!("the task {} {}", task.id, came.said()), findings, None))
                 }
             }
         }

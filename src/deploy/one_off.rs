@@ -155,7 +155,15 @@ async fn prepare(one_off: &OneOff, plan: Option<&Plan>, clients: &Clients, event
         |task_definition: &Value| request::container(one_off.task.container.as_deref(), likely, task_definition);
     if let Which::Running(name) = &one_off.which {
         let input = json!({ "cluster": one_off.cluster, "tasks": [name] });
-        let reply = clients.describe_tasks(input).await.map_err(|failure| failure.error(Kind::Preflight))?;
+        let reply = clients.describe_tasks(input).await.map_err(|failure| {
+            let malformed = failure.is("InvalidParameterException");
+            let error = failure.error(Kind::Preflight);
+            match malformed {
+                true => error
+                    .hint("a task is named by its ARN, or its whole id: 32 characters, as `aws ecs list-tasks` has it"),
+                false => error,
+            }
+        })?;
         let Some(task) = list(&reply, "tasks").first() else {
             let message = format!("there is no task {name} in the cluster `{}`", one_off.cluster);
             return Err(

@@ -44,6 +44,10 @@ pub struct Seen {
     pub last_step: Option<Step>,
     /// The service was created or updated, so a deployment goes on at AWS's side.
     pub service_changed: bool,
+    /// By this run, so that there is no release before.
+    pub service_created: bool,
+    /// Something runs at AWS beside the service.
+    pub runs_task: bool,
     /// What comes after the release has not begun.
     pub leaves_after: bool,
 }
@@ -53,11 +57,15 @@ impl Seen {
         match event {
             Event::StepStarted { step } => {
                 self.last_step = Some(*step);
+                self.runs_task = false;
                 self.service_changed |= matches!(step, Step::Steady | Step::Rollback);
             }
-            Event::Resource { action: ResourceAction::Created | ResourceAction::Updated, kind, .. } => {
-                self.service_changed |= kind.eq_ignore_ascii_case("service");
+            Event::Resource { action: action @ (ResourceAction::Created | ResourceAction::Updated), kind, .. } => {
+                let is_service = kind.eq_ignore_ascii_case("service");
+                self.service_changed |= is_service;
+                self.service_created |= is_service && *action == ResourceAction::Created;
             }
+            Event::Task { .. } => self.runs_task = true,
             _ => {}
         }
     }

@@ -142,7 +142,7 @@ variables: { run: [sleep] }
 fn an_interruption_says_what_goes_on_and_how_to_take_it_up() {
     let deletes = Some("steady delete --yes --created");
     let said = |kind, last_step, service_changed| {
-        let seen = Seen { last_step, service_changed, leaves_after: false };
+        let seen = Seen { last_step, service_changed, ..Seen::default() };
         let command = deletes.filter(|_| last_step == Some(Step::Delete));
         with_resume(Error::new(kind, "stopped"), seen, command).hints().join("\n")
     };
@@ -162,9 +162,19 @@ fn an_interruption_says_what_goes_on_and_how_to_take_it_up() {
         assert!(said.contains(expected) && said.is_empty() == expected.is_empty(), "{kind:?} {step:?}: {said}");
         assert!(step != Some(Step::Delete) || !said.contains("steady wait"), "{said}");
     }
+    let said = |seen| with_resume(Error::new(Kind::Interrupted(2), "stopped"), seen, None).hints().join("\n");
+    let first = Seen { last_step: Some(Step::Steady), service_changed: true, service_created: true, ..Seen::default() };
+    assert!(said(first).contains("`steady delete --yes`") && !said(first).contains("rollback"), "{}", said(first));
+    let before = Seen { last_step: Some(Step::Before), ..Seen::default() };
+    assert!(said(before).contains("was ended with this"), "{}", said(before));
+    assert!(said(Seen { runs_task: true, ..before }).contains("the task that runs before it goes on at AWS"));
+    // What AWS's own client is to do at the lab would reach AWS.
+    let aws = "create it: `aws ssm put-parameter …`";
+    assert_eq!(with_flags(aws, " --lab", ""), format!("{aws} (in the lab: after `eval \"$(steady lab env)\"`)"));
+    assert_eq!(with_flags(aws, " --service labour", ""), aws);
     // `steady wait` and `steady continue` do not run what comes after the release.
     for kind in [Kind::Interrupted(2), Kind::DeadlinePassed, Kind::Paused] {
-        let seen = Seen { last_step: Some(Step::Steady), service_changed: true, leaves_after: true };
+        let seen = Seen { last_step: Some(Step::Steady), service_changed: true, leaves_after: true, ..Seen::default() };
         let hints = with_resume(Error::new(kind, "stopped"), seen, None).hints().to_vec();
         assert!(hints.last().unwrap().ends_with("and then runs what is `after` it"), "{kind:?}: {hints:?}");
     }

@@ -277,7 +277,7 @@ fn by_exit_code(code: i64) -> Option<&'static str> {
     Some(match code {
         0 => {
             "a service's container has to keep running: start the server in the foreground; what ends by itself is a job, for \
-             `aws ecs run-task` or a container that is not `essential`"
+             `steady run` or a container that is not `essential`"
         }
         126 => "the command cannot be executed: see its mode and its first line (`#!`)",
         127 => "the command was not found: correct `command` or `entryPoint`, or put the program into the image",

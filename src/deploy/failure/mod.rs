@@ -41,7 +41,8 @@ pub async fn explain(
     let mut told = telling(teller.messages(), seen, !findings.is_empty()).cloned();
     if findings.is_empty() && told.is_none() {
         // ECS says the same thing only once in six hours: perhaps to the deploy before this one
-        told = seen.events.first().cloned();
+        let oldest_first: Vec<String> = seen.events.iter().rev().cloned().collect();
+        told = telling(&oldest_first, seen, false).cloned();
     }
     findings.extend(told.iter().map(|told| format!("ECS said: {told}")));
     let mut logged = Vec::new();
@@ -53,14 +54,19 @@ pub async fn explain(
         match lines {
             Ok(lines) if lines.is_empty() => {}
             Ok(lines) => {
-                let from = lines.len().saturating_sub(LINES);
-                findings.push(format!("last log lines of `{container}`:\n    {}", lines[from..].join("\n    ")));
+                findings.push(last_lines(&container, &lines));
             }
             Err(why) => findings.push(why),
         }
     }
     findings.extend(advise(seen, ours, told.as_ref(), &lines));
     findings
+}
+
+/// As a finding shows them.
+pub fn last_lines(container: &str, lines: &[String]) -> String {
+    let from = lines.len().saturating_sub(LINES);
+    format!("last log lines of `{container}`:\n    {}", lines[from..].join("\n    "))
 }
 
 /// What stopped the tasks so far, in a sentence, and what helps; for while ECS still tries.

@@ -78,6 +78,11 @@ const LOST_AFTER: Duration = Duration::from_secs(180);
 /// So many tasks that stopped for the same cause are no accident.
 const REPEATS: usize = 2;
 
+/// Nobody is left for longer without a word; who waits for long already hears it less often.
+const WORD: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(10 * 60);
+const RARE_WORD: Duration = Duration::from_secs(5 * 60);
+
 /// A look that hangs may outlast the deadline by so much.
 const LAST_LOOK: Duration = Duration::from_secs(2);
 
@@ -97,6 +102,7 @@ pub async fn follow(
     let mut last_failure: Option<Failure>;
     let mut last = (Observation::default(), Value::Null);
     let mut waits_for = "the first look".to_owned();
+    let mut word_due = WORD;
     let mut doubtful = None;
     let mut pauses = Pauses::default();
     let ended = |end, last: (Observation, Value), eye: Eye| Followed { end, seen: last.0, service: last.1, eye };
@@ -121,10 +127,19 @@ pub async fn follow(
                 let agreed = doubtful == Some(discriminant(&verdict));
                 let sure = agreed || matches!(verdict, Verdict::Steady { .. } | Verdict::RollingBack(_));
                 doubtful = Some(discriminant(&verdict));
-                if let Verdict::Pending(what) = &verdict {
-                    waits_for.clone_from(what);
-                } else if sure && stop_at(&verdict) {
+                if !matches!(verdict, Verdict::Pending(_)) && sure && stop_at(&verdict) {
                     return ended(End::Verdict(verdict), last, eye);
+                }
+                match &verdict {
+                    Verdict::Pending(what) => waits_for.clone_from(what),
+                    Verdict::RollingBack(_) => "ECS rolls it back".clone_into(&mut waits_for),
+                    _ => {}
+                }
+                if word_due <= started.elapsed() {
+                    let waited = Duration::from_secs(started.elapsed().as_secs());
+                    let message = format!("not steady after {}: {waits_for}", humantime::format_duration(waited));
+                    teller.events.emit(Event::Notice { message });
+                    word_due = started.elapsed() + if word_due < LONG { WORD } else { RARE_WORD };
                 }
                 unsure = !sure && !matches!(verdict, Verdict::Pending(_));
             }

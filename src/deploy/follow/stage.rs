@@ -49,11 +49,13 @@ pub struct Hook {
     pub expires_at: i64,
     /// `ROLLBACK` or `CONTINUE`.
     pub on_timeout: String,
+    /// Its deployment has ended, or goes back: what the hook waits for never comes.
+    pub is_over: bool,
 }
 
 impl Hook {
     pub fn is_paused(&self) -> bool {
-        self.status == AWAITING
+        self.status == AWAITING && !self.is_over
     }
 
     fn is_open(&self) -> bool {
@@ -82,14 +84,16 @@ impl Stage {
                 pending: sum.pending + one.pending,
             }
         });
-        let goes_back = text(deployment, "status").starts_with("ROLLBACK_");
+        let status = text(deployment, "status");
+        let goes_back = status.starts_with("ROLLBACK_");
+        let is_over = goes_back || matches!(status, "SUCCESSFUL" | "STOP_REQUESTED" | "STOPPED");
         Stage {
             bakes: bakes(configuration, &name, new.production).filter(|_| !goes_back),
             strategy: text(configuration, "strategy").to_owned(),
             name,
             new,
             old,
-            hooks: list(deployment, "lifecycleHookDetails").iter().map(hook).collect(),
+            hooks: list(deployment, "lifecycleHookDetails").iter().map(|one| Hook { is_over, ..hook(one) }).collect(),
             alarms: texts(&deployment["alarms"], "alarmNames"),
             alarms_status: text(&deployment["alarms"], "status").to_owned(),
             triggered: texts(&deployment["alarms"], "triggeredAlarmNames"),
@@ -114,6 +118,7 @@ pub(in crate::deploy) fn share(revision: &Value) -> Share {
 
 fn hook(of: &Value) -> Hook {
     Hook {
+        is_over: false,
         id: text(of, "hookId").to_owned(),
         kind: text(of, "targetType").to_owned(),
         target: optional(of, "targetArn").map(str::to_owned),

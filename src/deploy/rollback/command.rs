@@ -155,7 +155,7 @@ impl Run<'_> {
                     Some(top) => Some(top),
                     None => history::before(deployment, self.clients).await?,
                 };
-                let target = top.ok_or_else(|| nowhere(current))?;
+                let target = top.ok_or_else(|| nowhere(&primary))?;
                 self.stop(&primary, deployment, Some(target)).await
             }
             Course::To { past } => self.update(live, past.clone()).await.map(Some),
@@ -164,7 +164,7 @@ impl Run<'_> {
                 Some(oldest) => {
                     let before = history::before(oldest, self.clients).await?;
                     let before = before.filter(|before| !before.release.is(&oldest.release));
-                    self.update(live, before.ok_or_else(|| nowhere(current))?).await.map(Some)
+                    self.update(live, before.ok_or_else(|| nowhere(&primary))?).await.map(Some)
                 }
                 None => self.by_tags(live, &primary).await.map(Some),
             },
@@ -185,7 +185,7 @@ impl Run<'_> {
             return Err(Error::preflight(message)
                 .hint("how far back is meant cannot be told without ECS's history: `steady rollback --to REVISION`"));
         }
-        let release = around.older.map(|arn| Release::of(&arn)).ok_or_else(|| nowhere(current))?;
+        let release = around.older.map(|arn| Release::of(&arn)).ok_or_else(|| nowhere(primary))?;
         let older = id(&release.task_definition);
         let message = format!("{older} is the newest release before {}; whether it was good is not known", id(current));
         self.events.warn(message, Some("another one: `steady rollback --to REVISION`".to_owned()));
@@ -319,10 +319,19 @@ fn primary_of(service: &Value, history: &[Past]) -> Past {
     known.cloned().unwrap_or_else(|| Past { release: Release::of(runs), ..Past::default() })
 }
 
-fn nowhere(current: &str) -> Error {
-    Error::preflight(format!("there is no good release before {} to go back to", id(current)))
-        .hint("what there is: `steady rollback --list`; name one: `steady rollback --to REVISION`")
+fn nowhere(primary: &Value) -> Error {
+    let current = id(text(primary, "taskDefinition"));
+    let error = Error::preflight(format!("there is no good release before {current} to go back to"))
+        .hint("what there is: `steady rollback --list`; name one: `steady rollback --to REVISION`");
+    match text(primary, "rolloutState") {
+        "IN_PROGRESS" => error.hint(FIRST),
+        _ => error,
+    }
 }
+
+/// What is left of a first release that does not get steady.
+pub(in crate::deploy) const FIRST: &str =
+    "to begin anew: `steady delete --yes` takes the service away with what it runs, and a deploy makes it again";
 
 /// The service, which has to be ACTIVE and ECS's own to deploy.
 pub(in crate::deploy) async fn live(cluster: &str, service_name: &str, clients: &Clients) -> Result<Value> {

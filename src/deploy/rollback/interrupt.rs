@@ -134,9 +134,14 @@ async fn go_back(
                 "stopped by {name} while {revision} rolled out; the previous release {} is back and steady",
                 id(&back)
             );
-            Err(Error::new(Kind::RolledBack, message).hint("`steady deploy` deploys it again"))
+            Err(Error::new(Kind::RolledBack, message).hint("the same command again deploys it"))
         }
         Err(error) if error.kind() == Kind::Superseded => Err(error),
+        Err(error) if error.kind() == Kind::DeadlinePassed => {
+            let message =
+                format!("stopped by {name} while {revision} rolled out; its rollback goes on at AWS: {error}");
+            Err(Error::new(Kind::DeadlinePassed, message).hint("follow it: `steady wait`"))
+        }
         Err(error) => {
             let message = format!("stopped by {name} while {revision} rolled out, and going back failed: {error}");
             Err(Error::new(Kind::RolloutFailed, message).cause(error).hint("look closer: `steady status`"))

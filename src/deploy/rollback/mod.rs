@@ -144,7 +144,11 @@ pub(super) async fn conclude(
     let why = why.trim_end_matches('.').to_owned();
     let revision = id(&placed.task_definition).to_owned();
     let failed = |kind: Kind, ending: &str, next: &str| {
-        let error = Error::new(kind, format!("the rollout of {revision} failed: {why}; {ending}"));
+        let message = match timed_out && kind == Kind::DeadlinePassed {
+            true => format!("{revision} is {why}; {ending}"),
+            false => format!("the rollout of {revision} failed: {why}; {ending}"),
+        };
+        let error = Error::new(kind, message);
         findings.iter().fold(error, |error, finding| error.hint(finding.clone())).hint(next)
     };
     let look = "look closer: `steady status`";
@@ -163,7 +167,7 @@ pub(super) async fn conclude(
         }
         let ending = match before {
             true => "ECS could not bring the previous release back",
-            false => "there is no good release before it, so it is left for inspection",
+            false => "there is no good release before it, so it is left as it is",
         };
         return Err(failed(Kind::RolloutFailed, ending, look));
     };
@@ -192,6 +196,10 @@ pub(super) async fn conclude(
             Err(failed(Kind::RolledBack, &ending, "mend it and deploy again"))
         }
         Err(error) if error.kind() == Kind::Superseded => Err(error),
+        Err(error) if error.kind() == Kind::DeadlinePassed => {
+            let ending = format!("its rollback goes on at AWS: {error}");
+            Err(failed(Kind::DeadlinePassed, &ending, "follow it: `steady wait`"))
+        }
         Err(error) => {
             let ending = format!("and so did the rollback: {error}");
             Err(failed(Kind::RolloutFailed, &ending, look).cause(error))

@@ -102,7 +102,10 @@ pub(in crate::deploy) async fn restore(
             // ECS does not bring it back after all.
             End::Verdict(Verdict::Failed(_)) => {}
             End::Verdict(verdict) => return Err(Error::other(words(verdict))),
-            End::Deadline(what) => return Err(Error::other(format!("not back in time: {what}"))),
+            End::Deadline(what) => {
+                let message = format!("not back in time: {what}");
+                return Err(Error::new(Kind::DeadlinePassed, message));
+            }
             End::Lost(lost) => return Err(lost.clone().into()),
         }
     }

@@ -77,7 +77,7 @@ pub fn decide(live: Option<&Value>, wanted: &Value, fail_fast: u32, warnings: &m
         }
         Some("IN_PROGRESS") if settled || only_forced => return Decision::Follow { deployment_id: id },
         Some("IN_PROGRESS") if !deploys => {}
-        Some("IN_PROGRESS") if !is_failing(primary, fail_fast) => return Decision::Refuse(in_progress(primary)),
+        Some("IN_PROGRESS") if !is_failing(primary, fail_fast) => return Decision::Refuse(in_progress(live, primary)),
         Some("IN_PROGRESS") => {
             warnings.push(format!(
                 "deployment {id} is in progress and has {} failed tasks and none running: it is replaced",
@@ -110,7 +110,7 @@ fn is_failing(deployment: &Value, fail_fast: u32) -> bool {
     number(deployment, "failedTasks") >= enough && number(deployment, "runningCount") == 0
 }
 
-fn in_progress(primary: &Value) -> Error {
+fn in_progress(live: &Value, primary: &Value) -> Error {
     let rolling_back = text(primary, "rolloutStateReason").contains("rolling back");
     let what = if rolling_back { "a rollback" } else { "another deployment" };
     let id = text(primary, "id");
@@ -118,7 +118,10 @@ fn in_progress(primary: &Value) -> Error {
     Error::new(Kind::InProgress, format!("{what} is in progress: {id} of {revision}"))
         .hint("wait for it: `steady wait`")
         .hint("then run the same command again; what was pushed and registered is used again")
-        .hint("or end it: `steady rollback`")
+        .hint(match list(live, "deployments") {
+            [_] => "or end it: `steady rollback`; where nothing was good before it, `steady delete --yes` and a deploy begin anew",
+            _ => "or end it: `steady rollback`",
+        })
 }
 
 fn create_input(wanted: &Value, inactive: Option<&Value>) -> Value {

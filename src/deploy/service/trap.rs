@@ -121,7 +121,7 @@ fn explained(port: i64, instances: i64) -> Error {
         format!("all {instances} container instances")
     };
     Error::preflight(format!(
-        "this update can never roll: host port {port} is taken on {machines}, and no running task may be stopped first"
+        "a new revision can never roll: host port {port} is taken on {machines}, and no running task may be stopped first"
     ))
     .hint("let ECS choose the port: `\"hostPort\": 0` in the task definition's port mapping")
     .hint("or let the old task stop first: `deploymentConfiguration: { minimumHealthyPercent: 0, maximumPercent: 100 }` in the service document")

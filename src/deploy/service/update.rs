@@ -40,7 +40,10 @@ pub(in crate::deploy) async fn update(
         let Some(failure) = not_yet.wait(failure, events).await? else { continue };
         attempt += 1;
         match failure.reach {
-            _ if attempt >= MAX_ATTEMPTS => return Err(failure.into()),
+            _ if attempt >= MAX_ATTEMPTS => {
+                return Err(Error::from(failure)
+                    .hint("the service is as it was: the update was not made, and the same command again is safe"));
+            }
             Reach::Unknown => {}
             // Credentials are resolved anew.
             Reach::Refused if failure.is_expired() && attempt == 1 => continue,
@@ -51,7 +54,10 @@ pub(in crate::deploy) async fn update(
             Reach::Refused if !failure.is_denied() && !failure.is_expired() => {
                 return Err(failure.error(Kind::Input).hint("ECS refuses this update; the service is as it was"));
             }
-            _ => return Err(failure.into()),
+            Reach::NotSent => {
+                return Err(Error::from(failure).hint("the service is as it was; the same command again goes on"));
+            }
+            Reach::Refused => return Err(failure.into()),
         }
         events.warn(format!("{failure}; looking whether the update was made all the same"), None);
         for wait in [0, 200, 600, 1500] {

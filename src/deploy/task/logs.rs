@@ -2,10 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::Watched;
+use super::{Came, Watched};
 use crate::aws::reply::{id, list, optional, text};
 use crate::aws::{Clients, Failure};
 use crate::deploy::event::{Event, Events};
+use crate::deploy::failure::{self, logs::newest};
+use crate::deploy::follow::steady::Task;
 
 /// The log of one task's container.
 pub struct Log {
@@ -110,4 +112,16 @@ impl Log {
 /// It says of the group, or of the stream, that it does not exist.
 pub fn is_missing_group(failure: &Failure) -> bool {
     failure.is("ResourceNotFoundException") && !failure.message.contains("stream")
+}
+
+/// Why it ended as it did, and what its container said last.
+pub async fn findings(came: &Came, task: &Task, watched: &Watched, clients: &Clients) -> Vec<String> {
+    let mut findings = came.explained(task);
+    let Some(ended) = task.containers.iter().find(|one| one.name == watched.container) else { return findings };
+    match newest(&watched.task_definition, ended, &task.id, clients).await {
+        Ok(lines) if lines.is_empty() => {}
+        Ok(lines) => findings.push(failure::last_lines(&ended.name, &lines)),
+        Err(why) => findings.push(why),
+    }
+    findings
 }

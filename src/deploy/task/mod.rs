@@ -14,7 +14,7 @@ use serde_json::Value;
 
 pub use ended::{Came, came};
 pub use follow::{End, Patience, follow, stop};
-pub use logs::is_missing_group;
+pub use logs::{findings, is_missing_group};
 pub use start::{Earlier, Started, advice, start, under_way};
 
 use super::follow::steady::Task;

@@ -247,7 +247,7 @@ pub(super) fn metadata_file(id_file: &Path) -> PathBuf {
 }
 
 fn command(program: OsString, arguments: Vec<OsString>, folder: &Path) -> Command {
-    Command { program, arguments, environment: Vec::new(), folder: folder.to_owned() }
+    Command { program, arguments, environment: Vec::new(), without: Vec::new(), folder: folder.to_owned() }
 }
 
 /// The engine that builds: the one that was asked for, else the first that answers. All are asked at once, and those

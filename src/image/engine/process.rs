@@ -29,6 +29,8 @@ pub struct Command {
     pub arguments: Vec<OsString>,
     /// Values never reach a command line, `Debug` or an error.
     pub environment: Vec<(String, SecretString)>,
+    /// What its environment has not, though ours does.
+    pub without: Vec<String>,
     pub folder: PathBuf,
 }
 
@@ -50,6 +52,7 @@ pub fn shell(line: &str, folder: &Path) -> Command {
         program: "/bin/sh".into(),
         arguments: vec!["-c".into(), line.into()],
         environment: Vec::new(),
+        without: Vec::new(),
         folder: folder.to_owned(),
     }
 }
@@ -129,6 +132,9 @@ async fn run_into(command: &Command, stdout: Stdio, on_line: &mut (dyn FnMut(&st
     let name = display_name(command);
     let mut process = tokio::process::Command::new(&command.program);
     process.args(&command.arguments).current_dir(&command.folder);
+    for name in &command.without {
+        process.env_remove(name);
+    }
     process.envs(command.environment.iter().map(|(name, value)| (name, value.expose_secret())));
     process.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped()).kill_on_drop(true);
     let mut group = Group::spawn(&mut process).map_err(|error| {

@@ -78,6 +78,12 @@ fn what_a_newer_ecs_answers_is_read_as_it_is() {
     );
     assert_eq!((stage.old.production, stage.old.test, stage.old.running), (Some(97.5), None, 4));
     assert_eq!(stage.pauses().map(|hook| hook.id.as_str()).collect::<Vec<_>>(), ["h2"]);
+    // What has ended or goes back waits for nobody, though its hook stays as it was.
+    for status in ["ROLLBACK_IN_PROGRESS", "ROLLBACK_SUCCESSFUL", "STOPPED", "SUCCESSFUL"] {
+        let mut reply = reply();
+        reply["status"] = status.into();
+        assert_eq!(Stage::of(&reply).pauses().count(), 0, "{status}");
+    }
     assert_eq!(Stage::of(&Value::Null), Stage::default());
     assert_eq!(
         Stage::of(&json!({ "lifecycleStage": 7, "lifecycleHookDetails": "none", "alarms": [] })),

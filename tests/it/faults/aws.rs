@@ -1,5 +1,6 @@
 //! AWS calls: 1 to 7.
 
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -164,12 +165,16 @@ async fn case_06_a_socket_that_hangs_ends_with_the_attempt() {
     let hung = super::hang::Hung::start(&server.url, 3).await;
     let settings = steadystate::aws::Settings { endpoint_url: Some(hung.url.clone()), ..server.settings() };
     let clients = connect_with(&settings, timeouts).await.unwrap();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let heard = told.clone();
+    clients.on_trouble(move |said| heard.lock().unwrap().push(said.to_owned()));
     let (events, _) = steadystate::deploy::event::Events::channel();
     let rollout = steadystate::config::RolloutPlan { timeout: Duration::from_secs(60), ..Default::default() };
     let started = Instant::now();
     let steady = follow_or_roll_back(&rollout, &placed(), None, &clients, &events).await.unwrap();
     assert_eq!(steady.deployment_id, NEW.0);
     assert_eq!(hung.count(), 3, "three connections hung");
+    assert_eq!(*told.lock().unwrap(), ["AWS does not answer in time; asking again"], "said once");
     assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
 }
 

@@ -90,7 +90,8 @@ async fn case_36_on_interrupt_rollback_brings_the_release_before_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn case_36_a_second_signal_ends_it_at_once() {
-    let (bench, _, child, mut stderr) = following(&["--on-interrupt", "rollback"]).await;
+    let (bench, _, mut child, mut stderr) = following(&["--on-interrupt", "rollback", "--output", "json"]).await;
+    let mut stdout = child.stdout.take().unwrap();
     // the rollback does not get through
     bench.fault(json!({ "on": "ecs:StopServiceDeployment", "kind": "delay", "for": "60s" })).await;
     send(&child, Signal::INT);
@@ -100,6 +101,10 @@ async fn case_36_a_second_signal_ends_it_at_once() {
     let (ended, said) = ended(child, stderr).await;
     assert_eq!(ended, Some(130), "{said}");
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    let mut document = String::new();
+    stdout.read_to_string(&mut document).await.unwrap();
+    let document: serde_json::Value = serde_json::from_str(&document).expect(&document);
+    assert_eq!((&document["status"], &document["error"]["exitCode"]), (&json!("interrupted"), &json!(130)));
     bench.clear().await;
     bench.end().await;
 }

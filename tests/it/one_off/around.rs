@@ -88,6 +88,7 @@ fn what_fails_before_leaves_the_service_untouched() {
     change(&lab, "bitter");
     for (entry, said) in [
         ("{ name: migrate, task: { command: [exit, \"3\"] } }", "`before` failed: migrate: the task "),
+        ("{ name: migrate, task: { command: [fail, \"9\", \"3\", \"0\"] } }", "last log lines of `web`:\\n    run 1"),
         ("{ name: migrate, task: { command: [sleep], timeout: 1s } }", "unknown key `timeout`"),
         ("{ name: migrate, timeout: 1s, task: { command: [sleep] } }", "did not end within 1s; it was stopped"),
         ("{ name: check, run: \"echo broken; exit 4\" }", "`before` failed: check: it ended with exit status: 4"),

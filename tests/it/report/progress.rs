@@ -214,15 +214,9 @@ fn colours_change_nothing_but_colours() {
 #[test]
 fn what_was_seen_tells_how_to_resume() {
     for (events, expected) in [
-        (
-            vec![started(Step::Build)],
-            Seen { last_step: Some(Step::Build), service_changed: false, leaves_after: false },
-        ),
-        (
-            vec![started(Step::Service)],
-            Seen { last_step: Some(Step::Service), service_changed: false, leaves_after: false },
-        ),
-        (a_good_deploy(), Seen { last_step: Some(Step::Check), service_changed: true, leaves_after: false }),
+        (vec![started(Step::Build)], Seen { last_step: Some(Step::Build), ..Seen::default() }),
+        (vec![started(Step::Service)], Seen { last_step: Some(Step::Service), ..Seen::default() }),
+        (a_good_deploy(), Seen { last_step: Some(Step::Check), service_changed: true, ..Seen::default() }),
     ] {
         let mut seen = Seen::default();
         events.iter().for_each(|event| seen.note(event));
