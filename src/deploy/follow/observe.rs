@@ -41,9 +41,6 @@ pub struct Eye {
     /// The service deployment as it was just told, before anything else was asked.
     told: Option<ServiceDeployment>,
     looked_at: Option<Instant>,
-    /// The last event that told of targets that drain, and when it was not there yet.
-    drain_told: Option<String>,
-    drains_since: Option<Instant>,
     /// All new tasks run, which they did not before this.
     run_since: Option<Instant>,
     began: Instant,
@@ -78,8 +75,6 @@ impl Eye {
             details: None,
             told: None,
             looked_at: None,
-            drain_told: None,
-            drains_since: None,
             run_since: None,
             began: Instant::now(),
         }
@@ -262,17 +257,11 @@ impl Eye {
         Ok((observation, service))
     }
 
-    /// What the service's events tell: tasks that started, and targets that began to drain.
+    /// What the service's events tell: tasks that started.
     fn hear(&mut self, service: &Value, ours: &Ours<'_>) {
         let own = list(service, "deployments").iter().find(|one| text(one, "id") == ours.deployment_id);
         let Some(own) = own else { return };
         self.tasks.hear(service, millis(own, "createdAt"));
-        let drains = |event: &&Value| text(event, "message").contains("has begun draining connections");
-        let told = list(service, "events").iter().find(drains).map(|event| text(event, "id").to_owned());
-        if told != self.drain_told {
-            self.drains_since = self.looked_at;
-            self.drain_told = told;
-        }
     }
 
     /// Ours, or the service's current service deployment as long as ours is the PRIMARY deployment.
@@ -304,14 +293,8 @@ impl Eye {
         if settled.is_some_and(lasts) {
             return Nearness::Far;
         }
-        // The old tasks stop once their targets are drained.
-        let Some(drains) = self.waits.drains.filter(|drains| *drains >= FAR * 2) else { return Nearness::Near };
-        let others: i64 = seen.deployments.iter().filter(|one| one.id != own.id).map(|one| one.running).sum();
-        match self.drains_since {
-            None if others > 0 && ours.expects_targets => Nearness::Far,
-            Some(since) if lasts(since + drains) => Nearness::Far,
-            _ => Nearness::Near,
-        }
+        // How long old targets drain says little: ELB is done at once where no request is under way.
+        Nearness::Near
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a rollout waits for by itself: targets that drain, tasks that nobody checks.
+//! What a rollout waits for by itself: targets that get healthy and drain, tasks that nobody checks.
 
 use std::time::Duration;
 
@@ -23,8 +23,6 @@ const SETTLES: Duration = Duration::from_secs(40);
 #[derive(Debug, Clone, Default)]
 pub struct Waits {
     pub groups: Vec<Group>,
-    /// The longest deregistration delay.
-    pub drains: Option<Duration>,
     /// How long new tasks run before they count as healthy.
     pub settles: Option<Duration>,
 }
@@ -47,7 +45,7 @@ pub async fn of(service: &Value, task_definition: &str, poller: &Poller, clients
     };
     let asked = tokio::time::timeout(LONGEST, async { tokio::join!(groups, settles) }).await;
     let (groups, settles) = asked.unwrap_or_else(|_| (vec![Group::default(); arns.len()], None));
-    Waits { drains: groups.iter().filter_map(|group| group.drains).max(), groups, settles }
+    Waits { groups, settles }
 }
 
 async fn group(arn: &str, poller: &Poller, clients: &Clients) -> Group {
