@@ -178,6 +178,11 @@ impl Error {
         Error::new(Kind::BuildOrPush, message)
     }
 
+    /// Ended by a signal of this number.
+    pub fn interrupted(signal: u8) -> Self {
+        Error::new(Kind::Interrupted(signal), format!("stopped by {}", signal_name(signal)))
+    }
+
     /// The place that is at fault, with an optional word under the caret.
     pub fn at(mut self, source: &SourceText, span: Range<usize>, label: Option<&str>) -> Self {
         self.0.place = Some(Place { source: source.clone(), span, label: label.map(str::to_owned) });
@@ -265,6 +270,11 @@ impl Error {
         &self.0.hints
     }
 
+    /// All hints as one line, for what is no error in the end.
+    pub fn hints_joined(&self) -> Option<String> {
+        (!self.0.hints.is_empty()).then(|| self.0.hints.join("; "))
+    }
+
     /// The findings beyond this one, see [`Error::all`].
     pub fn others(&self) -> &[Error] {
         &self.0.others
@@ -330,6 +340,11 @@ impl SourceCode for Place {
             contents.line_count(),
         )))
     }
+}
+
+/// Of those that end a run in order.
+pub fn signal_name(signal: u8) -> &'static str {
+    if signal == 2 { "SIGINT" } else { "SIGTERM" }
 }
 
 /// The candidate nearest to `word`, near enough to be what was meant.

@@ -35,7 +35,7 @@ type Hear = Box<dyn Fn(&str) + Send + Sync>;
 
 #[derive(Default)]
 struct Inner {
-    told: AtomicBool,
+    told_throttling: AtomicBool,
     told_silence: AtomicBool,
     hear: Mutex<Option<Hear>>,
     credentials: OnceLock<Arc<Cached>>,
@@ -60,12 +60,7 @@ impl Weather {
 
     /// An attempt came to nothing in its time.
     pub(super) fn silent(&self) {
-        let hear = self.0.hear.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(hear) = hear.as_ref()
-            && !self.0.told_silence.swap(true, Ordering::Relaxed)
-        {
-            hear("AWS does not answer in time; asking again");
-        }
+        self.tell(&self.0.told_silence, "AWS does not answer in time; asking again");
     }
 
     /// AWS says that the credentials of this key have expired.
@@ -76,11 +71,15 @@ impl Weather {
     }
 
     pub(super) fn throttled(&self, service: &str) {
+        self.tell(&self.0.told_throttling, &format!("{service} throttles this account's calls; retrying"));
+    }
+
+    fn tell(&self, told: &AtomicBool, message: &str) {
         let hear = self.0.hear.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(hear) = hear.as_ref()
-            && !self.0.told.swap(true, Ordering::Relaxed)
+            && !told.swap(true, Ordering::Relaxed)
         {
-            hear(&format!("{service} throttles this account's calls; retrying"));
+            hear(message);
         }
     }
 }

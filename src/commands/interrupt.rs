@@ -2,7 +2,7 @@
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::error::{Error, Kind};
+use crate::error::Error;
 
 /// From its making on, signals no longer end the process by themselves.
 pub struct Signals {
@@ -21,7 +21,7 @@ impl Signals {
         let number = self.next().await;
         tokio::spawn(async move {
             let again = self.next().await;
-            last_words(stopped_by(again).hint("what was begun at AWS goes on there: `steady status` tells"));
+            last_words(Error::interrupted(again).hint("what was begun at AWS goes on there: `steady status` tells"));
             std::process::exit(128 + i32::from(again));
         });
         number
@@ -43,9 +43,4 @@ async fn received(signal: &mut Option<Signal>) {
     if received.is_none() {
         std::future::pending().await
     }
-}
-
-pub fn stopped_by(signal: u8) -> Error {
-    let name = if signal == 2 { "SIGINT" } else { "SIGTERM" };
-    Error::new(Kind::Interrupted(signal), format!("stopped by {name}"))
 }

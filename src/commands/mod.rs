@@ -165,7 +165,7 @@ async fn run(command: Command, context: &Context) -> u8 {
                 ended = &mut dispatched => ended,
                 signal = signals.first(last_words(context)) => match context.interrupt.tell(signal) {
                     true => dispatched.await,
-                    false => Err(interrupt::stopped_by(signal)),
+                    false => Err(Error::interrupted(signal)),
                 },
             }
         }

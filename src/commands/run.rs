@@ -112,7 +112,7 @@ impl Args {
             tokio::select! {
                 ended = &mut work => ended,
                 signal = signals.first(super::last_words(context)) => {
-                    let stopped = interrupt::stopped_by(signal);
+                    let stopped = Error::interrupted(signal);
                     if stops {
                         interrupted.cancel();
                         // the task's own end is told beside it

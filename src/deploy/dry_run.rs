@@ -97,8 +97,7 @@ pub async fn dry_run(plan: &Plan, trial: Trial, clients: &Clients, events: &Even
             if !deploys {
                 before.clear();
             } else if let Err(error) = trap::check(plan, live, &wanted, input, clients).await {
-                let hint = (!error.hints().is_empty()).then(|| error.hints().join("; "));
-                events.warn(format!("a deploy would be refused now: {error}"), hint);
+                events.warn(format!("a deploy would be refused now: {error}"), error.hints_joined());
             }
             ("update", decide::parts(live, &wanted, &changes, trial.values))
         }

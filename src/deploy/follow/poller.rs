@@ -166,7 +166,7 @@ impl Allowance {
 /// What can be expected of the next look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Nearness {
-    /// The end cannot come at once: tasks have yet to start, or to drain.
+    /// The end cannot come at once: tasks have yet to start.
     Far,
     /// Anything may end it.
     Near,

@@ -57,7 +57,7 @@ pub async fn check(plan: &Plan, service: &Service<'_>, purpose: Purpose, clients
 fn stuck(error: Error, purpose: Purpose, checked: &mut Checked) {
     match purpose {
         Purpose::Verify => checked.find(error),
-        Purpose::Deploy | Purpose::Trial => checked.warn(error.to_string(), Some(error.hints().join("; "))),
+        Purpose::Deploy | Purpose::Trial => checked.warn(error.to_string(), error.hints_joined()),
     }
 }
 

@@ -104,16 +104,21 @@ async fn one(image: &str, users: &[String], wanted: Option<&Platform>, fargate: 
 }
 
 /// Why ECS may get an image all the same that we do not.
-async fn doubt(reference: &Reference, fargate: bool, clients: &Clients) -> Option<String> {
+pub async fn doubt(reference: &Reference, fargate: bool, clients: &Clients) -> Option<String> {
     let Some(host) = reference.ecr() else {
         // Docker Hub tells strangers that they may not know, and others that nothing is there.
         let tells = fargate || reference.registry == "docker.io" || reference.is_loopback();
         let instances = "a registry may answer so to who has not logged in; the container instances may have";
         return (!tells).then(|| instances.to_owned());
     };
-    let own = host.region == clients.region;
-    match clients.describe_pull_through_cache_rules(json!({ "registryId": host.account_id })).await {
-        Ok(reply) if own => {
+    let elsewhere = (host.region != clients.region).then(|| clients.with_ecr_in(&host.region));
+    match elsewhere
+        .as_ref()
+        .unwrap_or(clients)
+        .describe_pull_through_cache_rules(json!({ "registryId": host.account_id }))
+        .await
+    {
+        Ok(reply) => {
             let rules = list(&reply, "pullThroughCacheRules").iter().map(|rule| text(rule, "ecrRepositoryPrefix"));
             let of = |prefix: &&str| {
                 *prefix == "ROOT" || reference.repository.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/'))
@@ -121,7 +126,6 @@ async fn doubt(reference: &Reference, fargate: bool, clients: &Clients) -> Optio
             let rule = rules.into_iter().find(of)?;
             Some(format!("the pull through cache rule `{rule}` fetches it when a task pulls it, if it is there"))
         }
-        Ok(_) => None,
         Err(failure) if failure.is_unsupported() => None,
         Err(failure) => Some(format!("whether a pull through cache has it is not known: {failure}")),
     }

@@ -82,7 +82,7 @@ pub async fn ground(plan: &Plan, clients: &Clients, events: &Events, purpose: Pu
     let decisive = |one: &Checked| matches!(one.check, "identity" | "service" | "cluster" | "repository" | "network");
     for checked in survey.checks.iter_mut().filter(|one| purpose == Purpose::Trial && !decisive(one)) {
         for error in std::mem::take(&mut checked.findings) {
-            checked.warn(error.to_string(), Some(error.hints().join("; ")));
+            checked.warn(error.to_string(), error.hints_joined());
         }
     }
     tell(survey.checks.iter().flat_map(|checked| &checked.warnings), events);

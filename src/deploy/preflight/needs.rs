@@ -72,16 +72,13 @@ pub fn needs(
         needs.push(in_cluster(definition, true, &["ecs:RunTask"]));
     }
     needs.extend(logs(task_definition, (partition, account), clients));
-    needs.extend(shifts(there.wanted, plan, (partition, account)));
+    needs.extend(shifts(there.wanted, plan, identity, clients));
     for given in roles::named(task_definition).into_keys() {
         let Some(role) = roles::parse(given) else { continue };
-        // Another endpoint, such as the lab's, has its own role of this name.
-        let own = role.account_id.is_none() || clients.endpoint_url.is_some();
-        let passed = match own {
-            true => format!("arn:{partition}:iam::{account}:role{}{}", role.path, role.name),
-            false => given.to_owned(),
-        };
-        needs.push(Need::new(passed, true, &["iam:PassRole"]).with("iam:PassedToService", "ecs-tasks.amazonaws.com"));
+        needs.push(
+            Need::new(role.arn(identity, clients), true, &["iam:PassRole"])
+                .with("iam:PassedToService", "ecs-tasks.amazonaws.com"),
+        );
     }
     if let Some(Repository::Ecr { name, account_id, exists, .. }) = there.repository {
         needs.push(Need::new("*", true, &["ecr:GetAuthorizationToken"]));
@@ -117,18 +114,13 @@ fn logs(task_definition: &Value, (partition, account): (&str, &str), clients: &C
 }
 
 /// The roles in which ECS calls hooks and shifts traffic: they are passed whenever they change.
-fn shifts(wanted: &Value, plan: &Plan, (partition, account): (&str, &str)) -> Option<Need> {
+fn shifts(wanted: &Value, plan: &Plan, identity: &Identity, clients: &Clients) -> Option<Need> {
     let hooks = list(&wanted["deploymentConfiguration"], "lifecycleHooks").iter();
     let attached = list(wanted, "loadBalancers").iter().map(|balancer| &balancer["advancedConfiguration"]);
     let named = hooks.chain(attached).filter_map(|of| optional(of, "roleArn"));
     let own = plan.load_balancer.as_ref().and_then(|balancer| balancer.advanced.as_ref());
     let named = named.chain(own.map(|advanced| advanced.role.as_str())).filter_map(roles::parse);
-    let passed: BTreeSet<String> = named
-        .map(|role| match role.account_id {
-            Some(_) => role.given.to_owned(),
-            None => format!("arn:{partition}:iam::{account}:role{}{}", role.path, role.name),
-        })
-        .collect();
+    let passed: BTreeSet<String> = named.map(|role| role.arn(identity, clients)).collect();
     let need = || Need::on(passed.iter().cloned().collect(), false, &["iam:PassRole"]);
     (!passed.is_empty()).then(|| need().with("iam:PassedToService", "ecs.amazonaws.com"))
 }
@@ -146,33 +138,30 @@ fn load_balancer(plan: &Plan, there: &There<'_>, arn: &dyn Fn(&str, &str) -> Str
         LoadBalancerType::Network => "net",
     };
     let name = balancer_name(plan, balancer);
-    let mut creates = |resource: String, actions: &[&str]| {
-        let actions: Vec<String> = actions.iter().map(|action| format!("elasticloadbalancing:{action}")).collect();
-        let actions: Vec<&str> = actions.iter().map(String::as_str).collect();
-        needs.push(Need::new(arn("elasticloadbalancing", &resource), false, &actions));
+    let mut needed = |resource: String, actions: &[&str]| {
+        needs.push(Need::new(arn("elasticloadbalancing", &resource), false, actions));
     };
-    let (mut groups, mut listeners) = (0, 0);
-    for created in there.creates {
-        match created.split_once(" group ").map_or(created.split_once(' '), |(kind, name)| Some((kind, name))) {
-            Some(("load", _)) => {
-                creates(format!("loadbalancer/{kind}/{name}/*"), &["CreateLoadBalancer", "AddTags"]);
-            }
-            Some(("target", group)) => {
-                groups += 1;
-                creates(format!("targetgroup/{group}/*"), &["CreateTargetGroup", "AddTags"]);
-            }
-            Some(("listener", _)) if listeners == 0 => {
-                listeners += 1;
-                creates(format!("loadbalancer/{kind}/{name}/*"), &["CreateListener", "AddTags"]);
-            }
-            _ => {}
-        }
+    let created = |what: &'static str| there.creates.iter().filter_map(move |created| created.strip_prefix(what));
+    let groups: Vec<&str> = created("target group ").collect();
+    let has_listeners = created("listener ").next().is_some();
+    let [load_balancers, listeners, rules] =
+        ["loadbalancer", "listener", "listener-rule"].map(|of| format!("{of}/{kind}/{name}/*"));
+    if created("load balancer ").next().is_some() {
+        let actions = ["elasticloadbalancing:CreateLoadBalancer", "elasticloadbalancing:AddTags"];
+        needed(load_balancers.clone(), &actions);
+    }
+    for group in &groups {
+        let actions = ["elasticloadbalancing:CreateTargetGroup", "elasticloadbalancing:AddTags"];
+        needed(format!("targetgroup/{group}/*"), &actions);
+    }
+    if has_listeners {
+        needed(load_balancers, &["elasticloadbalancing:CreateListener", "elasticloadbalancing:AddTags"]);
     }
     // A listener that is there is told of the second target group.
-    if balancer.advanced.is_some() && groups + listeners > 0 {
-        creates(format!("listener/{kind}/{name}/*"), &["ModifyListener"]);
+    if balancer.advanced.is_some() && (has_listeners || !groups.is_empty()) {
+        needed(listeners, &["elasticloadbalancing:ModifyListener"]);
         if kind == "app" {
-            creates(format!("listener-rule/{kind}/{name}/*"), &["ModifyRule"]);
+            needed(rules, &["elasticloadbalancing:ModifyRule"]);
         }
     }
     needs
@@ -188,11 +177,7 @@ pub fn of_execution_role(
 ) -> Option<(String, Vec<Need>)> {
     let role = roles::parse(optional(task_definition, "executionRoleArn")?)?;
     let (partition, account) = place(&identity.arn);
-    let own = role.account_id.is_none() || clients.endpoint_url.is_some();
-    let arn = match own {
-        true => format!("arn:{partition}:iam::{account}:role{}{}", role.path, role.name),
-        false => role.given.to_owned(),
-    };
+    let arn = role.arn(identity, clients);
     let (mut secrets, mut parameters) = (Vec::new(), Vec::new());
     for from in secrets::wanted(task_definition).into_keys() {
         match secrets::source(from) {

@@ -6,6 +6,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 use super::checked::{Checked, listed};
+use super::permissions::place;
 use crate::aws::reply::{list, optional, text};
 use crate::aws::{Clients, Identity};
 use crate::error::{Error, Result};
@@ -24,6 +25,17 @@ pub struct Role<'a> {
     /// `/` or `/a/b/`.
     pub path: String,
     pub name: &'a str,
+}
+
+impl Role<'_> {
+    /// The ARN of the role that is meant: another endpoint, such as the lab's, has its own role of this name.
+    pub fn arn(&self, identity: &Identity, clients: &Clients) -> String {
+        let (partition, account) = place(&identity.arn);
+        match self.account_id.is_none() || clients.endpoint_url.is_some() {
+            true => format!("arn:{partition}:iam::{account}:role{}{}", self.path, self.name),
+            false => self.given.to_owned(),
+        }
+    }
 }
 
 /// A role's ARN taken apart, or a bare name.

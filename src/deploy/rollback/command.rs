@@ -330,7 +330,7 @@ fn nowhere(primary: &Value) -> Error {
 }
 
 /// What is left of a first release that does not get steady.
-pub(in crate::deploy) const FIRST: &str =
+const FIRST: &str =
     "to begin anew: `steady delete --yes` takes the service away with what it runs, and a deploy makes it again";
 
 /// The service, which has to be ACTIVE and ECS's own to deploy.

@@ -15,7 +15,7 @@ use crate::deploy::event::{Event, Events, Step};
 use crate::deploy::follow::poller::Poller;
 use crate::deploy::follow::{Steady, Teller};
 use crate::deploy::service::Placed;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, signal_name};
 
 /// Where signals are told of. Clones are one and the same.
 #[derive(Debug, Clone, Default)]
@@ -87,15 +87,11 @@ pub async fn follow(
         concluded = &mut concluding => concluded,
         // A second rollback beside the one that goes on would end it.
         signal = interrupt.came() => {
-            let message = format!("{}: this deployment is over already; once more to leave what is done about it to AWS", name(signal));
+            let message = format!("{}: this deployment is over already; once more to leave what is done about it to AWS", signal_name(signal));
             events.emit(Event::Notice { message });
             concluding.await
         }
     }
-}
-
-fn name(signal: u8) -> &'static str {
-    if signal == 2 { "SIGINT" } else { "SIGTERM" }
 }
 
 async fn go_back(
@@ -105,8 +101,8 @@ async fn go_back(
     clients: &Clients,
     events: &Events,
 ) -> Result<Steady> {
-    let name = name(signal);
-    let stopped = || Error::new(Kind::Interrupted(signal), format!("stopped by {name}"));
+    let name = signal_name(signal);
+    let stopped = || Error::interrupted(signal);
     if !placed.rolls {
         return Err(stopped());
     }

@@ -40,10 +40,6 @@ pub(in crate::deploy) async fn update(
         let Some(failure) = not_yet.wait(failure, events).await? else { continue };
         attempt += 1;
         match failure.reach {
-            _ if attempt >= MAX_ATTEMPTS => {
-                return Err(Error::from(failure)
-                    .hint("the service is as it was: the update was not made, and the same command again is safe"));
-            }
             Reach::Unknown => {}
             // Credentials are resolved anew.
             Reach::Refused if failure.is_expired() && attempt == 1 => continue,
@@ -80,6 +76,10 @@ pub(in crate::deploy) async fn update(
         if forced {
             return Err(Error::from(failure)
                 .hint("sending it again could start a second deployment: look at `steady status`, then run it again"));
+        }
+        if attempt >= MAX_ATTEMPTS {
+            return Err(Error::from(failure)
+                .hint("the service is as it was: the update was not made, and the same command again is safe"));
         }
     }
 }

@@ -232,12 +232,11 @@ impl Engine {
         command(self.program.clone(), arguments.iter().map(Into::into).collect(), folder)
     }
 
-    /// The command that says where docker's daemon is, and what of its API gives what [`Engine::save`] does. Other engines
-    /// have no daemon, or one that is not asked for images.
-    pub fn api(&self, id: &str, folder: &Path) -> Option<(Command, String)> {
+    /// The command that says where docker's daemon is. Other engines have none, or one that is not asked for images.
+    pub fn endpoint(&self, folder: &Path) -> Option<Command> {
         let arguments = ["context", "inspect", "--format", "{{.Endpoints.docker.Host}}"];
-        let ask = command(self.program.clone(), arguments.map(Into::into).to_vec(), folder);
-        (self.builder == Builder::Docker).then(|| (ask, format!("/images/{id}/get")))
+        let ask = || command(self.program.clone(), arguments.map(Into::into).to_vec(), folder);
+        (self.builder == Builder::Docker).then(ask)
     }
 }
 

@@ -28,6 +28,8 @@ pub struct Held {
     /// The config, where the engine tells it byte for byte.
     config: Option<Bytes>,
     folder: PathBuf,
+    /// Of docker's daemon, where that is this machine's.
+    socket: Option<PathBuf>,
     pub cache: BlobCache,
     pub compression: Compression,
 }
@@ -67,8 +69,7 @@ impl Held {
     }
 
     async fn api(&self) -> Option<socket::Given> {
-        let (ask, path) = self.engine.api(&self.id, &self.folder)?;
-        socket::get(&socket::socket(&ask).await?, path).await
+        socket::get(self.socket.as_deref()?, &self.id).await
     }
 
     fn reads<F: FnMut(Layer) + Send + 'static>(
@@ -123,8 +124,11 @@ pub async fn hold(engine: &Engine, name: &str, folder: &Path, open: &Open) -> Re
         Ok(Reading::ToTheEnd(read.map(|_| text).map_err(|error| Error::build_or_push("cannot read it").cause(error))))
     };
     let builder = engine.builder;
-    let said =
-        process::read(&engine.inspect(name, folder), read).await.map_err(|error| absent(error, builder, name))?;
+    let inspect = engine.inspect(name, folder);
+    let endpoint = engine.endpoint(folder);
+    let socket = async { socket::socket(endpoint.as_ref()?).await };
+    let (said, socket) = tokio::join!(process::read(&inspect, read), socket);
+    let said = said.map_err(|error| absent(error, builder, name))?;
     let unclear = || {
         Error::build_or_push(format!("{builder} does not say what it knows of the image `{name}`")).hint(format!(
             "`{builder} image inspect {name}` must say its `Id` and `RootFS.Layers`; is this an old {builder}?"
@@ -145,6 +149,7 @@ pub async fn hold(engine: &Engine, name: &str, folder: &Path, open: &Open) -> Re
         platform,
         config: about.config,
         folder: folder.to_owned(),
+        socket,
         cache: open.cache.clone(),
         compression: open.compression,
     })

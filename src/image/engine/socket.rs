@@ -27,8 +27,9 @@ pub async fn socket(ask: &Command) -> Option<PathBuf> {
     path.starts_with('/').then(|| path.into())
 }
 
-/// What the daemon gives for `path` of its API. `None` when it gives nothing: docker's own client can say why.
-pub async fn get(socket: &Path, path: String) -> Option<Given> {
+/// The image of this id, as `docker save` has it. `None` when the daemon gives none: docker's own client can say why.
+pub async fn get(socket: &Path, id: &str) -> Option<Given> {
+    let path = format!("/images/{id}/get");
     let asked = async || {
         let connection = UnixStream::connect(socket)?;
         // Whoever is dropped while the daemon makes up its mind leaves no thread behind that waits for it.

@@ -157,6 +157,23 @@ async fn an_update_that_never_arrived_is_made_again() {
     assert_eq!(server.count("UpdateService"), 2);
 }
 
+/// It is given up after having looked once more, and then knows what it says.
+#[tokio::test]
+async fn the_last_attempt_is_read_back_too() {
+    let attempts = async |mishap| {
+        let ecs = Ecs::with("arn:web:1", "COMPLETED");
+        let server = server(&ecs, mishap).await;
+        let placed = placed(&server.clients().await, "arn:web:2").await;
+        (placed, server.count("UpdateService"))
+    };
+    let ((arrived, sent), (lost, sent_in_vain)) =
+        tokio::join!(attempts(|before| Some((before == 5, Reply::Drop))), attempts(|_| Some((false, Reply::Drop))));
+    assert_eq!((arrived.expect("read back").deployment_id.as_str(), sent), ("ecs-svc/2", 6));
+    let lost = lost.expect_err("never arrived");
+    assert!(lost.hints().iter().any(|hint| hint.contains("the update was not made")), "{lost:?}");
+    assert_eq!(sent_in_vain, 6);
+}
+
 #[tokio::test]
 async fn a_server_error_is_read_back_and_throttling_waited_out() {
     let ecs = Ecs::with("arn:web:1", "COMPLETED");
