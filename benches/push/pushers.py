@@ -114,11 +114,11 @@ class Pushers:
         (project / "steady.yaml").write_text(json.dumps(plan))
         return project
 
-    def ours(self, source, port, compression="gzip", home=None, host="127.0.0.1"):
+    def ours(self, source, port, compression="gzip", home=None, host="127.0.0.1", mounts={}):
         home = home or pathlib.Path(tempfile.mkdtemp(dir=self.folder))
         project = self.project(source, port, compression, host)
         command = [self.steady, "push", "-C", project, "--progress", "none"]
-        return measured(inside(self.hosts, command), self.environment(home))
+        return measured(inside({**self.hosts, **mounts}, command), self.environment(home))
 
     def skopeo(self, source, port, host="127.0.0.1"):
         """Root's skopeo remembers blobs in /var/lib/containers: it gets one of its own."""

@@ -69,7 +69,7 @@ class Bench:
             self.measure(case, "docker push", lambda: self.pushers.docker_push(archive, port), self.pushers.forget_docker)
 
     def daemon(self):
-        """Docker has the image, and what it saves is read as a stream."""
+        """Docker has the image: its layers are read where it keeps them, or what it saves as a stream."""
         eight, port = self.folder / "eight", self.registry.port
         case, source = "docker daemon, cold", "docker-daemon:bench:latest"
         self.pushers.docker("load", "-i", str(eight / "image.tar"))
@@ -77,6 +77,10 @@ class Bench:
         self.measure(case, "docker save, to nowhere", lambda: self.pushers.docker_save("bench:latest"))
         self.measure(case, "steady, zstd", lambda: self.pushers.ours(source, port, "zstd"))
         self.measure(case, "steady, gzip", lambda: self.pushers.ours(source, port))
+        nothing = pathlib.Path(tempfile.mkdtemp(dir=self.folder))
+        hidden = {nothing: self.pushers.docker.folder / "data/image"}
+        self.measure(case, "steady, zstd, by the socket", lambda: self.pushers.ours(source, port, "zstd", mounts=hidden))
+        self.measure(case, "steady, gzip, by the socket", lambda: self.pushers.ours(source, port, mounts=hidden))
         home = pathlib.Path(tempfile.mkdtemp(dir=self.folder))
         before = lambda: self.pushers.ours(source, port, home=home)
         self.measure("docker daemon, nothing to do", "steady", lambda: self.pushers.ours(source, port, home=home), before)

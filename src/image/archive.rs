@@ -132,7 +132,8 @@ fn of_layout(image: Image, open: &Open) -> Result<Built> {
     let layers = image.layers().iter().zip(diff_ids).map(|(blob, diff_id)| {
         let content = match &blob.source {
             BlobSource::File { path, offset } if plain(blob) => {
-                LayerContent::Plain(PlainLayer { path: path.clone(), offset: *offset, size: blob.descriptor.size })
+                let (path, offset, size) = (path.clone(), *offset, blob.descriptor.size);
+                LayerContent::Plain(PlainLayer::InFile { path, offset, size })
             }
             _ => {
                 let mut blob = blob.clone();
@@ -237,10 +238,9 @@ impl<'a> Archive<'a> {
 
     /// A layer as it is: plain, or compressed already and verified.
     fn layer(&self, found: Located, diff_id: String) -> Result<DraftLayer> {
-        let cannot = |error: io::Error| {
-            Error::build_or_push(format!("cannot read a layer of `{}`", self.path.display())).cause(error)
-        };
-        let plain = PlainLayer { path: found.path, offset: found.offset, size: found.size };
+        let Located { path, offset, size } = found;
+        let plain = PlainLayer::InFile { path: path.clone(), offset, size };
+        let cannot = |error: io::Error| plain.unreadable(error);
         let mut magic = [0; 4];
         let read = plain.open().and_then(|mut layer| layer.read(&mut magic)).map_err(cannot)?;
         let media_type = match unpacker(&magic[..read]) {
@@ -258,12 +258,10 @@ impl<'a> Archive<'a> {
         };
         unpacked.and_then(|_| io::copy(&mut reader, &mut io::sink())).map_err(cannot)?;
         if content.finish() != diff_id {
-            return Err(Error::build_or_push(format!("a layer of `{}` is damaged", self.path.display()))
-                .hint(format!("its content is not `{diff_id}`, as the image's config says")));
+            return Err(plain.damaged(&diff_id));
         }
-        let descriptor =
-            Descriptor { media_type: media_type.to_owned(), digest: reader.hasher.finish(), size: plain.size };
-        let blob = Blob { descriptor, source: BlobSource::File { path: plain.path, offset: plain.offset } };
+        let descriptor = Descriptor { media_type: media_type.to_owned(), digest: reader.hasher.finish(), size };
+        let blob = Blob { descriptor, source: BlobSource::File { path, offset } };
         Ok(DraftLayer { diff_id, content: LayerContent::Ready(blob) })
     }
 }

@@ -2,13 +2,16 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
 use super::cache::BlobCache;
 use super::compression::Compression;
 use super::engine::Held;
+use super::engine::overlay2::Unpacked;
 use super::{Blob, BlobSource, Descriptor, Image, Platform, Tree, index, layers, manifest};
 use crate::error::{Error, Result};
 
@@ -50,21 +53,59 @@ pub enum LayerContent {
     Plain(PlainLayer),
 }
 
-/// A layer's tar: `size` bytes of a file from `offset` on.
+/// A layer's tar.
 #[derive(Debug, Clone)]
-pub struct PlainLayer {
-    pub path: PathBuf,
-    pub offset: u64,
-    pub size: u64,
+pub enum PlainLayer {
+    /// `size` bytes of a file from `offset` on.
+    InFile {
+        path: PathBuf,
+        offset: u64,
+        size: u64,
+    },
+    Unpacked(Arc<Unpacked>),
 }
 
 impl PlainLayer {
+    pub fn size(&self) -> u64 {
+        match self {
+            PlainLayer::InFile { size, .. } => *size,
+            PlainLayer::Unpacked(unpacked) => unpacked.size,
+        }
+    }
+
     /// # Errors
     /// When the file is gone.
-    pub fn open(&self) -> io::Result<impl Read + Send + use<>> {
-        let mut file = File::open(&self.path)?;
-        file.seek(SeekFrom::Start(self.offset))?;
-        Ok(file.take(self.size))
+    pub fn open(&self) -> io::Result<Box<dyn Read + Send>> {
+        match self {
+            PlainLayer::InFile { path, offset, size } => {
+                let mut file = File::open(path)?;
+                file.seek(SeekFrom::Start(*offset))?;
+                Ok(Box::new(file.take(*size)))
+            }
+            PlainLayer::Unpacked(unpacked) => Ok(Box::new(unpacked.open()?)),
+        }
+    }
+
+    /// The error when reading it failed.
+    pub fn unreadable(&self, error: io::Error) -> Error {
+        Error::build_or_push(format!("cannot read a layer of `{}`", self.spoiled().display())).cause(error)
+    }
+
+    /// The error when it is not what the image's config says.
+    pub fn damaged(&self, diff_id: &str) -> Error {
+        Error::build_or_push(format!("a layer of `{}` is damaged", self.spoiled().display()))
+            .hint(format!("its content is not `{diff_id}`, as the image's config says: make the image again"))
+    }
+
+    /// Notes that it cannot be had from here. Where it was to be.
+    fn spoiled(&self) -> &Path {
+        match self {
+            PlainLayer::InFile { path, .. } => path,
+            PlainLayer::Unpacked(unpacked) => {
+                unpacked.is_spoiled.store(true, Ordering::Relaxed);
+                &unpacked.folder
+            }
+        }
     }
 }
 
@@ -135,6 +176,14 @@ impl Built {
 }
 
 impl Draft {
+    /// Whether a layer turned out not to be what its engine's folders were to hold.
+    pub fn is_spoiled(&self) -> bool {
+        self.layers.iter().any(|layer| match &layer.content {
+            LayerContent::Plain(PlainLayer::Unpacked(unpacked)) => unpacked.is_spoiled.load(Ordering::Relaxed),
+            _ => false,
+        })
+    }
+
     /// The layers of several drafts as if they were one image's: those that they share are sent once.
     pub fn together(drafts: &[&Draft]) -> Option<Draft> {
         let layers = drafts.iter().flat_map(|draft| draft.layers.clone()).collect();
@@ -164,14 +213,10 @@ impl Draft {
     fn compressed(self) -> Result<Image> {
         let layers = self.layers.iter().map(|layer| match &layer.content {
             LayerContent::Ready(blob) => Ok(blob.clone()),
-            LayerContent::Plain(plain) => {
-                let cannot = |error: io::Error| {
-                    Error::build_or_push(format!("cannot read a layer of `{}`", plain.path.display())).cause(error)
-                };
-                layers::cached(&self.cache, &layer.diff_id, self.compression, |out| {
-                    io::copy(&mut plain.open().map_err(cannot)?, out).map(drop).map_err(cannot)
-                })
-            }
+            LayerContent::Plain(plain) => layers::cached(&self.cache, &layer.diff_id, self.compression, |out| {
+                let copied = plain.open().and_then(|mut layer| io::copy(&mut layer, out));
+                copied.map(drop).map_err(|error| plain.unreadable(error))
+            }),
         });
         Ok(self.image(layers.collect::<Result<Vec<Blob>>>()?))
     }

@@ -78,10 +78,7 @@ fn pack(
     meter: &Meter,
     blocks: &mpsc::Sender<io::Result<Bytes>>,
 ) -> Result<Compressed, Spoiled> {
-    let cannot = |error: io::Error| {
-        let name = layer.path.display();
-        Spoiled::Damaged(Error::build_or_push(format!("cannot read a layer of `{name}`")).cause(error))
-    };
+    let cannot = |error: io::Error| Spoiled::Damaged(layer.unreadable(error));
     let mut reader = layer.open().map_err(cannot)?;
     let mut held = None;
     let mut hasher = Hasher::new();
@@ -100,11 +97,8 @@ fn pack(
         ReadOrWrite::Write(_) => Spoiled::GivenUp,
     })?;
     compressor.finish().map_err(|_| Spoiled::GivenUp)?;
-    if content.size() != layer.size || content.finish() != diff_id {
-        return Err(Spoiled::Damaged(
-            Error::build_or_push(format!("a layer of `{}` is damaged", layer.path.display()))
-                .hint(format!("its content is not `{diff_id}`, as the image's config says: make the image again")),
-        ));
+    if content.size() != layer.size() || content.finish() != diff_id {
+        return Err(Spoiled::Damaged(layer.damaged(diff_id)));
     }
     if let Some(last) = held {
         blocks.blocking_send(Ok(last)).map_err(|_| Spoiled::GivenUp)?;

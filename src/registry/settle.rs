@@ -106,9 +106,9 @@ pub async fn settle(
     let mut seen = HashSet::new();
     let mut layers: Vec<(&DraftLayer, &PlainLayer)> = draft.layers.iter().filter_map(plain).collect();
     layers.retain(|(layer, _)| seen.insert(&layer.diff_id));
-    layers.sort_by_key(|(_, plain)| std::cmp::Reverse(plain.size));
+    layers.sort_by_key(|(_, plain)| std::cmp::Reverse(plain.size()));
     let beside = layers.len().min(packing::AT_ONCE);
-    layers.iter().for_each(|(layer, plain)| tell(&layer.diff_id, plain.size, BlobState::Checking));
+    layers.iter().for_each(|(layer, plain)| tell(&layer.diff_id, plain.size(), BlobState::Checking));
     let tell = &tell;
     let sending = layers.into_iter().map(|(layer, plain)| {
         let (transfer, compressing, diff_id) = (&transfer, &compressing, &layer.diff_id);

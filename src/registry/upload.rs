@@ -206,9 +206,9 @@ impl Transfer<'_> {
         let name = Descriptor {
             media_type: compression.media_type().to_owned(),
             digest: diff_id.to_owned(),
-            size: layer.size,
+            size: layer.size(),
         };
-        if layer.size <= SMALL {
+        if layer.size() <= SMALL {
             let turn = packing.compressing.acquire().await;
             let (packed, bytes) = packing::whole(layer, diff_id, compression).await?;
             drop(turn);

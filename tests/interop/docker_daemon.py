@@ -31,14 +31,14 @@ class Docker:
 
 
 @contextlib.contextmanager
-def daemon(environment):
+def daemon(environment, driver="vfs"):
     missing = [program for program in ["docker", "dockerd"] if not shutil.which(program)]
     if missing:
         pytest.skip(f"no {' and no '.join(missing)} here: apt-get install docker.io")
     # A short path: the daemon's sockets are in it.
     folder = pathlib.Path(tempfile.mkdtemp(prefix="steady-docker-"))
     docker = Docker(folder, environment)
-    command = ["dockerd", "--host", docker.environment["DOCKER_HOST"], "--storage-driver", "vfs"]
+    command = ["dockerd", "--host", docker.environment["DOCKER_HOST"], "--storage-driver", driver]
     command += ["--data-root", str(folder / "data"), "--exec-root", str(folder / "exec")]
     command += ["--pidfile", str(folder / "pid"), "--bridge", "none", "--iptables=false", "--ip6tables=false"]
     log = open(folder / "log", "w")

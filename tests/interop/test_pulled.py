@@ -1,9 +1,12 @@
 """Images that docker, podman and buildah built, pushed by steady to CNCF distribution: pulled, run and known by the same id."""
 
+import hashlib
+import io
 import json
 import os
 import shutil
 import subprocess
+import tarfile
 import urllib.request
 
 import pytest
@@ -130,6 +133,69 @@ def test_what_an_engine_has_or_gives(docker, project, context, registry, tmp_pat
         assert fetched(registry, json.loads(piped.stdout)["digest"])["config"]["digest"] == id
     refused = project.steady("push", "--image", "docker-daemon:nothing:1", code=3, environment=docker.environment).json
     assert refused["error"]["message"] == "docker has no image `nothing:1`"
+
+
+def awkward_base():
+    """What `docker load` takes: an image of two layers, the second of which takes away from the first."""
+    lower, upper, empty = io.BytesIO(), io.BytesIO(), io.BytesIO()
+
+    def add(tar, name, content=b"", **members):
+        member = tarfile.TarInfo(name)
+        member.size = len(content)
+        for key, value in members.items():
+            setattr(member, key, value)
+        tar.addfile(member, io.BytesIO(content))
+
+    with tarfile.open(fileobj=lower, mode="w") as tar:
+        for folder in ["taken", "kept", "hidden"]:
+            add(tar, folder, type=tarfile.DIRTYPE, mode=0o1777)
+            add(tar, f"{folder}/file", b"x" * 100_000, uid=1234, mode=0o4755, mtime=1)
+        add(tar, "kept/again", type=tarfile.LNKTYPE, linkname="kept/file")
+        add(tar, "kept/link", type=tarfile.SYMTYPE, linkname="/kept/../nowhere")
+        add(tar, f"kept/{'long' * 60}", b"its name is in an entry of its own")
+        add(tar, "kept/d\u00f6ner <&>", b"no ASCII", pax_headers={"SCHILY.xattr.user.mood": "fine"})
+        add(tar, "kept/empty")
+    with tarfile.open(fileobj=upper, mode="w", format=tarfile.GNU_FORMAT) as tar:
+        add(tar, ".wh.taken")
+        add(tar, "hidden", type=tarfile.DIRTYPE, mode=0o755)
+        add(tar, "hidden/.wh..wh..opq")
+        add(tar, f"hidden/{'long' * 60}", b"as GNU tar says it")
+    with tarfile.open(fileobj=empty, mode="w"):
+        pass
+    layers = [tar.getvalue() for tar in (lower, upper, empty)]
+    rootfs = {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}" for layer in layers]}
+    config = json.dumps({"architecture": "amd64", "os": "linux", "config": {}, "rootfs": rootfs}).encode()
+    names = [f"{at}/layer.tar" for at in range(len(layers))]
+    listed = [{"Config": "config.json", "RepoTags": ["awkward:1"], "Layers": names}]
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        for name, content in [*zip(names, layers), ("config.json", config), ("manifest.json", json.dumps(listed).encode())]:
+            add(tar, name, content)
+    return archive.getvalue()
+
+
+def test_layers_that_docker_keeps_unpacked(project, context, registry, tmp_path, base_environment):
+    """With overlay2 they are read where docker keeps them, and are what docker would give out."""
+    with daemon(base_environment, driver="overlay2") as docker:
+        (tmp_path / "awkward.tar").write_bytes(awkward_base())
+        docker("load", "--input", str(tmp_path / "awkward.tar"))
+        dockerfile = DOCKERFILE.replace("FROM scratch", "FROM awkward:1")
+        (context / "Dockerfile").write_text(dockerfile)
+        (context / "words").chmod(0o640)
+        docker("build", "--quiet", "--tag", "kept:1", str(context))
+        id = docker("image", "inspect", "--format", "{{.Id}}", "kept:1")
+        plan(project, registry, image="docker-daemon:kept:1")
+        environment = dict(docker.environment)
+        calls = said("docker", environment, tmp_path / "bin")
+        pushed = project.steady("push", environment=environment).json
+        assert calls() == ["image"], "it is looked at, and neither the daemon nor the client give it out"
+        manifest = fetched(registry, pushed["digest"])
+        assert (manifest["config"]["digest"], len(manifest["layers"])) == (id, 5)
+        save = f"docker save kept:1 | {STEADY} push --image - -o json -C {project.folder}"
+        piped = subprocess.run(save, shell=True, env=docker.environment, capture_output=True, text=True, timeout=120)
+        assert json.loads(piped.stdout)["digest"] == pushed["digest"], piped.stderr
+        forget(docker)
+        assert docker_pulls(docker, pushed["image"]) == id
 
 
 def test_who_pulls_zstd(docker, project, context, registry, tmp_path, base_environment):

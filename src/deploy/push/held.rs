@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use super::{Destination, available};
 use crate::deploy::event::{BlobState, Event};
 use crate::error::{Error, Result};
+use crate::image::draft::LayerContent;
 use crate::image::engine::Held;
 use crate::image::saved::{Found, Layer, Sought};
 use crate::image::{Blob, BlobSource, Built, Descriptor, Image, manifest};
@@ -68,6 +69,9 @@ impl Destination<'_> {
             self.tell_present(image.blobs.iter(), &present);
             return Ok((image, present));
         }
+        if let Some(ready) = self.settle_unpacked(held, &known, &present).await? {
+            return Ok(ready);
+        }
         self.settle_saved(held, known, present, tags).await
     }
 
@@ -92,6 +96,35 @@ impl Destination<'_> {
                 available(name, asked, self.clients).await
             }
             None => registry::present(&self.client, self.repository.path(), known.values()).await,
+        }
+    }
+
+    /// From where docker keeps the layers on this machine. `None` when they are not there, or not what they were to be.
+    async fn settle_unpacked(
+        &self,
+        held: &Held,
+        known: &HashMap<String, Descriptor>,
+        present: &HashSet<String>,
+    ) -> Result<Option<Ready>> {
+        let Some(draft) = held.unpacked(|id| found(held, known, present, id)).await else { return Ok(None) };
+        held.cache.keep_config(&draft.config)?;
+        let ready = draft.layers.iter().filter_map(|layer| match &layer.content {
+            LayerContent::Ready(blob) => Some(blob),
+            LayerContent::Plain(_) => None,
+        });
+        self.tell_present(ready, present);
+        let found_in = self.elsewhere(known.values().map(|descriptor| descriptor.digest.as_str()));
+        let options = PushOptions { known: Some(present.clone()), found_in, ..Default::default() };
+        match registry::settle(&self.client, self.repository.path(), &draft, known, &options, &self.progress()).await {
+            Ok(settled) => Ok(Some((settled.image, present.union(&settled.present).cloned().collect()))),
+            Err(error) if draft.is_spoiled() => {
+                let message = format!(
+                    "docker's folders do not hold the image as they should, so docker is asked for it: {error}"
+                );
+                self.events.emit(Event::Notice { message });
+                Ok(None)
+            }
+            Err(error) => Err(error),
         }
     }
 

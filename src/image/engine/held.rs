@@ -8,11 +8,13 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::builders::{Builder, Engine};
+use super::overlay2::{self, Store};
 use super::process::{self, Reading};
 use super::socket;
 use crate::error::{Error, Result};
+use crate::image::draft::{DraftLayer, LayerContent, PlainLayer};
 use crate::image::saved::{self, Found, Layer, Sought};
-use crate::image::{Blob, BlobCache, BlobSource, Built, Compression, Open, Platform, digest, manifest};
+use crate::image::{Blob, BlobCache, BlobSource, Built, Compression, Draft, Open, Platform, digest, manifest};
 
 /// What an engine says of an image is no longer.
 const MAX_TEXT: u64 = 8 << 20;
@@ -28,8 +30,7 @@ pub struct Held {
     /// The config, where the engine tells it byte for byte.
     config: Option<Bytes>,
     folder: PathBuf,
-    /// Of docker's daemon, where that is this machine's.
-    socket: Option<PathBuf>,
+    store: Option<Store>,
     pub cache: BlobCache,
     pub compression: Compression,
 }
@@ -51,6 +52,40 @@ impl Held {
         format!("the image {id} that {} gave", self.engine.builder)
     }
 
+    /// The image with the layers that `there` does not have as docker keeps them on this machine: without the daemon, each
+    /// beside the other. `None` where that may not be read.
+    pub async fn unpacked(&self, there: impl Fn(&str) -> Option<Blob>) -> Option<Draft> {
+        let store = self.store.clone()?;
+        let chain_ids = overlay2::chain_ids(&self.diff_ids);
+        let layers = self.diff_ids.iter().zip(chain_ids).map(|(diff_id, chain_id)| {
+            let (store, diff_id, there) = (store.clone(), diff_id.clone(), there(diff_id));
+            // Its size only its notes tell: they are read beside each other.
+            tokio::task::spawn_blocking(move || {
+                let content = match there {
+                    Some(blob) => LayerContent::Ready(blob),
+                    None => LayerContent::Plain(PlainLayer::Unpacked(store.layer(&chain_id, &diff_id)?.into())),
+                };
+                Ok::<_, io::Error>(DraftLayer { diff_id, content })
+            })
+        });
+        let layers: Vec<_> = layers.collect();
+        let read = async {
+            let config = match self.config() {
+                Some(config) => config,
+                None => store.config(&self.id)?,
+            };
+            if !self.is_config(&config) {
+                return Err(io::Error::other("another config than docker tells of"));
+            }
+            let layers = futures_util::future::try_join_all(layers).await?.into_iter().collect::<io::Result<_>>()?;
+            Ok((config, layers))
+        };
+        let (config, layers) =
+            read.await.inspect_err(|error| tracing::debug!(%error, "docker's folders are of no use")).ok()?;
+        let (platform, compression, cache) = (self.platform.clone(), self.compression, self.cache.clone());
+        Some(Draft { config, layers, platform, compression, cache })
+    }
+
     /// Has the engine give out the image, until all that is sought was there. Each missing layer goes to `on_layer` as
     /// soon as it is compressed.
     ///
@@ -69,7 +104,8 @@ impl Held {
     }
 
     async fn api(&self) -> Option<socket::Given> {
-        socket::get(self.socket.as_deref()?, &self.id).await
+        let endpoint = self.engine.endpoint(&self.folder)?;
+        socket::get(&socket::socket(&endpoint).await?, &self.id).await
     }
 
     fn reads<F: FnMut(Layer) + Send + 'static>(
@@ -124,11 +160,8 @@ pub async fn hold(engine: &Engine, name: &str, folder: &Path, open: &Open) -> Re
         Ok(Reading::ToTheEnd(read.map(|_| text).map_err(|error| Error::build_or_push("cannot read it").cause(error))))
     };
     let builder = engine.builder;
-    let inspect = engine.inspect(name, folder);
-    let endpoint = engine.endpoint(folder);
-    let socket = async { socket::socket(endpoint.as_ref()?).await };
-    let (said, socket) = tokio::join!(process::read(&inspect, read), socket);
-    let said = said.map_err(|error| absent(error, builder, name))?;
+    let said =
+        process::read(&engine.inspect(name, folder), read).await.map_err(|error| absent(error, builder, name))?;
     let unclear = || {
         Error::build_or_push(format!("{builder} does not say what it knows of the image `{name}`")).hint(format!(
             "`{builder} image inspect {name}` must say its `Id` and `RootFS.Layers`; is this an old {builder}?"
@@ -149,7 +182,7 @@ pub async fn hold(engine: &Engine, name: &str, folder: &Path, open: &Open) -> Re
         platform,
         config: about.config,
         folder: folder.to_owned(),
-        socket,
+        store: (builder == Builder::Docker).then(|| Store::of(told)).flatten(),
         cache: open.cache.clone(),
         compression: open.compression,
     })

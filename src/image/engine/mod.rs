@@ -3,6 +3,7 @@
 mod builders;
 mod held;
 mod named;
+pub mod overlay2;
 mod process;
 mod socket;
 

@@ -12,6 +12,7 @@ pub mod indexes;
 pub mod layouts;
 mod machine;
 mod members;
+mod overlay2;
 mod pushed;
 mod random;
 mod references;

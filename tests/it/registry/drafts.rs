@@ -83,8 +83,8 @@ async fn a_layer_is_read_once_and_sent_as_it_is_compressed() {
         let between = &states[1..states.len() - 1];
         assert!(
             between.iter().all(|(state, sent)| match state {
-                BlobState::Compressing => *sent < large.size,
-                state => (*state, *sent) == (BlobState::Uploading, large.size),
+                BlobState::Compressing => *sent < large.size(),
+                state => (*state, *sent) == (BlobState::Uploading, large.size()),
             }),
             "{states:?}"
         );
