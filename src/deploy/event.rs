@@ -52,6 +52,8 @@ pub enum BlobState {
     Compressing,
     Uploading,
     Pushed,
+    /// It is not told of any more: what it holds comes under another digest.
+    Abandoned,
 }
 
 /// Texts in these come from outside (AWS, containers, engines) as they are: displays escape them.

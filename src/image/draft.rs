@@ -4,14 +4,13 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
 use super::cache::BlobCache;
 use super::compression::Compression;
 use super::engine::Held;
-use super::engine::overlay2::Unpacked;
+use super::engine::overlay2::{NotAsKept, Unpacked};
 use super::{Blob, BlobSource, Descriptor, Image, Platform, Tree, index, layers, manifest};
 use crate::error::{Error, Result};
 
@@ -88,23 +87,20 @@ impl PlainLayer {
 
     /// The error when reading it failed.
     pub fn unreadable(&self, error: io::Error) -> Error {
-        Error::build_or_push(format!("cannot read a layer of `{}`", self.spoiled().display())).cause(error)
+        let message = |path: &Path| Error::build_or_push(format!("cannot read a layer of `{}`", path.display()));
+        match self {
+            PlainLayer::InFile { path, .. } => message(path).cause(error),
+            PlainLayer::Unpacked(unpacked) => message(&unpacked.folder).cause(NotAsKept(error.to_string())),
+        }
     }
 
     /// The error when it is not what the image's config says.
     pub fn damaged(&self, diff_id: &str) -> Error {
-        Error::build_or_push(format!("a layer of `{}` is damaged", self.spoiled().display()))
-            .hint(format!("its content is not `{diff_id}`, as the image's config says: make the image again"))
-    }
-
-    /// Notes that it cannot be had from here. Where it was to be.
-    fn spoiled(&self) -> &Path {
+        let message = |path: &Path| Error::build_or_push(format!("a layer of `{}` is damaged", path.display()));
+        let why = format!("its content is not `{diff_id}`, as the image's config says");
         match self {
-            PlainLayer::InFile { path, .. } => path,
-            PlainLayer::Unpacked(unpacked) => {
-                unpacked.is_spoiled.store(true, Ordering::Relaxed);
-                &unpacked.folder
-            }
+            PlainLayer::InFile { path, .. } => message(path).hint(format!("{why}: make the image again")),
+            PlainLayer::Unpacked(unpacked) => message(&unpacked.folder).cause(NotAsKept(why)),
         }
     }
 }
@@ -176,14 +172,6 @@ impl Built {
 }
 
 impl Draft {
-    /// Whether a layer turned out not to be what its engine's folders were to hold.
-    pub fn is_spoiled(&self) -> bool {
-        self.layers.iter().any(|layer| match &layer.content {
-            LayerContent::Plain(PlainLayer::Unpacked(unpacked)) => unpacked.is_spoiled.load(Ordering::Relaxed),
-            _ => false,
-        })
-    }
-
     /// The layers of several drafts as if they were one image's: those that they share are sent once.
     pub fn together(drafts: &[&Draft]) -> Option<Draft> {
         let layers = drafts.iter().flat_map(|draft| draft.layers.clone()).collect();

@@ -184,7 +184,7 @@ impl Lines {
         let (name, total) = (escape::line(words::digest(digest)).into_owned(), words::bytes(size));
         let (step, word) = self.place(state);
         match state {
-            BlobState::Checking => Vec::new(),
+            BlobState::Checking | BlobState::Abandoned => Vec::new(),
             BlobState::Exists | BlobState::Mounted | BlobState::Pushed => {
                 // The summary counts them all.
                 let is_worth_it = is_done && (!self.transfers.are_many() || size >= LARGE_BLOB);
@@ -215,6 +215,7 @@ impl Lines {
             BlobState::Uploading => "uploading",
             BlobState::Pushed if builds => "pulled",
             BlobState::Pushed => "pushed",
+            BlobState::Abandoned => "abandoned",
         };
         (if builds { Step::Build } else { Step::Push }, word)
     }

@@ -50,6 +50,10 @@ pub struct Transfers {
 impl Transfers {
     /// Takes in an event, `at` a time since some beginning. Whether the blob is done now, and was not before.
     pub fn note(&mut self, digest: &str, size: u64, sent: u64, state: BlobState, at: Duration) -> bool {
+        if state == BlobState::Abandoned {
+            self.forget(digest);
+            return false;
+        }
         let place = *self.places.entry(digest.to_owned()).or_insert_with(|| {
             let digest = digest.to_owned();
             self.blobs.push(Blob { digest, size, sent: 0, state: BlobState::Checking, stored: 0 });
@@ -69,6 +73,12 @@ impl Transfers {
             return !was_done;
         }
         false
+    }
+
+    fn forget(&mut self, digest: &str) {
+        let Some(gone) = self.places.remove(digest) else { return };
+        self.blobs.remove(gone);
+        self.places.values_mut().filter(|place| **place > gone).for_each(|place| *place -= 1);
     }
 
     fn sample(&mut self, at: Duration) {

@@ -11,8 +11,9 @@ use crate::deploy::event::{BlobState, Event};
 use crate::error::{Error, Result};
 use crate::image::draft::LayerContent;
 use crate::image::engine::Held;
+use crate::image::engine::overlay2::NotAsKept;
 use crate::image::saved::{Found, Layer, Sought};
-use crate::image::{Blob, BlobSource, Built, Descriptor, Image, manifest};
+use crate::image::{Blob, BlobSource, Built, Descriptor, Draft, Image, manifest};
 use crate::registry::{self, PushOptions};
 
 /// An image, and digests that the repository has.
@@ -69,10 +70,20 @@ impl Destination<'_> {
             self.tell_present(image.blobs.iter(), &present);
             return Ok((image, present));
         }
-        if let Some(ready) = self.settle_unpacked(held, &known, &present).await? {
-            return Ok(ready);
+        let Some(draft) = held.unpacked(|id| found(held, &known, &present, id)).await else {
+            return self.settle_saved(held, known, present, tags).await;
+        };
+        match self.settle_unpacked(held, &draft, &known, &present).await {
+            Err(error) if NotAsKept::is_cause_of(&error) => self.set_aside(held, &draft, error).await?,
+            settled => return settled,
         }
-        self.settle_saved(held, known, present, tags).await
+        // What was sent until then is known by its digest.
+        known.extend(recall(&[]).await?);
+        present.extend(self.present(&known).await?);
+        let saved = self.settle_saved(held, known, present, tags).await;
+        saved.map_err(|error| {
+            error.hint("docker's copy of the image may be damaged: remove it, then build or pull it again")
+        })
     }
 
     fn present_in_full(&self, image: Image) -> Ready {
@@ -99,14 +110,14 @@ impl Destination<'_> {
         }
     }
 
-    /// From where docker keeps the layers on this machine. `None` when they are not there, or not what they were to be.
+    /// From where docker keeps the layers on this machine.
     async fn settle_unpacked(
         &self,
         held: &Held,
+        draft: &Draft,
         known: &HashMap<String, Descriptor>,
         present: &HashSet<String>,
-    ) -> Result<Option<Ready>> {
-        let Some(draft) = held.unpacked(|id| found(held, known, present, id)).await else { return Ok(None) };
+    ) -> Result<Ready> {
         held.cache.keep_config(&draft.config)?;
         let ready = draft.layers.iter().filter_map(|layer| match &layer.content {
             LayerContent::Ready(blob) => Some(blob),
@@ -115,17 +126,24 @@ impl Destination<'_> {
         self.tell_present(ready, present);
         let found_in = self.elsewhere(known.values().map(|descriptor| descriptor.digest.as_str()));
         let options = PushOptions { known: Some(present.clone()), found_in, ..Default::default() };
-        match registry::settle(&self.client, self.repository.path(), &draft, known, &options, &self.progress()).await {
-            Ok(settled) => Ok(Some((settled.image, present.union(&settled.present).cloned().collect()))),
-            Err(error) if draft.is_spoiled() => {
-                let message = format!(
-                    "docker's folders do not hold the image as they should, so docker is asked for it: {error}"
-                );
-                self.events.emit(Event::Notice { message });
-                Ok(None)
-            }
-            Err(error) => Err(error),
+        let path = self.repository.path();
+        let settled = registry::settle(&self.client, path, draft, known, &options, &self.progress()).await?;
+        Ok((settled.image, present.union(&settled.present).cloned().collect()))
+    }
+
+    /// Tells why the layers are not taken from docker's folders after all.
+    ///
+    /// # Errors
+    /// When docker does not have the image any more.
+    async fn set_aside(&self, held: &Held, draft: &Draft, error: Error) -> Result<()> {
+        for layer in draft.layers.iter().filter(|layer| matches!(layer.content, LayerContent::Plain(_))) {
+            let (digest, state) = (layer.diff_id.clone(), BlobState::Abandoned);
+            self.events.emit(Event::Blob { digest, size: 0, sent: 0, state });
         }
+        held.confirm().await?;
+        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+        self.events.warn(format!("{error}{cause}"), Some("docker is asked for the image itself".to_owned()));
+        Ok(())
     }
 
     async fn settle_saved(

@@ -11,7 +11,7 @@ use super::builders::{Builder, Engine};
 use super::overlay2::{self, Store};
 use super::process::{self, Reading};
 use super::socket;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::image::draft::{DraftLayer, LayerContent, PlainLayer};
 use crate::image::saved::{self, Found, Layer, Sought};
 use crate::image::{Blob, BlobCache, BlobSource, Built, Compression, Draft, Open, Platform, digest, manifest};
@@ -86,6 +86,21 @@ impl Held {
         Some(Draft { config, layers, platform, compression, cache })
     }
 
+    /// Whether the engine has it still.
+    ///
+    /// # Errors
+    /// `BuildOrPush` when it has not, or does not answer.
+    pub async fn confirm(&self) -> Result<()> {
+        let (platform, cache) = (Some(self.platform.clone()), self.cache.clone());
+        let open = Open { platform, cache, compression: self.compression };
+        let again = hold(&self.engine, &self.id, &self.folder, &open).await;
+        again.map(drop).map_err(|error| {
+            error.with_kind(Kind::BuildOrPush).hint(
+                "it was there when the push began: build or pull it again; layers that were sent are not sent again",
+            )
+        })
+    }
+
     /// Has the engine give out the image, until all that is sought was there. Each missing layer goes to `on_layer` as
     /// soon as it is compressed.
     ///
@@ -95,7 +110,17 @@ impl Held {
         let reads = self.reads(sought, on_layer);
         let found = match self.api().await {
             Some(given) => given.read(|mut body| reads(&mut body)).await?,
-            None => process::read(&self.engine.save(&self.id, &self.folder), |mut pipe| reads(&mut pipe)).await?,
+            None => {
+                let save = self.engine.save(&self.id, &self.folder);
+                process::read(&save, |mut pipe| reads(&mut pipe)).await.map_err(|error| {
+                    match self.diff_ids.is_empty() {
+                        true => {
+                            error.hint("the image has no layer: give it a file; engines may not save it without one")
+                        }
+                        false => error,
+                    }
+                })?
+            }
         };
         if let Found::Enough(config) = &found {
             self.cache.keep_config(config)?;

@@ -12,7 +12,6 @@ use std::io::{self, BufRead, BufReader, Cursor, Read, Take};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -22,6 +21,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::error::Error;
 use crate::image::digest;
 use crate::image::layout::MAX_DOCUMENT;
 
@@ -41,8 +41,17 @@ pub struct Unpacked {
     notes: PathBuf,
     /// The tar's.
     pub size: u64,
-    /// What was read of it is not the layer.
-    pub is_spoiled: AtomicBool,
+}
+
+/// Why a layer cannot be had from docker's folders: the daemon may have it all the same.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NotAsKept(pub String);
+
+impl NotAsKept {
+    pub fn is_cause_of(error: &Error) -> bool {
+        std::error::Error::source(error).is_some_and(|cause| cause.is::<NotAsKept>())
+    }
 }
 
 impl Store {
@@ -88,22 +97,23 @@ impl Store {
         };
         let folder = self.root.join("overlay2").join(&id).join("diff");
         let (opened, notes) = (open_folder(&folder)?, about.join("tar-split.json.gz"));
-        // A rootless docker's files may be other users'.
-        let may_be_closed = !rustix::process::geteuid().is_root();
+        // A rootless docker's files may be other users': all are tried. To root all are open, or none.
+        let (is_root, mut is_tried) = (rustix::process::geteuid().is_root(), false);
         let (mut noted, mut size) = (Notes::open(&notes)?, 0_u64);
         while let Some(note) = noted.next()? {
             let more = match note {
                 Note::Bytes(bytes) => bytes.len() as u64,
                 Note::File { name, size } => {
-                    if size > 0 && may_be_closed {
+                    if size > 0 && !(is_root && is_tried) {
                         open_file(&opened, &name)?;
+                        is_tried = true;
                     }
                     size
                 }
             };
             size = size.checked_add(more).ok_or_else(|| malformed("a layer has no end"))?;
         }
-        Ok(Unpacked { folder, notes, size, is_spoiled: AtomicBool::new(false) })
+        Ok(Unpacked { folder, notes, size })
     }
 }
 

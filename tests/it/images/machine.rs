@@ -35,11 +35,16 @@ impl<'a> Machine<'a> {
     }
 
     pub fn command(&self, image: &str) -> Command {
+        self.telling("none", image)
+    }
+
+    /// The same, with this `--progress`.
+    pub fn telling(&self, progress: &str, image: &str) -> Command {
         let mut command = crate::rehearsal::command(&self.home);
         let project = self.workshop.path("project");
         let path = format!("{}:{}", project.display(), std::env::var("PATH").unwrap_or_default());
         command.env("PATH", path).current_dir(&project);
-        command.args(["push", "--output", "json", "--progress", "none"]);
+        command.args(["push", "--output", "json", "--progress", progress]);
         if !image.is_empty() {
             command.args(["--image", image]);
         }

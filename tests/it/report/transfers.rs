@@ -56,6 +56,20 @@ fn sizes_that_make_no_sense_do_no_harm() {
 }
 
 #[test]
+fn what_is_abandoned_is_not_counted() {
+    let mut transfers = Transfers::default();
+    for (number, state) in [(1, BlobState::Pushed), (2, BlobState::Compressing), (3, BlobState::Exists)] {
+        transfers.note(&digest(number), MIB, MIB, state, Duration::ZERO);
+    }
+    transfers.note(&digest(2), 0, 0, BlobState::Abandoned, Duration::ZERO);
+    transfers.note(&digest(9), 0, 0, BlobState::Abandoned, Duration::ZERO);
+    assert_eq!(transfers.moving().count(), 0);
+    // Those that came after it are still known by their places.
+    transfers.note(&digest(3), MIB, 0, BlobState::Mounted, Duration::ZERO);
+    assert_eq!(transfers.summary("pushed").unwrap(), "2 blobs: 1 mounted, 1 pushed (1.0 MiB of 2.0 MiB)");
+}
+
+#[test]
 fn the_estimate_holds_still() {
     let mut transfers = Transfers::default();
     for number in 0..4 {

@@ -1,6 +1,8 @@
 //! Docker's own folders in place of `docker save`: layers that this test unpacked, with the notes that tar-split would
 //! make of their tars.
 
+mod pushed;
+
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -15,10 +17,6 @@ use steadystate::image::digest;
 use steadystate::image::engine::overlay2::{Store, chain_ids};
 
 use super::Workshop;
-use super::archives::layer;
-use super::held::{docker, new_docker, saves};
-use super::machine::Machine;
-use crate::registry::fake::{Fake, refuse};
 
 /// What docker keeps of an image of these layers, and what it says of it.
 struct Kept {
@@ -282,81 +280,4 @@ fn folders_that_are_not_what_they_were_to_be() {
     ] {
         assert!(Store::of(&json!({ "GraphDriver": driver })).is_none(), "{driver}");
     }
-}
-
-/// A large layer, which is compressed on its way, and small ones, which are compressed before.
-fn contents() -> Vec<String> {
-    vec!["a".to_owned(), "b".repeat(3 << 20), "a".to_owned()]
-}
-
-/// An image that docker has and keeps in folders that may be read.
-fn image(workshop: &Workshop, contents: &[String]) -> (Vec<u8>, Kept) {
-    let contents: Vec<&str> = contents.iter().map(String::as_str).collect();
-    let config = new_docker(workshop, &contents);
-    let tars: Vec<Vec<u8>> = contents.iter().map(|content| layer(content)).collect();
-    let kept = Kept::new(workshop.path(&format!("docker{}", contents.len())), &tars);
-    kept.image(workshop, &config);
-    (config, kept)
-}
-
-#[tokio::test]
-async fn docker_is_not_asked_for_what_may_be_read() {
-    let (workshop, fake) = (Workshop::new(), Fake::start().await);
-    docker(&workshop);
-    let (config, kept) = image(&workshop, &contents());
-    let machine = Machine::new(&workshop, &fake, "first");
-    let manifest = machine.pushed(&machine.push(&digest::of(&config)).await, &config);
-    assert_eq!(saves(&workshop), 0);
-    // Only what the registry lacks is read.
-    for at in 0..3 {
-        fs::remove_file(kept.layer(at).join("file")).unwrap();
-    }
-    let (config, _) = image(&workshop, &[contents(), vec!["new".to_owned()]].concat());
-    fs::write(workshop.path("docker4/overlay2/layer1/diff/file"), "spoiled").unwrap();
-    fake.forget();
-    let more = machine.pushed(&machine.push(&digest::of(&config)).await, &config);
-    assert_eq!(more["layers"].as_array().unwrap()[..3], manifest["layers"].as_array().unwrap()[..]);
-    assert_eq!((saves(&workshop), fake.count("PUT", "/blobs/")), (0, 2), "{:?}", fake.counted());
-}
-
-#[tokio::test]
-async fn docker_gives_what_its_folders_do_not() {
-    let spoil: [Spoil; 4] = [
-        ("a large layer", |kept| {
-            let path = kept.layer(1).join("file");
-            let size = fs::metadata(&path).unwrap().len() as usize;
-            fs::write(path, "c".repeat(size)).unwrap();
-        }),
-        ("a small layer", |kept| fs::write(kept.layer(0).join("file"), "z").unwrap()),
-        ("no notes", |kept| fs::remove_file(kept.about(2).join("tar-split.json.gz")).unwrap()),
-        ("another config", |kept| {
-            let folder = kept.root.join("image/overlay2/imagedb/content/sha256");
-            let only = fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
-            fs::write(only, "{}").unwrap();
-        }),
-    ];
-    let mut manifests = Vec::new();
-    for (what, spoil) in spoil {
-        let (workshop, fake) = (Workshop::new(), Fake::start().await);
-        docker(&workshop);
-        let (config, kept) = image(&workshop, &contents());
-        spoil(&kept);
-        let machine = Machine::new(&workshop, &fake, "home");
-        manifests.push(machine.pushed(&machine.push(&digest::of(&config)).await, &config));
-        assert_eq!(saves(&workshop), 1, "{what}");
-    }
-    manifests.dedup();
-    assert_eq!(manifests.len(), 1, "it is the same image wherever it came from");
-}
-
-#[tokio::test]
-async fn a_registry_that_refuses_is_no_reason_to_ask_docker() {
-    let (workshop, fake) = (Workshop::new(), Fake::start().await);
-    docker(&workshop);
-    let (config, _) = image(&workshop, &contents());
-    fake.rule(|seen| seen.is("POST", "/blobs/").then(|| refuse(400, "UNSUPPORTED", "not today")));
-    let machine = Machine::new(&workshop, &fake, "home");
-    let refused = machine.push(&digest::of(&config)).await.json(4);
-    assert!(refused["error"]["message"].as_str().unwrap().contains("not today"), "{refused}");
-    assert_eq!(saves(&workshop), 0);
 }
