@@ -178,7 +178,10 @@ def test_layers_that_docker_keeps_unpacked(project, context, registry, tmp_path,
     """With overlay2 they are read where docker keeps them, and are what docker would give out."""
     with daemon(base_environment, driver="overlay2") as docker:
         (tmp_path / "awkward.tar").write_bytes(awkward_base())
-        docker("load", "--input", str(tmp_path / "awkward.tar"))
+        loaded = docker.run("load", "--input", str(tmp_path / "awkward.tar"))
+        if any(words in loaded.stderr for words in ["not permitted", "not supported", "invalid argument"]):
+            pytest.skip(f"overlay2 does not work here: {loaded.stderr.strip()}")
+        assert loaded.returncode == 0, loaded.stderr
         dockerfile = DOCKERFILE.replace("FROM scratch", "FROM awkward:1")
         (context / "Dockerfile").write_text(dockerfile)
         (context / "words").chmod(0o640)
