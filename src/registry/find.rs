@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::stream::{StreamExt, TryStreamExt};
 
 use super::client::Client;
-use super::gate::Gate;
+use super::gate::{Gate, places};
 use super::pull::{find_small_blob, get_manifest, head_manifest};
 use super::upload::Transfer;
 use super::{PushOptions, Scope};
@@ -41,7 +41,7 @@ pub async fn present(
         Ok::<_, Error>(transfer.exists(descriptor).await?.then(|| descriptor.digest.clone()))
     });
     let found: Vec<Option<String>> =
-        futures_util::stream::iter(asking).buffer_unordered(options.parallel).try_collect().await?;
+        futures_util::stream::iter(asking).buffer_unordered(places(options.parallel)).try_collect().await?;
     Ok(found.into_iter().flatten().collect())
 }
 

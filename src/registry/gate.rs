@@ -1,4 +1,5 @@
-//! How many transfers run at once: fewer after each time the registry says it is too many.
+//! How many transfers run at once, small ones twice as many as large ones: fewer after each time the registry says it is too
+//! many.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -8,12 +9,18 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 /// Answers to requests of one burst count as one.
 const SETTLE: Duration = Duration::from_millis(500);
 
+/// Of a transfer up to this size most of the time goes into waiting for answers.
+const SMALL: u64 = 1 << 20;
+/// So many places a large transfer has, and a small one has one.
+const LARGE: usize = 2;
+
 pub(super) struct Gate {
     permits: Semaphore,
     state: Mutex<State>,
 }
 
 struct State {
+    /// In places.
     width: usize,
     /// Permits in use that are not to come back.
     surplus: usize,
@@ -21,24 +28,26 @@ struct State {
 }
 
 impl Gate {
-    pub(super) fn new(width: usize) -> Self {
-        let width = width.max(1);
+    /// Lets so many large transfers pass at once.
+    pub(super) fn new(parallel: usize) -> Self {
+        let width = places(parallel);
         Gate { permits: Semaphore::new(width), state: Mutex::new(State { width, surplus: 0, narrowed: None }) }
     }
 
-    pub(super) async fn enter(&self) -> Pass<'_> {
+    pub(super) async fn enter(&self, size: u64) -> Pass<'_> {
+        let places = if size > SMALL { LARGE } else { 1 };
         // The semaphore is never closed.
-        Pass { gate: self, permit: self.permits.acquire().await.ok() }
+        Pass { gate: self, permit: self.permits.acquire_many(places as u32).await.ok() }
     }
 
-    /// Halves what may run at once, down to one.
+    /// Halves what may run at once, down to one large transfer.
     pub(super) fn narrow(&self) {
         let mut state = self.lock();
         if state.narrowed.is_some_and(|at| at.elapsed() < SETTLE) {
             return;
         }
         state.narrowed = Some(Instant::now());
-        let fewer = state.width - (state.width / 2).max(1);
+        let fewer = state.width - (state.width / 2).max(LARGE);
         state.width -= fewer;
         state.surplus += fewer - self.permits.forget_permits(fewer);
     }
@@ -46,6 +55,11 @@ impl Gate {
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
+}
+
+/// What may run at once where `parallel` large transfers may.
+pub(super) fn places(parallel: usize) -> usize {
+    parallel.max(1) * LARGE
 }
 
 pub(super) struct Pass<'a> {
@@ -56,11 +70,11 @@ pub(super) struct Pass<'a> {
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
         let mut state = self.gate.lock();
-        if state.surplus > 0
-            && let Some(permit) = self.permit.take()
-        {
-            state.surplus -= 1;
-            permit.forget();
+        let Some(mut permit) = self.permit.take() else { return };
+        let gone = state.surplus.min(permit.num_permits());
+        if let Some(gone) = permit.split(gone) {
+            state.surplus -= gone.num_permits();
+            gone.forget();
         }
     }
 }

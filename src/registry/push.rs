@@ -8,7 +8,7 @@ use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Body, Method};
 
 use super::client::Client;
-use super::gate::Gate;
+use super::gate::{Gate, places};
 use super::pull::{get_manifest, head_manifest};
 use super::relay::Origin;
 use super::remote;
@@ -18,7 +18,7 @@ use super::{BlobState, Progress, Scope};
 use crate::error::{Error, Result};
 use crate::image::{Blob, Image, Manifested, Tree, manifest, reference};
 
-/// Uploads at once; halved each time the registry says that it is too much.
+/// Large uploads at once, and twice as many small ones; halved each time the registry says that it is too much.
 const PARALLEL: usize = 8;
 
 #[derive(Debug, Clone)]
@@ -127,7 +127,7 @@ pub async fn push_tree(
             client,
             repository,
             scope: Scope::Push(repository.to_owned()),
-            gate: Gate::new(options.parallel.max(1)),
+            gate: Gate::new(options.parallel),
             mount_from: &options.mount_from,
             found_in: &options.found_in,
             origin: options.origin.as_ref(),
@@ -169,10 +169,10 @@ async fn put_below(transfer: &Transfer<'_>, tree: &Tree, options: &PushOptions, 
         }
     }
     let puts = images.into_iter().map(|image| async {
-        let _pass = transfer.gate.enter().await;
+        let _pass = transfer.gate.enter(image.bytes.len() as u64).await;
         put_manifest(client, repository, image, &image.digest, Some(&transfer.gate)).await
     });
-    futures_util::stream::iter(puts).buffer_unordered(options.parallel.max(1)).try_collect::<Vec<()>>().await?;
+    futures_util::stream::iter(puts).buffer_unordered(places(options.parallel)).try_collect::<Vec<()>>().await?;
     // An index comes after those that it names.
     for index in indexes {
         put_manifest(client, repository, index, &index.digest, None).await?;
@@ -200,7 +200,7 @@ async fn put_blobs(
         let known = options.known.as_ref().map(|known| known.contains(digest));
         async move { Ok::<_, Error>((transfer.put(blob, known).await?, blob.descriptor.size)) }
     });
-    futures_util::stream::iter(puts).buffer_unordered(options.parallel.max(1)).try_collect().await
+    futures_util::stream::iter(puts).buffer_unordered(places(options.parallel)).try_collect().await
 }
 
 async fn put_manifest(

@@ -6,7 +6,7 @@ use futures_util::stream::{StreamExt, TryStreamExt, iter};
 use tokio::sync::Semaphore;
 
 use super::client::Client;
-use super::gate::Gate;
+use super::gate::{Gate, places};
 use super::packing;
 use super::pull::earlier_layers;
 use super::upload::{Packing, Transfer};
@@ -76,7 +76,6 @@ pub async fn settle(
     options: &PushOptions,
     progress: &(dyn Fn(Progress) + Send + Sync),
 ) -> Result<Settled> {
-    let parallel = options.parallel.max(1);
     let scope = Scope::Push(repository.to_owned());
     let tell = |digest: &str, size: u64, state: BlobState| {
         let sent = if state == BlobState::Checking { 0 } else { size };
@@ -96,7 +95,7 @@ pub async fn settle(
         client,
         repository,
         scope,
-        gate: Gate::new(parallel),
+        gate: Gate::new(options.parallel),
         mount_from: &options.mount_from,
         found_in: &options.found_in,
         origin: None,
@@ -128,7 +127,8 @@ pub async fn settle(
             Ok::<_, Error>((diff_id.clone(), packed.descriptor(compression), state == BlobState::Pushed))
         }
     });
-    let sent: Vec<(String, Descriptor, bool)> = iter(sending).buffer_unordered(parallel).try_collect().await?;
+    let sent: Vec<(String, Descriptor, bool)> =
+        iter(sending).buffer_unordered(places(options.parallel)).try_collect().await?;
     let present = sent.iter().map(|(_, descriptor, _)| descriptor.digest.clone()).collect();
     let uploaded = sent.iter().filter(|(.., is_new)| *is_new).count();
     let descriptors: HashMap<String, Descriptor> = sent.into_iter().map(|(id, of, _)| (id, of)).collect();

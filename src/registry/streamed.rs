@@ -24,7 +24,7 @@ pub async fn send_as_they_come(
     progress: &(dyn Fn(Progress) + Send + Sync),
 ) -> Result<HashSet<String>> {
     let scope = Scope::Push(repository.to_owned());
-    let gate = Gate::new(options.parallel.max(1));
+    let gate = Gate::new(options.parallel);
     let (mount_from, found_in) = (&options.mount_from, &options.found_in);
     let transfer = Transfer { client, repository, scope, gate, mount_from, found_in, origin: None, progress };
     let transfer = &transfer;

@@ -76,7 +76,7 @@ impl Transfer<'_> {
     }
 
     async fn brought(&self, blob: &Blob, known: Option<bool>) -> Result<BlobState> {
-        let _pass = self.gate.enter().await;
+        let _pass = self.gate.enter(blob.descriptor.size).await;
         let descriptor = &blob.descriptor;
         let exists = match known {
             Some(known) => known,
@@ -219,7 +219,7 @@ impl Transfer<'_> {
             self.tell(&name, name.size, state);
             return Ok((packed, state));
         }
-        let _pass = self.gate.enter().await;
+        let _pass = self.gate.enter(layer.size()).await;
         let _turn = packing.compressing.acquire().await;
         let mut mount = packing
             .known

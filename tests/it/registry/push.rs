@@ -5,7 +5,7 @@ use std::time::Duration;
 use steadystate::image::{BlobSource, archive, digest, layout};
 use steadystate::registry::{self, BlobState, PushOptions};
 
-use super::super::images::{bytes_of, check_sound};
+use super::super::images::{bytes_of, check_sound, entry};
 use super::fake::{Fake, refuse, reply};
 use super::{Told, Workshop, client, image_of, push};
 
@@ -91,7 +91,7 @@ async fn a_caller_who_knows_saves_the_questions() {
 async fn the_same_layer_twice_is_sent_once() {
     let (workshop, fake) = (Workshop::new(), Fake::start().await);
     workshop.file("a", "same");
-    let layer = vec![super::super::images::entry("a", "/a")];
+    let layer = vec![entry("a", "/a")];
     let image = steadystate::image::layers::assemble(workshop.spec(vec![layer.clone(), layer]), None).unwrap();
     let pushed = push(&client(&fake), &image, &["v1"]).await.unwrap();
     assert_eq!(pushed.uploaded, 2);
@@ -118,29 +118,37 @@ async fn mounts_are_taken_and_declined() {
 }
 
 #[tokio::test]
-async fn eight_go_at_once_and_fewer_after_a_429() {
-    let (workshop, fake) = (Workshop::new(), Fake::start().await);
-    let image = image_of(&workshop, 24);
-    *fake.delay.lock().unwrap() = Duration::from_millis(30);
-    let running = fake.running.clone();
-    let widths = std::sync::Arc::new(std::sync::Mutex::new((0, 0)));
-    let (seen_widths, mut heads) = (widths.clone(), 0);
-    fake.rule(move |seen| {
-        let now = running.load(Ordering::SeqCst);
-        let mut widths = seen_widths.lock().unwrap();
-        heads += usize::from(seen.is("HEAD", "/blobs/"));
-        if heads <= 8 {
-            widths.0 = now.max(widths.0)
-        } else if heads > 20 {
-            widths.1 = now.max(widths.1)
-        }
-        (heads == 8 && seen.is("HEAD", "/blobs/")).then(|| refuse(429, "TOOMANYREQUESTS", "slow down"))
-    });
-    push(&client(&fake), &image, &["v1"]).await.unwrap();
-    let (before, after) = *widths.lock().unwrap();
-    assert!((2..=8).contains(&before), "{before} at once");
-    assert!((1..=4).contains(&after), "{after} at once after the 429");
-    assert_eq!(fake.tag("v1"), Some(image.digest));
+async fn eight_large_or_sixteen_small_go_at_once_and_fewer_after_a_429() {
+    for (most, size) in [(16, 1000), (8, 1_100_000)] {
+        let (workshop, fake) = (Workshop::new(), Fake::start().await);
+        let layers = (0..3 * most).map(|at| {
+            let name = format!("file{at}");
+            workshop.file(&name, crate::site::noise(at as u64 + 1, size));
+            vec![entry(&name, "/file")]
+        });
+        let spec = workshop.spec(layers.collect());
+        let image = steadystate::image::layers::assemble(spec, None).unwrap();
+        *fake.delay.lock().unwrap() = Duration::from_millis(30);
+        let running = fake.running.clone();
+        let widths = std::sync::Arc::new(std::sync::Mutex::new((0, 0)));
+        let (seen_widths, mut heads) = (widths.clone(), 0);
+        fake.rule(move |seen| {
+            let now = running.load(Ordering::SeqCst);
+            let mut widths = seen_widths.lock().unwrap();
+            heads += usize::from(seen.is("HEAD", "/blobs/"));
+            if heads <= most {
+                widths.0 = now.max(widths.0)
+            } else if heads > 2 * most + 4 {
+                widths.1 = now.max(widths.1)
+            }
+            (heads == most && seen.is("HEAD", "/blobs/")).then(|| refuse(429, "TOOMANYREQUESTS", "slow down"))
+        });
+        push(&client(&fake), &image, &["v1"]).await.unwrap();
+        let (before, after) = *widths.lock().unwrap();
+        assert!((most / 2 + 1..=most).contains(&before), "{before} of {size} bytes at once");
+        assert!((1..=most / 2).contains(&after), "{after} of {size} bytes at once after the 429");
+        assert_eq!(fake.tag("v1"), Some(image.digest));
+    }
 }
 
 /// Layouts and archives are pushed from where they lie.
