@@ -136,7 +136,7 @@ def test_what_an_engine_has_or_gives(docker, project, context, registry, tmp_pat
 
 
 def awkward_base():
-    """What `docker load` takes: an image of two layers, the second of which takes away from the first."""
+    """What `docker load` takes: an image of three layers: the second takes away from the first, the third is empty."""
     lower, upper, empty = io.BytesIO(), io.BytesIO(), io.BytesIO()
 
     def add(tar, name, content=b"", **members):

@@ -112,12 +112,8 @@ pub async fn doubt(reference: &Reference, fargate: bool, clients: &Clients) -> O
         return (!tells).then(|| instances.to_owned());
     };
     let elsewhere = (host.region != clients.region).then(|| clients.with_ecr_in(&host.region));
-    match elsewhere
-        .as_ref()
-        .unwrap_or(clients)
-        .describe_pull_through_cache_rules(json!({ "registryId": host.account_id }))
-        .await
-    {
+    let clients = elsewhere.as_ref().unwrap_or(clients);
+    match clients.describe_pull_through_cache_rules(json!({ "registryId": host.account_id })).await {
         Ok(reply) => {
             let rules = list(&reply, "pullThroughCacheRules").iter().map(|rule| text(rule, "ecrRepositoryPrefix"));
             let of = |prefix: &&str| {
